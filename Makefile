@@ -1,0 +1,53 @@
+# Everything a newcomer types. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUN := runs/drive
+
+.DEFAULT_GOAL := help
+.PHONY: help setup drive test bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
+
+setup: $(VENV)/.ready ## create .venv and install roadloop into it
+
+drive: $(VENV)/.ready ## drive 60 s through dense town traffic; writes a report and a video
+	@$(BIN)/roadloop drive --config drive --out $(RUN) --overwrite
+
+test: $(VENV)/.ready-test ## formatting, lint, types, import contract, tests
+	@sh .ci/chromium
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.ready-bench ## print the benchmark figures of this machine
+	@set -e; for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f; done
+
+clean: ## remove the environment, caches and build outputs (runs/ stays)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "roadloop needs Python 3.10 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "no venv module: apt-get install python3-venv, or set PYTHON" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.ready: pyproject.toml | $(VENV)/bin/python
+	@echo "installing roadloop into $(VENV) (once, needs the network)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.ready-test: pyproject.toml | $(VENV)/bin/python
+	@echo "installing roadloop and its test tools into $(VENV) (once, needs the network)"
+	@$(PIP) --editable '.[test]'
+	@touch $(VENV)/.ready $@
+
+$(VENV)/.ready-bench: pyproject.toml | $(VENV)/bin/python
+	@echo "installing roadloop and its benchmark tools into $(VENV) (once, needs the network)"
+	@$(PIP) --editable '.[bench]'
+	@touch $(VENV)/.ready $@

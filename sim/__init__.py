@@ -1,0 +1,4 @@
+"""The simulator turns a control into the next world and the next observation.
+
+It speaks only the nouns of ``roadloop`` and asks of a driver nothing but the ``Driver`` protocol.
+"""
