@@ -12,6 +12,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
 
 setup: $(VENV)/.ready ## create .venv and install roadloop into it
+	@echo "roadloop is installed: $(BIN)/roadloop --help"
 
 drive: $(VENV)/.ready ## drive 60 s through dense town traffic; writes a report and a video
 	@$(BIN)/roadloop drive --config drive --out $(RUN) --overwrite
