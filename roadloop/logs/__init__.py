@@ -1,0 +1,1 @@
+"""Logs on disk: our own format and readers of foreign ones."""
