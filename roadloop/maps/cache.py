@@ -1,0 +1,93 @@
+"""Maps compiled once and kept: ``load_map`` reads OpenDRIVE or the copy stored by content hash.
+
+The copy is an uncompressed .npz (no pickle) in the user's cache directory, named by the SHA-256 of
+the file's content and a fingerprint of the code that compiles maps, so that it can never be stale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from roadloop.maps.road_map import RoadMap
+
+_SCALARS = ("name", "content_hash", "georeference", "left_hand")
+
+
+def cache_directory() -> Path:
+    """Where compiled maps are kept: ROADLOOP_CACHE, else XDG_CACHE_HOME/roadloop/maps."""
+    chosen = os.environ.get("ROADLOOP_CACHE")
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "roadloop" / "maps"
+
+
+@functools.cache
+def _code_fingerprint() -> str:
+    """Hex digest of this folder's source files: whoever changes them need not think of caches."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _store(road_map: RoadMap, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = road_map.arrays()
+    arrays["unsupported"] = np.array(road_map.unsupported, dtype=str)
+    arrays.update({name: np.array(getattr(road_map, name)) for name in _SCALARS})
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _stored(path: Path, content_hash: str) -> RoadMap:
+    """The map in ``path``; OSError, ValueError, KeyError or BadZipFile where it is damaged."""
+    with np.load(path, allow_pickle=False) as file:
+        values = {f.name: file[f.name] for f in dataclasses.fields(RoadMap)}
+    values["unsupported"] = tuple(values["unsupported"].tolist())
+    for name in _SCALARS:
+        values[name] = values[name].item()
+    if values["content_hash"] != content_hash:
+        raise ValueError("it holds another map")
+    return RoadMap(**values)
+
+
+def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
+    """The lane graph of an OpenDRIVE file (.xodr or .xodr.gz), compiled or from the cache.
+
+    A damaged copy is rebuilt with one line on standard error; a cache directory that cannot be
+    written costs only time. RoadloopError as ``read_opendrive``.
+    """
+    from roadloop.maps.opendrive import content_hash, read_bytes, read_opendrive
+
+    if not cache:
+        return read_opendrive(path)
+    xml, _, name = read_bytes(path)
+    key = content_hash(xml)
+    stored = cache_directory() / f"{key}-{_code_fingerprint()}.npz"
+    try:
+        return dataclasses.replace(_stored(stored, key), name=name)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        print(f"roadloop: rebuilding the damaged map cache {stored} ({error})", file=sys.stderr)
+    road_map = read_opendrive(path)
+    with contextlib.suppress(OSError):  # e.g. a read-only home: the map is there all the same
+        _store(road_map, stored)
+    return road_map
