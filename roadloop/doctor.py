@@ -77,10 +77,10 @@ def as_json(checks: Sequence[Check]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled maps are kept: ``$ROADLOOP_CACHE``, else ``roadloop`` in the user's cache."""
+    """Where compiled maps are kept: ``roadloop.maps.cache``, without importing it."""
     if chosen := os.environ.get("ROADLOOP_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roadloop"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roadloop" / "maps"
 
 
 def _machine() -> list[Check]:

@@ -1,0 +1,101 @@
+"""Command lines to typed dataclasses: tyro, with every mistake said in one line.
+
+A verb is a dataclass whose fields are its arguments and whose docstring is its help page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from roadloop.errors import RoadloopError
+
+T = TypeVar("T")
+
+
+def _option(metavar: str, expected: str, make: Callable[[str], Any]) -> Any:
+    """How tyro reads one word: ``make`` of it, or ``expected`` in the message."""
+
+    def read(words: list[str]) -> Any:
+        try:
+            return make(words[0])
+        except ValueError as error:
+            raise ValueError(f'expected {expected}, got "{words[0]}"') from error
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+Seconds = Annotated[float | None, _option("S", "a number of seconds", float)]
+Count = Annotated[int | None, _option("N", "a whole number", int)]
+Seed = Annotated[int, _option("N", "a whole number", int)]
+File = Annotated[Path | None, _option("FILE", "a path", Path)]
+Folder = Annotated[Path | None, _option("DIR", "a path", Path)]
+
+
+def default_text(text: str) -> Any:
+    """Shown in the help page instead of ``(default: None)``."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+def parse(verb: type[T], name: str, words: Sequence[str], default: T | None = None) -> T:
+    """An instance of ``verb`` from the words after ``roadloop NAME``.
+
+    ``--help`` prints and raises SystemExit(0); a mistake is a RoadloopError.
+    """
+    # A flag that a run file has set needs its opposite: --no-overwrite beside --overwrite.
+    config = (tyro.conf.FlagCreatePairsOff,) if default is None else ()
+    page = {"prog": f"roadloop {name}", "description": inspect.getdoc(verb), "config": config}
+    with _one_line(f"roadloop {name}", verb.__name__):
+        if default is None:
+            return tyro.cli(verb, args=list(words), **page)
+        return tyro.cli(verb, args=list(words), default=default, **page)
+
+
+def overview(verbs: dict[str, type], about: str) -> str:
+    """The help page of the whole command line: one line per verb."""
+    lines = [f"  {name:9}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in verbs.items()]
+    return "\n".join(["usage: roadloop VERB [options]", "", about, "", *lines])
+
+
+@contextlib.contextmanager
+def _one_line(prog: str, subject: str) -> Any:
+    """Turn what tyro prints in a box before it exits with status 2 into a RoadloopError."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    except SystemExit as leaving:
+        if leaving.code != 2:
+            raise
+        message = _message(printed.getvalue()).removeprefix("Error parsing ")
+        message = message.removeprefix(f"{subject}: ")
+        raise RoadloopError(f"{message}; see {prog} --help") from None
+
+
+def _message(box: str) -> str:
+    """The first paragraph of tyro's box, and its first suggestion if there is one."""
+    lines = [line.strip("│╭╮╰╯ ").strip() for line in box.splitlines()]
+    paragraphs: list[list[str]] = [[]]
+    for line in lines[1:]:  # the first line is the box's title
+        if line.startswith("──"):
+            paragraphs.append([])
+        elif line:
+            paragraphs[-1].append(line)
+    message = " ".join(paragraphs[0]).rstrip(".")
+    for paragraph in paragraphs[1:]:
+        if paragraph and paragraph[0].startswith("Perhaps you meant") and len(paragraph) > 1:
+            message += f'; did you mean "{paragraph[1].split()[0]}"?'
+    return message

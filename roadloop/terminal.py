@@ -1,0 +1,100 @@
+"""What the command line shows: progress bars, tables, and the same facts as JSON objects."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roadloop.scoring.result import Score
+    from roadloop.types import Rollout
+
+
+class Laps:
+    """Wall-clock seconds of named stages, for the reader only: no result depends on them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The time since the last call (or the start) was spent on ``name``."""
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._since, 3)
+        self._since = now
+
+
+def progress_bar(title: str, unit: str, total: float, *, quiet: bool) -> Any:
+    """A tqdm bar on standard error; an invisible one when ``quiet`` or not at a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=title,
+        unit=unit,
+        disable=quiet or not sys.stderr.isatty(),
+        leave=False,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{remaining}]",
+    )
+
+
+def drive_text(rollout: Rollout) -> str:
+    """One line: what was driven, by whom, and for how long."""
+    end = "" if rollout.finished else ", interrupted"
+    seconds = len(rollout.time) * rollout.dt
+    return (
+        f"{rollout.scenario} seed {rollout.seed} on {rollout.map_name}, "
+        f"driver {rollout.driver}: {seconds:.1f} s driven{end}"
+    )
+
+
+def drive_json(rollout: Rollout) -> dict[str, Any]:
+    """What was driven, as plain values."""
+    return {
+        "scenario": rollout.scenario,
+        "family": rollout.family,
+        "seed": int(rollout.seed),
+        "driver": rollout.driver,
+        "map": rollout.map_name,
+        "map_hash": rollout.map_hash,
+        "steps": len(rollout.time),
+        "dt": float(rollout.dt),
+        "finished": bool(rollout.finished),
+    }
+
+
+def score_text(score: Score) -> str:
+    """A table of the terms: verdict, title, value, and the sentence of what failed."""
+    titles = [term.title for term in score.terms]
+    width = max(map(len, titles), default=0)
+    lines = []
+    for term in score.terms:
+        mark = {True: "pass", False: "FAIL", None: ""}[term.passed]
+        value = "-" if _finite(term.value) is None else f"{term.value:.3g} {term.unit}".strip()
+        detail = f"  {term.detail}" if term.passed is False else ""
+        lines.append(f"  {mark:5}{term.title:{width}}  {value:12}{detail}".rstrip())
+    return "\n".join(lines)
+
+
+def score_json(score: Score) -> dict[str, Any]:
+    """The terms without their series over time, which are in score.json."""
+    return {
+        "version": score.version,
+        "terms": {
+            term.name: {
+                "value": _finite(term.value),
+                "unit": term.unit,
+                "passed": None if term.passed is None else bool(term.passed),
+                "lost_at": _finite(term.lost_at),
+                "detail": term.detail,
+            }
+            for term in score.terms
+        },
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity: what is not finite is null there."""
+    return float(value) if value is not None and math.isfinite(value) else None
