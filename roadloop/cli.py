@@ -110,7 +110,7 @@ class Drive:
         )
         driver = make_driver(self.driver)
         folder.clear()
-        folder.config.write_text(dump_config(dataclasses.replace(self, config="")))
+        folder.config.write_text(dump_config(self._repeatable()))
         laps.lap("build")
         finished = self._simulate(scenario, driver, folder)
         laps.lap("drive")
@@ -120,6 +120,13 @@ class Drive:
         if self.json:
             print(json.dumps(result, indent=2, allow_nan=False))
         return 0 if finished else INTERRUPTED
+
+    def _repeatable(self) -> Drive:
+        """This run without where and how it is written."""
+        source = None if self.map is None else self.map.resolve()
+        return dataclasses.replace(
+            self, config="", out=None, overwrite=False, json=False, map=source
+        )
 
     def _simulate(self, scenario: Scenario, driver: Driver, folder: DriveFolder) -> bool:
         """Write the log of the drive; False where Ctrl-C ended it."""
@@ -140,7 +147,7 @@ class Drive:
                     driver,
                     SimWorld(),
                     writer=writer,
-                    on_step=lambda observation: bar.update(scenario.dt),
+                    on_step=lambda observation: bar.update(observation.time - bar.n),
                 )
         except KeyboardInterrupt:
             return False

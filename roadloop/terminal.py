@@ -43,7 +43,7 @@ def progress_bar(title: str, unit: str, total: float, *, quiet: bool) -> Any:
 def drive_text(rollout: Rollout) -> str:
     """One line: what was driven, by whom, and for how long."""
     end = "" if rollout.finished else ", interrupted"
-    seconds = len(rollout.time) * rollout.dt
+    seconds = (len(rollout.time) - 1) * rollout.dt
     return (
         f"{rollout.scenario} seed {rollout.seed} on {rollout.map_name}, "
         f"driver {rollout.driver}: {seconds:.1f} s driven{end}"
