@@ -1,0 +1,116 @@
+"""Lane changes the route asks for: on time when there is a gap, later when there is none.
+
+The path itself moves over to the neighbour lane by a quintic step. When the gap is missing at its
+beginning, a step back cancels it, the ego stays on its lane, and a new step follows as soon as
+somebody lets it in; it stops before the room for that runs out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from planning.corridor import AgentsOnPath
+from planning.lateral_offset import LateralOffset, OffsetStep, band_is_free, step_length
+from planning.right_of_way import Stop
+from planning.route_rules import RouteRules
+from roadloop.maps.locate import to_frenet
+from roadloop.maps.path import Path
+from roadloop.maps.road_map import RoadMap
+
+Array = np.ndarray
+
+LEAST_ROOM = 14.0
+"""m a change takes at walking pace: the ego waits at least this far before the lane's end"""
+TIGHTEST = 0.15
+"""1/m of curvature in a late change"""
+
+
+class LaneChanges:
+    """The route's lane changes in order and what has become of them."""
+
+    def __init__(self, road_map: RoadMap, path: Path, rules: RouteRules) -> None:
+        count = len(rules.change_s)
+        self.start = np.zeros(count)
+        """m along the path where it begins to move over"""
+        self.end = np.zeros(count)
+        self.by = np.zeros(count)
+        """m to the left"""
+        self.last = np.zeros(count)
+        """m along the path by which the change must be over"""
+        self.decided = np.zeros(count, dtype=bool)
+        """whether the gap was taken, so that the ego changes lane or has done so"""
+        self.deferred = np.zeros(count, dtype=bool)
+        if count == 0:
+            return
+        aside = to_frenet(road_map, path.lane, path.xyz[:, 0], path.xyz[:, 1])[1]
+        away = np.abs(aside) > 0.02
+        for i, change in enumerate(rules.change_s.tolist()):
+            row = int(np.searchsorted(path.s, change))
+            low = row - 1 - int(np.argmin(away[row - 1 :: -1]))
+            high = row + int(np.argmin(away[row:]))
+            self.start[i], self.end[i] = path.s[max(low, 0)], path.s[min(high, len(path.s) - 1)]
+            self.by[i] = aside[row - 1] - aside[row]
+            span = int(np.searchsorted(rules.span_from, change + 0.1, side="right")) - 1
+            self.last[i] = rules.span_to[span]
+
+    def update(
+        self,
+        agents: AgentsOnPath,
+        offset: LateralOffset,
+        rear_axle: float,
+        front: float,
+        rear: float,
+        speed: float,
+        half_width: float,
+    ) -> Stop | None:
+        """Decide on the change that is due; add steps to ``offset``; where to wait, if at all.
+
+        Positions are m along the path.
+        """
+        due = np.flatnonzero(~self.decided & (self.start < rear_axle + max(speed, 3.0)))
+        if len(due) == 0:
+            return None
+        i = int(due[0])
+        if rear_axle > self.end[i] and not self.deferred[i]:
+            self.decided[i] = True  # started beyond it
+            return None
+        length = min(step_length(self.by[i], speed, TIGHTEST), self.end[i] - self.start[i])
+        if self._gap(i, agents, rear_axle, front, rear, length, speed, half_width):
+            self.decided[i] = True
+            if self.deferred[i]:
+                offset.steps.append(OffsetStep(rear_axle, rear_axle + length, float(self.by[i])))
+            return None
+        if not self.deferred[i]:
+            self.deferred[i] = True
+            start = float(self.start[i])
+            offset.steps.append(OffsetStep(start, float(self.end[i]), -float(self.by[i])))
+        wait = self.last[i] - max(LEAST_ROOM, length) + (front - rear_axle)
+        side = "left" if self.by[i] > 0.0 else "right"
+        reason = f"waiting for a gap to the {side}"
+        return Stop(max(float(wait), front if speed < 0.5 else front + 0.5), reason)
+
+    def _gap(
+        self,
+        i: int,
+        agents: AgentsOnPath,
+        rear_axle: float,
+        front: float,
+        rear: float,
+        length: float,
+        speed: float,
+        half_width: float,
+    ) -> bool:
+        """Whether the neighbour lane is free for a change of ``length`` m that begins now."""
+        middle = (agents.s_low + agents.s_high) / 2.0
+        u = np.clip((middle - self.start[i]) / max(self.end[i] - self.start[i], 0.1), 0.0, 1.0)
+        lane_d = self.by[i] * (1.0 - u**3 * (10.0 - 15.0 * u + 6.0 * u * u))
+        beside = dataclasses.replace(
+            agents, d_low=agents.d_low - lane_d, d_high=agents.d_high - lane_d
+        )
+        nobody = np.zeros(len(agents), dtype=bool)
+        band = (-half_width - 0.4, half_width + 0.4)
+        return band_is_free(
+            beside, nobody, band, rear, front, rear_axle + length, speed, 0.0
+        )

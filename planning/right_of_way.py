@@ -1,0 +1,303 @@
+"""Who goes first: lights, stop signs, junction conflicts and crosswalks along the ego's route.
+
+Every rule answers with a place where the front bumper must stop for now, and why. Other drivers'
+routes are unknown: whoever can reach a conflicting lane is taken to do so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planning.corridor import AgentsOnPath
+from planning.longitudinal import Motion
+from planning.route_rules import RouteRules
+from roadloop.maps.locate import nearest_lane
+from roadloop.maps.road_map import RoadMap, SignalKind
+from roadloop.types import AgentKind, AgentStates, LightState
+
+Array = np.ndarray
+
+LINE_GAP = 1.0
+"""m before a line at which the front bumper stops"""
+YELLOW_BRAKING = 3.5
+"""m/s^2: a yellow light is obeyed where this is enough"""
+GAP_BEFORE = 1.5
+"""s the ego wants to be gone before one with priority comes"""
+GAP_AFTER = 0.8
+"""s it waits after the other has gone"""
+PATIENCE = 4.0
+"""s after which a road user that stands is taken to stay"""
+STARVED = 20.0
+"""s of waiting after which smaller gaps are accepted"""
+DIVERGING = 8.0
+"""m into a junction up to which an agent's lane is taken to be open (lanes overlap there)"""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A demand to stop: ``s`` m along the path of the front bumper."""
+
+    s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class AgentsOnLanes:
+    """Vehicles placed on the lane graph; fields ``(agents,)``."""
+
+    id: Array
+    lane: Array
+    s: Array
+    """m along the lane, of the box centre; beyond the lane's length where its exit is open"""
+    speed: Array
+    half_length: Array
+    standing: Array
+    """s it has stood still"""
+    in_junction: Array
+    """junction index, -1 outside"""
+
+
+def locate_vehicles(
+    road_map: RoadMap, states: AgentStates, rows: Array, standing: Array
+) -> AgentsOnLanes:
+    """Vehicles among ``rows`` (indices into ``states``) that are on a lane and face along it.
+
+    ``standing`` is ``(tracks,)`` s. One that has just entered a junction is put on the lane it came
+    from, beyond its end: lanes overlap there, so which way it goes is still open.
+    """
+    rows = rows[states.kind[rows] <= AgentKind.CYCLIST]
+    if len(rows) == 0:
+        empty = np.zeros(0)
+        whole = np.zeros(0, dtype=np.int64)
+        return AgentsOnLanes(whole, whole, empty, empty, empty, empty, whole)
+    place = nearest_lane(
+        road_map,
+        states.x[rows],
+        states.y[rows],
+        states.heading[rows],
+        z=states.z[rows],
+        max_distance=4.0,
+    )
+    good = (place.lane >= 0) & (np.abs(place.heading_error) < 1.0)
+    rows, lane, s = rows[good], place.lane[good].astype(np.int64), place.s[good].copy()
+    junction = road_map.lane_junction[lane]
+    start = road_map.predecessor_start
+    open_exit = (junction >= 0) & (s < DIVERGING) & (start[lane + 1] > start[lane])
+    before = road_map.predecessor[start[lane[open_exit]]]
+    s[open_exit] += road_map.lane_length[before]
+    lane[open_exit] = before
+    return AgentsOnLanes(
+        id=states.id[rows],
+        lane=lane,
+        s=s,
+        speed=np.hypot(states.vx[rows], states.vy[rows]),
+        half_length=states.length[rows] / 2.0,
+        standing=standing[rows],
+        in_junction=junction,
+    )
+
+
+class RightOfWay:
+    """Remembers what waiting has been done: stop signs served, seconds waited."""
+
+    def __init__(self, road_map: RoadMap, rules: RouteRules) -> None:
+        self.road_map = road_map
+        self.rules = rules
+        self.served = np.zeros(len(rules.line_s), dtype=bool)
+        """(lines,) stop signs the ego has stopped at"""
+        self.waited = 0.0
+        """s the ego has stood before a junction"""
+        light = road_map.signal_kind[road_map.stop_signal] == SignalKind.TRAFFIC_LIGHT
+        self._light_lane = road_map.stop_lane[light]
+        self._light_s = road_map.stop_s[light]
+        self._light_signal = road_map.stop_signal[light]
+
+    def lines(self, lights: Array, front: float, speed: float, reach: float) -> Stop | None:
+        """The first line within ``reach`` m at which a light or stop sign stops the ego.
+
+        ``front`` is the front bumper's m along the path.
+        """
+        rules = self.rules
+        near = np.flatnonzero((rules.line_s > front - 1.5) & (rules.line_s < front + reach))
+        for i in near.tolist():
+            ahead = float(rules.line_s[i]) - front
+            kind = rules.line_kind[i]
+            if kind == SignalKind.STOP and not self.served[i]:
+                if speed < 0.1 and ahead < 2.0:
+                    self.served[i] = True
+                elif ahead > -0.5:
+                    return Stop(front + ahead - LINE_GAP, f"stop sign {max(ahead, 0.0):.0f} m ahead")
+            if kind != SignalKind.TRAFFIC_LIGHT:
+                continue
+            state = lights[rules.line_signal[i]]
+            if state in (LightState.OFF, LightState.GREEN):
+                continue
+            needed = speed * speed / (2.0 * max(ahead - 0.2, 0.01))
+            if state == LightState.YELLOW and (needed > YELLOW_BRAKING or ahead < 0.0):
+                continue  # too late to stop comfortably
+            if ahead < 0.0 and speed > 0.5:
+                continue  # the line is behind: clear the junction
+            if needed > 8.0:
+                continue  # turned red under the wheels: braking would end on the junction
+            gap = LINE_GAP if ahead > 2.0 else 0.3
+            name = "yellow" if state == LightState.YELLOW else "red"
+            return Stop(front + ahead - gap, f"{name} light {max(ahead, 0.0):.0f} m ahead")
+        return None
+
+    def junctions(
+        self,
+        vehicles: AgentsOnLanes,
+        lights: Array,
+        motion: Motion,
+        front: float,
+        front_length: float,
+        rear_length: float,
+        limit: float,
+    ) -> Stop | None:
+        """Where to wait for others at the junctions ahead, up to ``limit`` m along the path.
+
+        ``motion`` is what the ego would do if nobody had to be given way to; ``front_length`` and
+        ``rear_length`` are m from the rear axle to the bumpers.
+        """
+        rules = self.rules
+        speed = float(motion.v[0])
+        decide = front + 15.0 + speed * speed / 4.0
+        visits = np.flatnonzero(
+            (rules.visit_to + rear_length > front - front_length)
+            & (rules.visit_hold < min(decide, limit))
+        )
+        if len(visits) == 0 or len(vehicles.id) == 0:
+            return None
+        rows = np.flatnonzero(np.isin(rules.conflict_visit, visits))
+        rows = rows[rules.conflict_to[rows] + rear_length > front - front_length]
+        if len(rows) == 0:
+            return None
+        wait = self._must_wait(rows, vehicles, lights, motion, front, front_length, rear_length)
+        for visit in visits.tolist():
+            mine = np.flatnonzero(wait.any(axis=1) & (rules.conflict_visit[rows] == visit))
+            if len(mine) == 0:
+                continue
+            hold = float(rules.visit_hold[visit])
+            room = hold - front
+            if room > -0.7 and speed * speed < 2.0 * 4.0 * max(room, 0.0) + 0.3:
+                who = vehicles.id[np.argmax(wait[mine[0]])]
+                return Stop(hold - 0.3 if room > 0.3 else front, f"yielding to vehicle {who}")
+            for k in mine[np.argsort(rules.conflict_from[rows[mine]])].tolist():
+                before = float(rules.conflict_from[rows[k]]) - 1.0
+                if before > front - 0.3 and speed * speed < 2.0 * 6.0 * max(before - front, 0.05):
+                    who = vehicles.id[np.argmax(wait[k])]
+                    return Stop(max(before, front), f"yielding to vehicle {who}")
+        return None
+
+    def _must_wait(
+        self,
+        rows: Array,
+        vehicles: AgentsOnLanes,
+        lights: Array,
+        motion: Motion,
+        front: float,
+        front_length: float,
+        rear_length: float,
+    ) -> Array:
+        """(conflicts of ``rows``, vehicles) bool."""
+        rules = self.rules
+        visit = rules.conflict_visit[rows]
+        entered = (rules.visit_hold[visit] < front - 0.7)[:, None]
+        my_in = motion.time_at(rules.conflict_from[rows] - front_length)[:, None]
+        my_out = motion.time_at(rules.conflict_to[rows] + rear_length)[:, None]
+
+        reach = rules.conflict_reach[rows][:, vehicles.lane] - vehicles.s
+        to_zone = reach + rules.conflict_other_from[rows][:, None] - vehicles.half_length
+        past_zone = reach + rules.conflict_other_to[rows][:, None] + vehicles.half_length
+        coming = np.isfinite(reach) & (past_zone > 0.0)
+        v = np.broadcast_to(vehicles.speed, reach.shape)
+        distance = np.where(coming, np.maximum(to_zone, 0.0), 0.0)
+        clear = np.where(coming, np.maximum(past_zone, 0.0), 0.0)
+        # earliest arrival: speeding up at 1 m/s^2; latest departure: slowing to turning speed
+        their_in = np.sqrt(v * v + 2.0 * distance) - v
+        their_out = clear / np.clip(v, 1.5, 6.0)
+        occupied = coming & (to_zone <= 0.0)
+        inside = (vehicles.in_junction >= 0) & (vehicles.speed > 0.5)
+        committed = coming & (occupied | (v * v / 6.0 > distance) | (inside & (their_in < my_in)))
+
+        starved = self.waited > STARVED
+        before = np.where(entered, 0.7, 0.8 if starved else GAP_BEFORE)
+        overlap = (their_in - before < my_out) & (their_out + GAP_AFTER > my_in)
+        # merging in front of a faster one: it must not catch up before the ego is up to speed
+        pace = np.maximum(v - float(motion.v[-1]), 0.0)
+        merge = rules.conflict_merge[rows][:, None]
+        overlap |= merge & (their_in - before - 0.5 * pace < my_out) & (their_out > my_in)
+
+        patient = np.where(starved, 1.0, PATIENCE)
+        stays = (vehicles.standing > patient) & ~occupied
+        stays = stays | ((vehicles.standing > 2.0 * PATIENCE) & occupied)
+        rule = rules.conflict_yield[rows][:, None]
+        earlier = (their_in < my_in - 0.3) | (vehicles.standing > self.waited + 0.05)
+        priority = (rule > 0) | ((rule == 0) & earlier & ~entered) | committed
+        return coming & overlap & priority & ~stays & ~self._held_by_light(rows, vehicles, lights)
+
+    def _held_by_light(self, rows: Array, vehicles: AgentsOnLanes, lights: Array) -> Array:
+        """(conflicts, vehicles) bool: a red light stands between the vehicle and the conflict."""
+        red_at = np.full(self.road_map.lanes, np.inf)
+        state = lights[self._light_signal]
+        red = (state == LightState.RED) | (state == LightState.RED_YELLOW)
+        red_at[self._light_lane[red]] = self._light_s[red]
+        nose = vehicles.s + vehicles.half_length
+        other = self.rules.conflict_lane[rows]
+        own_line = red_at[vehicles.lane] - nose
+        reach = self.rules.conflict_reach[rows][:, vehicles.lane]
+        their_line = reach + red_at[other][:, None] - nose
+        line = np.minimum(own_line, their_line)
+        # one that is too fast to stop will run it
+        return np.isfinite(line) & (line > -1.5) & (vehicles.speed**2 / 10.0 < line + 1.5)
+
+    def crossings(
+        self, agents: AgentsOnPath, motion: Motion, front: float, speed: float
+    ) -> Stop | None:
+        """Stop before a crosswalk a pedestrian is on or about to step on."""
+        rules = self.rules
+        near = np.flatnonzero(
+            (rules.crossing_from > front + 0.5)
+            & (rules.crossing_from < front + 15.0 + speed * speed / 4.0)
+        )
+        walkers = np.flatnonzero(agents.kind == AgentKind.PEDESTRIAN)
+        if len(near) == 0 or len(walkers) == 0:
+            return None
+        low, high = agents.d_low[walkers], agents.d_high[walkers]
+        across = agents.speed_across[walkers]
+        on_road = np.minimum(np.abs(low), np.abs(high)) < 2.5
+        towards = ((low > 0.0) & (across < -0.3)) | ((high < 0.0) & (across > 0.3))
+        away = np.maximum(np.minimum(np.abs(low), np.abs(high)) - 1.5, 0.0)
+        soon = towards & (away / np.maximum(np.abs(across), 0.1) < 4.0)
+        moving = np.abs(across) > 0.3
+        leaving = moving & ~towards & (np.minimum(np.abs(low), np.abs(high)) > 1.5)
+        claims = (soon | (on_road & moving)) & ~leaving
+        for i in near.tolist():
+            start, end = rules.crossing_from[i], rules.crossing_to[i]
+            room = start - 0.8 - front
+            if speed * speed > 2.0 * 5.0 * max(room, 0.05):
+                continue
+            on = (agents.s_high[walkers] > start - 1.0) & (agents.s_low[walkers] < end + 1.0)
+            who = walkers[claims & on]
+            if len(who):
+                return Stop(float(start) - 0.8, f"letting pedestrian {agents.id[who[0]]} cross")
+        return None
+
+    def keep_clear(
+        self, leader_s: float, leader_speed: float, front: float, length: float, speed: float
+    ) -> Stop | None:
+        """Wait before a junction when there is no room behind it: the leader stands just past it."""
+        if leader_speed > 1.5:
+            return None
+        rules = self.rules
+        for visit in np.flatnonzero(rules.visit_hold > front - 0.3).tolist():
+            hold, end = float(rules.visit_hold[visit]), float(rules.visit_to[visit])
+            if hold > leader_s:
+                break
+            room = max(hold - front, 0.0)
+            if leader_s < end + length + 3.0 and speed * speed < 2.0 * 3.0 * room + 0.3:
+                return Stop(hold - 0.3 if room > 0.3 else front, "no room behind the junction")
+        return None
+

@@ -1,0 +1,273 @@
+"""The rule-based planner: along the route's path, at a speed that every rule and road user allows.
+
+Each step: place everybody in the path's Frenet frame and on the lane graph, collect what demands a
+stop (lights, signs, right of way, crosswalks, lane changes without a gap) and whom to follow, roll
+the longitudinal motion out with IDM under the speed profile, and lay it on the path, shifted
+sideways where an obstruction is passed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from planning.corridor import AgentsOnPath, agents_on_path, in_the_way
+from planning.lane_change import LaneChanges
+from planning.lateral_offset import PASSING_SPEED, LateralOffset
+from planning.longitudinal import (
+    DrivingStyle,
+    Leaders,
+    Motion,
+    following_acceleration,
+    roll_out,
+    speed_profile,
+    stopping_acceleration,
+)
+from planning.obstruction import ROOM_TO_PASS, obstructions, way_around
+from planning.right_of_way import RightOfWay, Stop, locate_vehicles
+from planning.route_line import SPACING, RouteLine, build_route_line
+from planning.route_rules import RouteRules, compile_route
+from roadloop.errors import RoadloopError
+from roadloop.idm import IdmParameters
+from roadloop.types import AgentKind, Observation, Scenario, Tracks, Trajectory
+
+Array = np.ndarray
+
+HORIZON = 5.0
+"""s planned"""
+PLAN_STEP = 0.1
+"""s between the plan's points"""
+ROLL_STEP = 0.2
+"""s per step of the longitudinal roll-out"""
+BEHIND = 40.0
+"""m of path behind the ego on which road users are still placed"""
+NO_STOP = Stop(math.inf, "free")
+
+
+class RouteFollower:
+    """A `Planner` that needs tracks and, where the map has lights, their states.
+
+    ``reason`` says in a few words what decides the speed now, for reports.
+    """
+
+    def __init__(self, style: DrivingStyle | None = None) -> None:
+        self.style = style or DrivingStyle()
+        self.reason = "not started"
+        self._idm = IdmParameters(
+            desired_speed=30.0,  # not used: the speed profile takes its place
+            time_headway=self.style.time_headway,
+            minimum_gap=self.style.minimum_gap,
+            acceleration=self.style.acceleration,
+            deceleration=self.style.deceleration,
+        )
+        self._line: RouteLine
+        self._ready = False
+
+    def reset(self, scenario: Scenario) -> None:
+        """Compile the scenario's route; forget everything about the last one."""
+        self._map = scenario.road_map
+        self._ready = True
+        path, self._line = build_route_line(self._map, scenario.route)
+        self._rules: RouteRules = compile_route(self._map, path)
+        self._right_of_way = RightOfWay(self._map, self._rules)
+        self._offset = LateralOffset()
+        self._s: float | None = None
+        self._standing: dict[int, float] = {}
+        self._changes = LaneChanges(self._map, path, self._rules)
+        self.reason = "free"
+
+    def plan(self, observation: Observation, tracks: Tracks) -> Trajectory:
+        """`HORIZON` s along the route, ``(51,)`` points; the first is the ego's foot on the path.
+
+        Raises RoadloopError before `reset`, or when the map has lights the observation lacks.
+        """
+        if not self._ready:
+            raise RoadloopError("RouteFollower has no route yet: call reset(scenario) first")
+        lights = observation.lights
+        if lights is None:
+            if len(self._rules.line_s):
+                raise RoadloopError(
+                    'observation holds no lights: declare the sensor "lights" in the driver\'s '
+                    "sensors"
+                )
+            lights = np.zeros(len(self._map.signal_id), dtype=np.uint8)
+        ego, vehicle = observation.ego, observation.ego.vehicle
+        speed, acceleration = max(float(ego.speed), 0.0), float(ego.acceleration)
+        front_length = vehicle.length - vehicle.rear_overhang
+        half_width = vehicle.width / 2.0
+        s = self._place(float(ego.x), float(ego.y), speed, observation.dt)
+        front = s + front_length
+
+        ahead = max(60.0, 6.0 * speed + 40.0)
+        rows, window = self._line.window(s - BEHIND, s + ahead)
+        near = np.hypot(tracks.states.x - ego.x, tracks.states.y - ego.y) < ahead + 20.0
+        reach = np.flatnonzero(near & tracks.states.valid)
+        standing = self._standing_times(tracks, observation.dt)
+        agents = agents_on_path(window, tracks.states, reach)
+        self._offset.forget_before(s - 5.0)
+
+        blocking = obstructions(agents, standing[agents.row], self._rules, half_width)
+        self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
+        beside, _, _ = self._offset.at(np.maximum(agents.s_low - 2.0, s))
+        leading = in_the_way(agents, beside, front, s - vehicle.rear_overhang, speed, half_width)
+
+        stop = self._law_stop(lights, agents, leading, blocking, front, speed, ahead)
+        # what the ego would do if nobody at junctions had to be given way to
+        profile = self._profile(rows, s)
+        leaders = Leaders(agents.s_low[leading], agents.speed_along[leading])
+        state = (s, speed, acceleration)
+        motion = self._drive(state, profile, window.s[0], stop, leaders, front_length, vehicle)
+        vehicles = locate_vehicles(self._map, tracks.states, reach, standing)
+        demands = [
+            self._right_of_way.junctions(
+                vehicles, lights, motion, front, front_length, vehicle.rear_overhang, stop.s
+            ),
+            self._right_of_way.crossings(agents, motion, front, speed),
+            self._room_behind_junction(agents, leading, front, vehicle.length, speed),
+            self._changes.update(
+                agents, self._offset, s, front, s - vehicle.rear_overhang, speed, half_width
+            ),
+        ]
+        nearest = min([stop, *(d for d in demands if d is not None)], key=lambda d: d.s)
+        if nearest is not stop:
+            stop = nearest
+            motion = self._drive(state, profile, window.s[0], stop, leaders, front_length, vehicle)
+        self._note_waiting(stop, front, speed, observation.dt)
+        self._explain(agents, leading, leaders, stop, front, speed)
+        return self._lay_on_path(motion)
+
+    def _place(self, x: float, y: float, speed: float, dt: float) -> float:
+        """The ego's m along the path, kept from jumping to another pass of a winding path."""
+        line = self._line
+        if self._s is None:
+            low, high = float(line.s[0]), float(line.s[0]) + 30.0
+        else:
+            low, high = self._s - 5.0, self._s + speed * dt + 10.0
+        _, window = line.window(low, high)
+        _, s, _ = window.project(np.array([x]), np.array([y]))
+        self._s = float(s[0])
+        return self._s
+
+    def _standing_times(self, tracks: Tracks, dt: float) -> Array:
+        """``(tracks,)`` s each road user has stood still."""
+        slow = tracks.states.speed < 0.2
+        before = self._standing
+        times = [
+            before.get(i, 0.0) + dt if still else 0.0
+            for i, still in zip(tracks.states.id.tolist(), slow.tolist(), strict=True)
+        ]
+        self._standing = dict(zip(tracks.states.id.tolist(), times, strict=True))
+        return np.array(times, dtype=np.float64)
+
+    def _pass_obstructions(self, agents, blocking, s, front_length, vehicle, speed) -> None:
+        """Plan a way around what blocks the lane, unless one is under way."""
+        if not blocking.any() or s < self._offset.active_until():
+            return
+        passing = way_around(
+            agents,
+            blocking,
+            self._line,
+            self._rules,
+            self._map,
+            s,
+            front_length,
+            vehicle.rear_overhang,
+            vehicle.width / 2.0,
+            speed,
+        )
+        if passing is not None:
+            self._offset.steps += [passing.out, passing.back]
+
+    def _law_stop(self, lights, agents, leading, blocking, front, speed, ahead) -> Stop:
+        """The nearest of: a line to stop at, an obstruction that cannot be passed yet, the end."""
+        stops = [self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP]
+        blocked = np.flatnonzero(blocking & leading)
+        if len(blocked):
+            first = blocked[np.argmin(agents.s_low[blocked])]
+            room = float(agents.s_low[first]) - front
+            if room > ROOM_TO_PASS - 1.0 and speed * speed < 2.0 * 3.0 * (room - ROOM_TO_PASS + 1.0):
+                reason = f"blocked by agent {agents.id[first]}"
+                stops.append(Stop(front + room - ROOM_TO_PASS, reason))
+        return min(stops, key=lambda d: d.s)
+
+    def _profile(self, rows: slice, s: float) -> Array:
+        line = self._line
+        _, _, bend = self._offset.at(line.s[rows])
+        limit = line.speed_limit[rows]
+        if self._offset.steps:
+            first = min(step.start for step in self._offset.steps)
+            passing = (line.s[rows] > first) & (line.s[rows] < self._offset.active_until())
+            limit = np.where(passing, np.minimum(limit, PASSING_SPEED), limit)
+        return speed_profile(line.s[rows], limit, line.curvature[rows] + bend, self.style)
+
+    def _drive(self, state, profile, start, stop: Stop, leaders, front_length, vehicle) -> Motion:
+        s, speed, acceleration = state
+        return roll_out(
+            s,
+            speed,
+            acceleration,
+            start,
+            SPACING,
+            profile,
+            min(stop.s - front_length, float(self._line.s[-1])),
+            leaders,
+            front_length,
+            self.style,
+            self._idm,
+            round(HORIZON / ROLL_STEP),
+            ROLL_STEP,
+            0.0,
+        )
+
+    def _room_behind_junction(self, agents, leading, front, length, speed) -> Stop | None:
+        cars = np.flatnonzero(leading & (agents.kind <= AgentKind.CYCLIST))
+        if len(cars) == 0:
+            return None
+        first = cars[np.argmin(agents.s_low[cars])]
+        return self._right_of_way.keep_clear(
+            float(agents.s_low[first]), float(agents.speed_along[first]), front, length, speed
+        )
+
+    def _note_waiting(self, stop: Stop, front: float, speed: float, dt: float) -> None:
+        row = self._right_of_way
+        if speed > 1.0:
+            row.waited = 0.0
+        elif speed < 0.3 and stop.s - front < 4.0:
+            row.waited += dt
+
+    def _explain(self, agents, leading, leaders, stop: Stop, front: float, speed: float) -> None:
+        """Set ``reason`` to what brakes the ego most."""
+        self.reason = "free"
+        halt = stopping_acceleration(speed, stop.s - front, self.style)
+        if halt < 1.0 or stop.s - front < 3.0:
+            self.reason = stop.reason
+        if len(leaders):
+            gap = leaders.s - front
+            pull = following_acceleration(speed, gap, leaders.speed, self._idm)
+            strongest = int(np.argmin(pull))
+            if pull[strongest] < min(-0.3, halt):
+                who = np.flatnonzero(leading)[strongest]
+                kind = AgentKind(int(agents.kind[who])).name.lower()
+                self.reason = f"following {kind} {agents.id[who]}"
+
+    def _lay_on_path(self, motion: Motion) -> Trajectory:
+        line = self._line
+        t = np.arange(round(HORIZON / PLAN_STEP) + 1) * PLAN_STEP
+        # constant acceleration within each roll-out step
+        k = np.minimum((t / ROLL_STEP + 1e-9).astype(np.int64), len(motion.t) - 2)
+        rest = t - motion.t[k]
+        v0, v1 = motion.v[k], motion.v[k + 1]
+        s = motion.s[k] + v0 * rest + 0.5 * (v1 - v0) / ROLL_STEP * rest**2
+        s = np.clip(s, motion.s[k], motion.s[k + 1])
+        speed = v0 + (v1 - v0) / ROLL_STEP * rest
+        d, slope, _ = self._offset.at(s)
+        heading = np.interp(s, line.s, line.heading)
+        curvature = np.interp(s, line.s, line.curvature)
+        x = np.interp(s, line.s, line.x) - d * np.sin(heading)
+        y = np.interp(s, line.s, line.y) + d * np.cos(heading)
+        heading = heading + np.arctan2(slope, np.maximum(1.0 - d * curvature, 0.1))
+        return Trajectory(
+            x, y, np.pi - np.mod(np.pi - heading, 2.0 * np.pi), speed, PLAN_STEP
+        )

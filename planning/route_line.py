@@ -1,0 +1,113 @@
+"""The route as an evenly sampled line with what lies around it, for one planner."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from planning.corridor import PathWindow
+from roadloop.errors import RoadloopError
+from roadloop.maps.path import Path, route_path
+from roadloop.maps.road_map import RoadMap
+from roadloop.maps.routing import route_sections
+from roadloop.types import Route
+
+Array = np.ndarray
+
+SPACING = 0.5
+"""m between samples"""
+BEYOND_GOAL = 60.0
+"""m of road kept beyond the goal, so that the plan does not end there"""
+
+
+@dataclass(frozen=True)
+class RouteLine:
+    """Samples every `SPACING` m along the path; fields ``(points,)``."""
+
+    s: Array
+    x: Array
+    y: Array
+    z: Array
+    heading: Array
+    """unwrapped, rad"""
+    curvature: Array
+    """1/m, averaged over about 2 m: map geometry jumps where lanes meet"""
+    speed_limit: Array
+    lane: Array
+    width: Array
+    """m, of the lane"""
+    goal_s: float
+    """m along the path at which the route ends"""
+
+    def window(self, low: float, high: float) -> tuple[slice, PathWindow]:
+        """The samples between ``low`` and ``high`` m along the path."""
+        first = max(int((low - self.s[0]) / SPACING), 0)
+        last = min(int((high - self.s[0]) / SPACING) + 2, len(self.s))
+        rows = slice(min(first, last - 2), last)
+        return rows, PathWindow(
+            self.s[rows], self.x[rows], self.y[rows], self.z[rows], self.heading[rows]
+        )
+
+
+def beyond_goal(road_map: RoadMap, route: Route) -> Route:
+    """The route driven on straight ahead until `BEYOND_GOAL` m past its goal, where roads allow.
+
+    A route that ends with a lane change stays as it is: more road would move the change past the
+    goal.
+    """
+    if len(route_sections(road_map, route)[-1]) > 1:
+        return route
+    lanes = [int(lane) for lane in route.lanes]
+    left = BEYOND_GOAL - (road_map.lane_length[lanes[-1]] - route.goal_s)
+    while left > 0.0:
+        onward = road_map.successors_of(lanes[-1])
+        if len(onward) == 0:
+            break
+        turns = [
+            abs(np.trapezoid(road_map.point_curvature[p], road_map.point_s[p]))
+            for p in (road_map.points_of(int(lane)) for lane in onward)
+        ]
+        lanes.append(int(onward[int(np.argmin(turns))]))
+        left -= road_map.lane_length[lanes[-1]]
+    return dataclasses.replace(
+        route,
+        lanes=np.array(lanes, dtype=np.int32),
+        goal_s=float(road_map.lane_length[lanes[-1]])
+        if len(lanes) > len(route.lanes)
+        else min(route.goal_s + BEYOND_GOAL, float(road_map.lane_length[lanes[-1]])),
+    )
+
+
+def build_route_line(road_map: RoadMap, route: Route) -> tuple[Path, RouteLine]:
+    """The path of the route, continued beyond its goal, and its even samples.
+
+    Raises RoadloopError for a route without lanes.
+    """
+    if len(route.lanes) == 0:
+        raise RoadloopError("route has no lanes: a planner needs at least the lane the ego is on")
+    path = route_path(road_map, beyond_goal(road_map, route))
+    s = np.arange(path.s[0], path.s[-1] + SPACING / 2.0, SPACING)
+    sample = np.clip(np.searchsorted(path.s, s, side="right") - 1, 0, len(path.s) - 1)
+    curvature = np.interp(s, path.s, path.curvature)
+    kernel = np.ones(5) / 5.0
+    curvature = np.convolve(np.pad(curvature, 2, mode="edge"), kernel, mode="valid")
+    on_last = np.flatnonzero(path.lane == route.lanes[-1])
+    goal = on_last[np.argmin(np.abs(path.lane_s[on_last] - route.goal_s))]
+    lane = path.lane[sample].astype(np.int64)
+    share = np.clip(path.lane_s[sample] / road_map.lane_length[lane], 0.0, 1.0)
+    points = np.diff(road_map.point_start)[lane] - 1
+    width = road_map.point_width[road_map.point_start[lane] + (share * points).astype(np.int64)]
+    return path, RouteLine(
+        s=s,
+        x=np.interp(s, path.s, path.xyz[:, 0]),
+        y=np.interp(s, path.s, path.xyz[:, 1]),
+        z=np.interp(s, path.s, path.xyz[:, 2]),
+        heading=np.interp(s, path.s, np.unwrap(path.heading)),
+        curvature=curvature,
+        speed_limit=path.speed_limit[sample],
+        lane=lane,
+        width=width,
+        goal_s=float(path.s[goal]),
+    )
