@@ -325,6 +325,23 @@ class Agents:
 
 
 @dataclass(frozen=True)
+class LightProgramme:
+    """Fixed-time programmes of a map's signals; every field ``(signals,)``, s within a cycle.
+
+    At time t the phase is ``(t + offset) mod cycle``: red, green from ``green``, yellow from
+    ``yellow``, red again from ``red``. A cycle of 0 keeps the light at ``fixed``.
+    """
+
+    cycle: Array
+    offset: Array
+    green: Array
+    yellow: Array
+    red: Array
+    fixed: Array
+    """LightState as uint8; OFF for signals that are no lights"""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One closed-loop problem: a map, a start, a route, other road users, a seed."""
 
@@ -339,6 +356,7 @@ class Scenario:
     ego: EgoState
     route: Route
     agents: Agents
+    lights: LightProgramme
     description: str = ""
 
 

@@ -2,3 +2,7 @@
 
 It speaks only the nouns of ``roadloop`` and asks of a driver nothing but the ``Driver`` protocol.
 """
+
+import warp as _warp
+
+_warp.config.log_level = _warp.LOG_WARNING  # no banner between the lines of a program that happens to simulate

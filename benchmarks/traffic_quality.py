@@ -1,0 +1,177 @@
+"""How well the simulator's traffic behaves: 100 vehicles for 10 minutes on each town.
+
+    python benchmarks/traffic_quality.py [MAP ...] [--vehicles 100] [--minutes 10] [--seed 0]
+
+Prints, per map: collisions between agents per vehicle-kilometre (one per pair and contact), red
+lights crossed, vehicles stuck (standing for more than 60 s at a stretch, without a cause ahead:
+red light, or a queue that ends at one), distance from the lane's centre outside junctions and lane
+changes (99th percentile), mean speed, and how fast it was computed. Exit status 1 if a target is
+missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from roadloop.maps.cache import load_map
+from roadloop.types import EgoState, LightState, Route, Scenario
+from sim.lights import light_programme
+from sim.population import agents_from, traffic
+from sim.simulator import Simulator
+from sim.state import LEFT_MAP, OFF_ROAD, RED_LIGHT, WRONG_WAY
+
+TOWNS = ("Town01.xodr", "Town03.xodr.gz", "Town04.xodr.gz", "Town05.xodr.gz", "Town10HD.xodr.gz")
+STUCK = 60.0
+"""s"""
+TARGETS = {"collisions/km": 0.02, "red lights": 0, "stuck %": 2.0, "offset p99": 0.4}
+
+
+def world_without_ego(road_map, vehicles: int, seed: int, dt: float, duration: float) -> Scenario:
+    """Traffic only: the ego stands far outside the map."""
+    rng = np.random.default_rng(seed)
+    low = road_map.point_xyz[:, :2].min(0) - 1000.0
+    zero = np.float64(0.0)
+    ego = EgoState(np.float64(low[0]), np.float64(low[1]), zero, zero, zero, zero, zero, zero)
+    return Scenario(
+        name="traffic",
+        family="traffic",
+        seed=seed,
+        road_map=road_map,
+        duration=duration,
+        dt=dt,
+        ego=ego,
+        route=Route(np.zeros(0, np.int32), 0.0, 0.0),
+        agents=agents_from(traffic(road_map, rng, vehicles)),
+        lights=light_programme(road_map, seed),
+    )
+
+
+def waits_for_a_light(agents: np.ndarray, lights: np.ndarray, road_map) -> np.ndarray:
+    """(agents,) bool: a red or yellow light, or somebody waiting for one, is what it waits for."""
+    stop_of = {}
+    for lane, signal in zip(road_map.stop_lane, road_map.stop_signal, strict=True):
+        stop_of.setdefault(int(lane), []).append(int(signal))
+    held = np.zeros(len(agents), bool)
+    for i, a in enumerate(agents):
+        for lane in a["ahead"][:3]:
+            for signal in stop_of.get(int(lane), ()):
+                held[i] |= lights[signal] in (LightState.RED, LightState.YELLOW)
+    for _hop in range(len(agents)):
+        behind = (agents["leader"] >= 0) & held[agents["leader"]] & ~held
+        if not behind.any():
+            break
+        held |= behind
+    return held
+
+
+def measure(road_map, vehicles: int, minutes: float, seed: int, dt: float = 0.1) -> dict:
+    """The figures of one map, by name; ``incidents`` lists what went wrong and where."""
+    scenario = world_without_ego(road_map, vehicles, seed, dt, 60.0 * minutes)
+    simulator = Simulator()
+    state = simulator.reset([scenario])
+    moving = slice(1, None)
+    standing = np.zeros(vehicles)
+    stuck = np.zeros(vehicles, bool)
+    counts = dict.fromkeys(("hit", "red", "off", "wrong", "left"), 0)
+    metres, speeds, offsets, incidents = 0.0, [], [], []
+    touching: set[tuple[int, int]] = set()
+    started = time.perf_counter()
+    for step in range(round(60.0 * minutes / dt)):
+        state = simulator.step(state, np.zeros((1, 2), np.float32))
+        a = state.agents.numpy()[0][moving]
+        events = state.events.numpy()[0][moving]
+        hit = state.hit.numpy()[0][moving]
+        lights = state.lights.numpy()[0]
+        valid = a["valid"] == 1
+        metres += float(np.abs(a["speed"][valid]).sum()) * dt
+        speeds.append(a["speed"][valid].mean() if valid.any() else 0.0)
+        pairs = {(min(i, int(j) - 1), max(i, int(j) - 1)) for i, j in enumerate(hit) if j > 0}
+        for i, j in pairs - touching:
+            counts["hit"] += 1
+            incidents.append((step * dt, "hit", i, j))
+        touching = pairs
+        for name, bit in (
+            ("red", RED_LIGHT),
+            ("off", OFF_ROAD),
+            ("wrong", WRONG_WAY),
+            ("left", LEFT_MAP),
+        ):
+            which = np.flatnonzero(events & int(bit.val if hasattr(bit, "val") else bit))
+            counts[name] += len(which)
+            if name in ("red",):
+                incidents += [(step * dt, name, int(i), -1) for i in which]
+        steady = valid & (a["change"] >= 1.0) & (a["lane"] >= 0)
+        steady[steady] &= road_map.lane_junction[a["lane"][steady]] < 0
+        target = state.fixed.traits.numpy()[0][moving]["lateral_offset"]
+        offsets.append(np.abs(a["lateral"] - target)[steady].astype(np.float32))
+        still = valid & (a["speed"] < 0.1)
+        cause = (
+            waits_for_a_light(state.agents.numpy()[0], lights, road_map)[moving]
+            if still.any() and step % 10 == 0
+            else None
+        )
+        standing = np.where(still, standing + dt, 0.0)
+        if cause is not None:
+            standing = np.where(cause, 0.0, standing)
+        for i in np.flatnonzero((standing > STUCK) & ~stuck):
+            incidents.append((step * dt, "stuck", int(i), int(a["leader"][i]) - 1))
+        stuck |= standing > STUCK
+    elapsed = time.perf_counter() - started
+    kilometres = metres / 1000.0
+    offset = np.concatenate(offsets)
+    return {
+        "vehicle-km": kilometres,
+        "collisions": counts["hit"],
+        "collisions/km": counts["hit"] / max(kilometres, 1e-9),
+        "red lights": counts["red"],
+        "stuck %": 100.0 * stuck.mean(),
+        "offset p99": float(np.percentile(offset, 99.0)),
+        "mean m/s": float(np.mean(speeds)),
+        "off road": counts["off"],
+        "wrong way": counts["wrong"],
+        "left map": counts["left"],
+        "x real time": 60.0 * minutes / elapsed,
+        "incidents": incidents,
+        "state": state,
+    }
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    default = Path(__file__).resolve().parents[2] / "shared" / "data" / "carla_maps"
+    parser.add_argument("maps", nargs="*", default=[str(default / name) for name in TOWNS])
+    parser.add_argument("--vehicles", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--incidents", action="store_true", help="list every incident")
+    args = parser.parse_args()
+    missed = False
+    for k, path in enumerate(args.maps):
+        road_map = load_map(path)
+        row = measure(road_map, args.vehicles, args.minutes, args.seed)
+        shown = {n: v for n, v in row.items() if not isinstance(v, list) and n != "state"}
+        if k == 0:
+            print(f"{'map':10s}" + "".join(f"{n:>14s}" for n in shown))
+        print(
+            f"{road_map.name:10s}"
+            + "".join(f"{v:14.3f}" if isinstance(v, float) else f"{v:14d}" for v in shown.values()),
+            flush=True,
+        )
+        missed |= any(row[name] > limit for name, limit in TARGETS.items())
+        if args.incidents:
+            for incident in row["incidents"]:
+                print("   %6.1f s  %s %d %d" % incident)
+    print("targets: " + ", ".join(f"{name} <= {limit}" for name, limit in TARGETS.items()))
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

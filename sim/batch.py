@@ -1,0 +1,162 @@
+"""Scenarios into a batch: the arrays a simulation starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import warp as wp
+
+from roadloop.errors import RoadloopError
+from roadloop.types import AgentKind, Scenario
+from sim.lane_graph import LaneGraph, lane_graph
+from sim.path import locate, refill
+from sim.state import AHEAD, Agent, Fixed, LightTiming, Traits, lane_chain
+
+wp.set_module_options({"enable_backward": False})
+
+GRAVITY = 9.81
+
+# wheelbase and rear overhang as shares of the length, steering limit (rad), acceleration and
+# deceleration limits (m/s^2): typical values of each kind.
+VEHICLE = {
+    AgentKind.CAR: (0.60, 0.21, 0.61, 4.0, 8.0),
+    AgentKind.VAN: (0.60, 0.22, 0.61, 3.5, 8.0),
+    AgentKind.TRUCK: (0.58, 0.25, 0.70, 2.0, 6.5),
+    AgentKind.BUS: (0.52, 0.27, 0.75, 2.0, 6.5),
+    AgentKind.MOTORCYCLE: (0.66, 0.17, 0.61, 5.0, 8.0),
+    AgentKind.CYCLIST: (0.60, 0.20, 0.80, 1.5, 5.0),
+    AgentKind.PEDESTRIAN: (0.60, 0.20, 0.61, 2.0, 5.0),
+    AgentKind.STATIC: (0.60, 0.20, 0.61, 1.0, 8.0),
+}
+
+
+def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.array]:
+    """What stays of a batch, and its agents before they have found their lanes.
+
+    Raises:
+        RoadloopError: no scenario, or scenarios on different maps or with different steps.
+    """
+    if not scenarios:
+        raise RoadloopError("no scenario to simulate: give at least one")
+    first = scenarios[0]
+    for s in scenarios:
+        if s.road_map is not first.road_map or s.dt != first.dt:
+            raise RoadloopError(
+                f"scenarios {first.name} and {s.name} differ in map or dt: simulate them apart"
+            )
+    graph = lane_graph(first.road_map, device)
+    worlds = len(scenarios)
+    width = 1 + max(len(s.agents.lane) for s in scenarios)
+    hops = max(1, *(max(s.agents.route.shape[1], len(s.route.lanes)) for s in scenarios))
+    agents = np.zeros((worlds, width), Agent.numpy_dtype())
+    traits = np.zeros((worlds, width), Traits.numpy_dtype())
+    route = np.full((worlds, width, hops), -1, np.int32)
+    signals = len(first.road_map.signal_id)
+    timing = np.zeros((worlds, max(signals, 1)), LightTiming.numpy_dtype())
+    ids = np.zeros((worlds, width), np.int64)
+    ground = np.zeros((worlds, width))
+    for w, s in enumerate(scenarios):
+        n = 1 + len(s.agents.lane)
+        _put_ego(s, agents[w], traits[w], route[w])
+        _put_agents(s, agents[w, 1:n], traits[w, 1:n], route[w, 1:n])
+        ids[w, 1:n] = s.agents.states.id
+        ground[w, 0] = s.ego.z
+        ground[w, 1:n] = s.agents.states.z
+        seeds = np.random.SeedSequence([s.seed, 0x5EED]).generate_state(width)
+        traits[w]["seed"] = (seeds & 0x7FFFFFFF).astype(np.int32)
+        for name in ("cycle", "offset", "green", "yellow", "red", "fixed"):
+            timing[name][w, :signals] = getattr(s.lights, name)
+    agents["cos"], agents["sin"] = np.cos(agents["heading"]), np.sin(agents["heading"])
+    agents["ahead"] = -1
+    for name in ("from_lane", "granted", "stopped_for", "script", "leader"):
+        agents[name] = -1
+    agents["change"] = 1.0
+    fixed = Fixed(
+        scenarios=tuple(scenarios),
+        dt=first.dt,
+        graph=graph,
+        traits=wp.array(traits, dtype=Traits, device=device),
+        route=wp.array(route, dtype=wp.int32, device=device),
+        timing=wp.array(timing, dtype=LightTiming, device=device),
+        ids=ids,
+        ground=ground,
+    )
+    return fixed, wp.array(agents, dtype=Agent, device=device)
+
+
+def _put_ego(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndarray) -> None:
+    a, t, v = agents[0], traits[0], s.ego.vehicle
+    a["x"], a["y"] = s.ego.box_centre()
+    for name in ("heading", "speed", "acceleration", "steering"):
+        a[name] = getattr(s.ego, name)
+    a["valid"], a["lane"] = 1, -1
+    t["kind"], t["controlled"] = AgentKind.CAR, 1
+    for name in (
+        "length", "width", "height", "wheelbase", "centre_offset", "max_steering",
+        "max_steering_rate", "max_acceleration", "max_deceleration", "steering_lag",
+        "acceleration_lag",
+    ):  # fmt: skip
+        t[name] = getattr(v, name)
+    t["grip"] = v.friction * GRAVITY
+    t["speed_factor"], t["max_speed"], t["headway"], t["min_gap"] = 1.0, 100.0, 1.5, 2.0
+    t["a"], t["b"] = 1.5, 2.0
+    route[0, : len(s.route.lanes)] = s.route.lanes
+
+
+def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndarray) -> None:
+    g, start = s.agents, s.agents.states
+    for name in ("x", "y", "heading", "speed", "valid"):
+        agents[name] = getattr(start, name)
+    agents["lane"], agents["s"], agents["lateral"] = g.lane, g.s, g.lateral_offset
+    for name in ("kind", "length", "width", "height"):
+        traits[name] = getattr(start, name)
+    for name in ("behaviour", "trigger", "action"):
+        traits[name] = getattr(g, name)
+    for name in (
+        "speed_factor", "max_speed", "headway", "min_gap", "politeness", "lateral_offset",
+        "trigger_value", "action_rate",
+    ):  # fmt: skip
+        traits[name] = getattr(g, name)
+    traits["action_hold"] = np.minimum(g.action_hold, 1.0e9)
+    traits["a"], traits["b"] = g.acceleration, g.deceleration
+    table = np.array([VEHICLE[AgentKind(k)] for k in start.kind]).reshape(-1, 5)
+    base, rear, steering, up, down = table.T
+    traits["wheelbase"] = base * start.length
+    traits["centre_offset"] = (0.5 - rear) * start.length
+    traits["max_steering"], traits["max_steering_rate"] = steering, 1.0
+    traits["max_acceleration"], traits["max_deceleration"] = up, down
+    traits["steering_lag"], traits["acceleration_lag"] = 0.1, 0.2
+    traits["grip"] = 0.9 * GRAVITY
+    traits["walk_x0"], traits["walk_y0"] = start.x, start.y
+    traits["walk_x1"], traits["walk_y1"] = g.walk_to.T
+    route[:, : g.route.shape[1]] = g.route
+
+
+@wp.kernel
+def settle(
+    g: LaneGraph,
+    traits: wp.array2d(dtype=Traits),
+    route: wp.array3d(dtype=wp.int32),
+    first_world: wp.int32,
+    agents: wp.array2d(dtype=Agent),
+):
+    """Agents find their lanes and the lanes ahead."""
+    tid_w, i = wp.tid()
+    w = first_world + tid_w
+    a = agents[w, i]
+    t = traits[w, i]
+    if a.valid == 1 and (t.behaviour == 0 or t.controlled == 1):
+        if t.controlled == 1:
+            a = locate(g, a, wp.float32(a.x - g.origin_x), wp.float32(a.y - g.origin_y), route, w, i)
+        else:
+            chain = lane_chain()
+            for k in range(AHEAD):
+                chain[k] = -1
+            chain[0] = a.lane
+            a.ahead = chain
+            if route[w, i, 0] == a.lane:
+                a.hop = 1
+        if a.lane >= 0:
+            a = refill(g, a, t, route, w, i)
+    agents[w, i] = a

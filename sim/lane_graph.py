@@ -1,0 +1,365 @@
+"""A RoadMap as Warp arrays: what the simulator's kernels read, on the CPU or a GPU.
+
+Positions are float32 metres from ``origin`` (the middle of the map), so that a map in UTM
+coordinates keeps millimetres. Centreline points are evenly spaced within a lane, which makes the
+point at arc length ``s`` an index and projection onto a lane two Newton steps.
+
+The grid lists, per cell, every lane whose strip touches the cell together with the nearest point on
+it: locating a box or testing its corners for off-road looks at these few candidates only.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import warp as wp
+
+from roadloop.errors import RoadloopError
+from roadloop.maps.road_map import LaneKind, RoadMap
+
+CELL = 4.0
+"""m, edge of a grid cell; doubled until a map fits MAX_CELLS"""
+MAX_CELLS = 4_000_000
+LATERAL_ACCELERATION = 2.0
+"""m/s^2 in bends; drivers choose about 1.5 to 2.5 in town"""
+BEND_BRAKING = 1.5
+"""m/s^2, how hard traffic slows down for a bend"""
+
+# Lanes a wheel may stand on without being off the road, here and in the off-road score term.
+SURFACE_KINDS = (
+    LaneKind.DRIVING,
+    LaneKind.BIDIRECTIONAL,
+    LaneKind.SHOULDER,
+    LaneKind.PARKING,
+    LaneKind.BIKING,
+)
+
+
+@wp.struct
+class Point:
+    """One centreline point."""
+
+    x: wp.float32
+    y: wp.float32
+    heading: wp.float32
+    curvature: wp.float32
+    width: wp.float32
+    speed_cap: wp.float32  # for the bend here and those after it on this lane
+
+
+@wp.struct
+class Lane:
+    """One lane; the kernels read these fields together."""
+
+    point: wp.int32  # first of its points
+    points: wp.int32
+    length: wp.float32
+    spacing: wp.float32
+    limit: wp.float32
+    junction: wp.int32
+    travel: wp.int32
+    onward: wp.int32  # 1 where traffic can drive on for ever, 0 on the way to a dead end
+    left: wp.int32  # neighbour one may change to, -1
+    right: wp.int32
+    successor: wp.int32  # rows of LaneGraph.successor
+    successors: wp.int32
+    predecessor: wp.int32
+    predecessors: wp.int32
+    stop: wp.int32  # rows of LaneGraph.stop
+    stops: wp.int32
+    conflict: wp.int32
+    conflicts: wp.int32
+
+
+@wp.struct
+class StopLine:
+    s: wp.float32
+    signal: wp.int32
+    kind: wp.int32  # SignalKind
+
+
+@wp.struct
+class Conflict:
+    """Ground a lane shares with another one."""
+
+    lane: wp.int32
+    kind: wp.int32
+    s_from: wp.float32
+    s_to: wp.float32
+    other_from: wp.float32
+    other_to: wp.float32
+    give_way: wp.int32
+
+
+@wp.struct
+class LaneGraph:
+    """Everything of a map the kernels need."""
+
+    lane: wp.array(dtype=Lane)
+    point: wp.array(dtype=Point)
+    successor: wp.array(dtype=wp.int32)
+    predecessor: wp.array(dtype=wp.int32)
+    stop: wp.array(dtype=StopLine)
+    conflict: wp.array(dtype=Conflict)
+    origin_x: wp.float64
+    origin_y: wp.float64
+    grid_x: wp.float32  # lower left corner, from the origin
+    grid_y: wp.float32
+    cell: wp.float32
+    columns: wp.int32
+    rows: wp.int32
+    cell_start: wp.array(dtype=wp.int32)
+    cell_lane: wp.array(dtype=wp.int32)
+    cell_point: wp.array(dtype=wp.int32)  # nearest point on that lane, counted from its first
+
+
+_cache: weakref.WeakKeyDictionary[RoadMap, dict[str, LaneGraph]] = weakref.WeakKeyDictionary()
+
+
+def lane_graph(road_map: RoadMap, device: str = "cpu") -> LaneGraph:
+    """The map on ``device``; built once per map and device.
+
+    Raises:
+        RoadloopError: the map has no lane to drive on.
+    """
+    per_device = _cache.setdefault(road_map, {})
+    if device not in per_device:
+        per_device[device] = _build(road_map, device)
+    return per_device[device]
+
+
+def _build(m: RoadMap, device: str) -> LaneGraph:
+    if not m.is_travel.any():
+        raise RoadloopError(
+            f"map {m.name} has no driving lane: choose another map or check its lane types"
+        )
+    xy = m.point_xyz[:, :2]
+    origin = np.round((xy.min(0) + xy.max(0)) / 2.0)
+    points = np.zeros(len(xy), Point.numpy_dtype())
+    points["x"], points["y"] = (xy - origin).T
+    points["heading"] = m.point_heading
+    points["curvature"] = m.point_curvature
+    points["width"] = m.point_width
+    points["speed_cap"] = _speed_caps(m)
+
+    stop_order = np.argsort(m.stop_lane, kind="stable")
+    stops = np.zeros(len(stop_order), StopLine.numpy_dtype())
+    stops["s"] = m.stop_s[stop_order]
+    stops["signal"] = m.stop_signal[stop_order]
+    stops["kind"] = m.signal_kind[m.stop_signal[stop_order]]
+    stop_start = np.searchsorted(m.stop_lane[stop_order], np.arange(m.lanes + 1))
+
+    conflicts = np.zeros(len(m.conflict_lane), Conflict.numpy_dtype())
+    for name, source in (
+        ("lane", m.conflict_lane),
+        ("kind", m.conflict_kind),
+        ("s_from", m.conflict_from),
+        ("s_to", m.conflict_to),
+        ("other_from", m.conflict_other_from),
+        ("other_to", m.conflict_other_to),
+        ("give_way", m.conflict_yield),
+    ):
+        conflicts[name] = source
+
+    count = np.diff(m.point_start)
+    lanes = np.zeros(m.lanes, Lane.numpy_dtype())
+    lanes["point"], lanes["points"] = m.point_start[:-1], count
+    lanes["length"] = m.lane_length
+    lanes["spacing"] = m.lane_length / (count - 1)
+    lanes["limit"] = m.lane_speed_limit
+    lanes["junction"] = m.lane_junction
+    lanes["travel"] = m.is_travel
+    lanes["onward"] = _onward(m)
+    lanes["left"] = np.where(m.lane_change_left, m.lane_left, -1)
+    lanes["right"] = np.where(m.lane_change_right, m.lane_right, -1)
+    for one, many, start in (
+        ("successor", "successors", m.successor_start),
+        ("predecessor", "predecessors", m.predecessor_start),
+        ("stop", "stops", stop_start),
+        ("conflict", "conflicts", m.conflict_start),
+    ):
+        lanes[one], lanes[many] = start[:-1], np.diff(start)
+
+    graph = LaneGraph()
+    graph.lane = wp.array(lanes, dtype=Lane, device=device)
+    graph.point = wp.array(points, dtype=Point, device=device)
+    graph.successor = wp.array(m.successor, dtype=wp.int32, device=device)
+    graph.predecessor = wp.array(m.predecessor, dtype=wp.int32, device=device)
+    graph.stop = wp.array(stops, dtype=StopLine, device=device)
+    graph.conflict = wp.array(conflicts, dtype=Conflict, device=device)
+    graph.origin_x, graph.origin_y = origin
+    _fill_grid(graph, m, points, device)
+    return graph
+
+
+def _speed_caps(m: RoadMap) -> np.ndarray:
+    """(P,) m/s: what bends allow, braking for them in time included, lane by lane."""
+    # Map curvature is noisy at the joints of road geometry; drivers see about two metres of it.
+    caps = np.full(len(m.point_s), np.inf)
+    for lane in np.flatnonzero(m.is_travel):
+        rows = m.points_of(lane)
+        s = m.point_s[rows]
+        window = max(1, round(2.0 / max(s[1] - s[0], 1e-6)))
+        kernel = np.ones(2 * window + 1) / (2 * window + 1)
+        padded = np.pad(np.abs(m.point_curvature[rows]), window, mode="edge")
+        bend = np.convolve(padded, kernel, mode="valid")
+        squared = LATERAL_ACCELERATION / np.maximum(bend, 1e-4)
+        # v^2 may fall by 2 a ds per point: a running minimum of v^2 + 2 a s from the far end.
+        lifted = squared + 2.0 * BEND_BRAKING * s
+        caps[rows] = np.sqrt(np.minimum.accumulate(lifted[::-1])[::-1] - 2.0 * BEND_BRAKING * s)
+    return np.clip(caps, 2.0, 100.0)
+
+
+def _onward(m: RoadMap) -> np.ndarray:
+    """(L,) 1 where an endless drive is possible: lanes that can still reach a cycle."""
+    alive = m.is_travel.copy()
+    source = np.repeat(np.arange(m.lanes), np.diff(m.successor_start))
+    while True:
+        live_edge = alive[source] & alive[m.successor]
+        ways_on = np.bincount(source[live_edge], minlength=m.lanes)
+        still = alive & (ways_on > 0)
+        if (still == alive).all():
+            return still
+        alive = still
+
+
+def _fill_grid(graph: LaneGraph, m: RoadMap, points: np.ndarray, device: str) -> None:
+    margin = 0.8  # m beyond the strip, more than half a sampling step
+    lane_of_point = np.repeat(np.arange(m.lanes), np.diff(m.point_start))
+    use = np.isin(m.lane_kind, SURFACE_KINDS)[lane_of_point]
+    x, y, heading = (points[k][use].astype(float) for k in ("x", "y", "heading"))
+    half = points["width"][use] / 2.0 + margin
+    lane = lane_of_point[use]
+    index = (np.arange(len(points)) - m.point_start[:-1][lane_of_point])[use]
+    low = np.array([x.min(), y.min()]) - half.max()
+    size = np.array([x.max(), y.max()]) + half.max() - low
+    cell = CELL
+    while np.prod(np.ceil(size / cell)) > MAX_CELLS:
+        cell *= 2.0
+    columns, rows = (int(n) for n in np.ceil(size / cell))
+    # Stamp every lane's strip into the cells, in lateral steps finer than a quarter cell.
+    steps = int(np.ceil(2.0 * half.max() / min(1.0, cell / 4.0))) + 1
+    keys, who = [], []
+    for share in np.linspace(-1.0, 1.0, steps):
+        cx = ((x - share * half * np.sin(heading) - low[0]) / cell).astype(np.int64)
+        cy = ((y + share * half * np.cos(heading) - low[1]) / cell).astype(np.int64)
+        key = (cy * columns + cx) * m.lanes + lane
+        fresh = np.flatnonzero(np.append(True, key[1:] != key[:-1]))  # first of each run
+        last = np.append(fresh[1:], len(key)) - 1
+        keys.append(key[fresh])
+        who.append((index[fresh] + index[last]) // 2)
+    key, pick = np.concatenate(keys), np.concatenate(who)
+    order = np.argsort(key, kind="stable")
+    key, pick = key[order], pick[order]
+    first = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    count = np.diff(np.append(first, len(key)))
+    middle = pick[first + count // 2]
+    cells = key[first] // m.lanes
+    graph.grid_x, graph.grid_y = low
+    graph.cell, graph.columns, graph.rows = cell, columns, rows
+    start = np.searchsorted(cells, np.arange(columns * rows + 1))
+    graph.cell_start = wp.array(start, dtype=wp.int32, device=device)
+    graph.cell_lane = wp.array(key[first] % m.lanes, dtype=wp.int32, device=device)
+    graph.cell_point = wp.array(middle, dtype=wp.int32, device=device)
+
+
+@wp.struct
+class Place:
+    """A point seen from a lane."""
+
+    s: wp.float32  # m along the lane; below 0 or above its length beyond its ends
+    lateral: wp.float32  # m left of the centreline
+    heading: wp.float32  # of the lane there
+    width: wp.float32
+
+
+@wp.func
+def wrap(angle: wp.float32):
+    """Angle in (-pi, pi], for inputs within a few turns."""
+    turns = wp.floor((angle + wp.PI) / (2.0 * wp.PI))
+    return angle - turns * 2.0 * wp.PI
+
+
+@wp.func
+def point_at(g: LaneGraph, lane: wp.int32, s: wp.float32):
+    """The centreline point at arc length ``s`` (clamped to the lane), linearly interpolated."""
+    row = g.lane[lane]
+    u = wp.clamp(s / row.spacing, 0.0, wp.float32(row.points - 1))
+    k = wp.min(wp.int32(u), row.points - 2)
+    f = u - wp.float32(k)
+    a = g.point[row.point + k]
+    b = g.point[row.point + k + 1]
+    p = Point()
+    p.x = a.x + f * (b.x - a.x)
+    p.y = a.y + f * (b.y - a.y)
+    p.heading = a.heading + f * wrap(b.heading - a.heading)
+    p.curvature = a.curvature + f * (b.curvature - a.curvature)
+    p.width = a.width + f * (b.width - a.width)
+    p.speed_cap = wp.min(a.speed_cap, b.speed_cap)
+    return p
+
+
+@wp.func
+def project(g: LaneGraph, lane: wp.int32, x: wp.float32, y: wp.float32, guess: wp.float32):
+    """Where a point lies on a lane, from a guess of its arc length a few metres off at most.
+
+    Newton on the arc length; straight on beyond the lane's ends.
+    """
+    length = g.lane[lane].length
+    s = wp.clamp(guess, 0.0, length)
+    along = float(0.0)
+    across = float(0.0)
+    p = point_at(g, lane, s)
+    for _turn in range(3):
+        c = wp.cos(p.heading)
+        n = wp.sin(p.heading)
+        dx = x - p.x
+        dy = y - p.y
+        along = dx * c + dy * n
+        across = dy * c - dx * n
+        # A circle of the lane's curvature here foreshortens the step off the centreline.
+        step = along / wp.max(1.0 - across * p.curvature, 0.3)
+        t = wp.clamp(s + step, 0.0, length)
+        if wp.abs(t - s) < 0.01:
+            break
+        s = t
+        p = point_at(g, lane, s)
+    c = wp.cos(p.heading)
+    n = wp.sin(p.heading)
+    out = Place()
+    along = (x - p.x) * c + (y - p.y) * n
+    out.s = s
+    if (s <= 0.0 and along < 0.0) or (s >= length and along > 0.0):
+        out.s = s + along
+    out.lateral = (y - p.y) * c - (x - p.x) * n
+    out.heading = p.heading
+    out.width = p.width
+    return out
+
+
+@wp.func
+def cell_of(g: LaneGraph, x: wp.float32, y: wp.float32):
+    """Grid cell of a point, -1 outside the grid."""
+    i = wp.int32(wp.floor((x - g.grid_x) / g.cell))
+    j = wp.int32(wp.floor((y - g.grid_y) / g.cell))
+    if i < 0 or j < 0 or i >= g.columns or j >= g.rows:
+        return -1
+    return j * g.columns + i
+
+
+@wp.func
+def on_surface(g: LaneGraph, x: wp.float32, y: wp.float32, tolerance: wp.float32):
+    """Whether a point lies on a lane a wheel may use, or within ``tolerance`` m of one."""
+    cell = cell_of(g, x, y)
+    if cell < 0:
+        return False
+    for k in range(g.cell_start[cell], g.cell_start[cell + 1]):
+        lane = g.cell_lane[k]
+        at = project(g, lane, x, y, wp.float32(g.cell_point[k]) * g.lane[lane].spacing)
+        inside = wp.abs(at.lateral) <= at.width * 0.5 + tolerance
+        if inside and at.s >= -tolerance - 0.05 and at.s <= g.lane[lane].length + tolerance + 0.05:
+            return True
+    return False
+
+

@@ -1,0 +1,91 @@
+"""Carries out what was decided: vehicles drive, walkers walk, paths are renewed."""
+
+from __future__ import annotations
+
+import warp as wp
+
+from sim.dynamics import drive
+from sim.lane_graph import LaneGraph, wrap
+from sim.path import OFF_LANE_ANGLE, follow_on, locate, refill
+from sim.state import AHEAD, LEFT_MAP, RED_LIGHT, Agent, Traits
+from sim.walkers import walk
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def crossed_red(
+    g: LaneGraph, a: Agent, front: wp.float32, moved: wp.float32, lights: wp.array2d(dtype=wp.int32), w: wp.int32
+):
+    """Whether the front bumper, from ``front`` m along ahead[0], passed a red light's line."""
+    start = float(0.0)
+    for k in range(AHEAD):
+        if a.ahead[k] < 0 or start > front + moved:
+            break
+        row = g.lane[a.ahead[k]]
+        for q in range(row.stop, row.stop + row.stops):
+            line = g.stop[q]
+            at = start + line.s
+            if line.kind == 0 and at > front and at <= front + moved:
+                if lights[w, line.signal] == 1:
+                    return True
+        start = start + row.length
+    return False
+
+
+@wp.kernel
+def move(
+    g: LaneGraph,
+    before: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    route: wp.array3d(dtype=wp.int32),
+    lights: wp.array2d(dtype=wp.int32),
+    command: wp.array2d(dtype=wp.vec2),
+    control: wp.array2d(dtype=wp.vec2),
+    dt: wp.float32,
+    first_world: wp.int32,
+    agents: wp.array2d(dtype=Agent),
+    events: wp.array2d(dtype=wp.int32),
+):
+    """``agents`` holds the decided state and is moved in place; ``before`` is the step's start."""
+    tid_w, i = wp.tid()
+    w = first_world + tid_w
+    a = agents[w, i]
+    t = traits[w, i]
+    bits = int(0)
+    if a.valid == 1 and t.behaviour == 2:
+        a = walk(before, traits, w, i, a, t, dt)
+    elif a.valid == 1 and (t.behaviour == 0 or t.controlled == 1):
+        asked = command[w, i]
+        if t.controlled == 1:
+            asked = control[w, i]
+        front = a.s + 0.5 * t.length
+        was = a.speed
+        a = drive(a, t, asked[0], asked[1], dt)
+        moved = 0.5 * (was + a.speed) * dt
+        x = wp.float32(a.x - g.origin_x)
+        y = wp.float32(a.y - g.origin_y)
+        if a.lane >= 0:
+            if crossed_red(g, a, front, moved, lights, w):
+                bits = bits | RED_LIGHT
+            a = follow_on(g, a, x, y, moved)
+            if a.lane < 0 and t.controlled == 0:
+                a.valid = 0
+                bits = bits | LEFT_MAP
+        if t.controlled == 1:
+            off = bool(True)
+            if a.lane >= 0:
+                row = g.lane[a.lane]
+                here = g.point[row.point + wp.clamp(wp.int32(a.s / row.spacing), 0, row.points - 1)]
+                off = wp.abs(a.lateral) > 0.5 * here.width + 0.2
+                off = off or wp.abs(wrap(a.heading - here.heading)) > OFF_LANE_ANGLE
+            if off:
+                a = locate(g, a, x, y, route, w, i)
+            if a.speed < 0.1:
+                a.waited = a.waited + dt
+            else:
+                a.waited = 0.0
+        if a.valid == 1 and a.lane >= 0 and a.ahead[AHEAD - 1] < 0:
+            a = refill(g, a, t, route, w, i)
+    agents[w, i] = a
+    events[w, i] = bits

@@ -1,0 +1,242 @@
+"""The simulator: many worlds at once, ``reset -> state``, ``step(state, control) -> state``.
+
+A state is data and a step is a pure function of state and control: the old state stays valid, any
+number of simulations live side by side in one process, and forked processes may each go on. All
+worlds of a batch share one map and one ``dt``. Randomness is a counter per agent, seeded by its
+scenario: a world gives the same bytes alone or in a batch, on one thread or several.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import warp as wp
+
+from roadloop.errors import RoadloopError
+from roadloop.types import AgentStates, Control, EgoState, Observation, Scenario, Tracks
+from sim.batch import make_batch, settle
+from sim.collision import check
+from sim.lights import switch_lights
+from sim.move import move
+from sim.state import Agent, SimState
+from sim.traffic import decide
+
+
+class Simulator:
+    """Steps batches of worlds on one device.
+
+    Args:
+        device: "cpu" or a Warp CUDA device such as "cuda:0".
+        threads: CPU threads the worlds are divided among. Results do not depend on it.
+    """
+
+    def __init__(self, device: str = "cpu", threads: int = 1):
+        if threads < 1:
+            raise RoadloopError(f"threads is {threads}, must be at least 1")
+        if device not in {d.alias for d in wp.get_devices()} | {"cuda"}:
+            known = ", ".join(d.alias for d in wp.get_devices())
+            raise RoadloopError(f"no device {device!r} here: choose one of {known}")
+        self.device = device
+        self.threads = threads if device == "cpu" else 1
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_owner = -1
+
+    def reset(self, scenarios: Sequence[Scenario]) -> SimState:
+        """The first state of one world per scenario."""
+        fixed, agents = make_batch(scenarios, self.device)
+        shape = agents.shape
+        lights = wp.empty(fixed.timing.shape, dtype=wp.int32, device=self.device)
+        events = wp.zeros(shape, dtype=wp.int32, device=self.device)
+        hit = wp.empty(shape, dtype=wp.int32, device=self.device)
+
+        def worlds(first: int, count: int) -> None:
+            self._launch(settle, (count, shape[1]), fixed.graph, fixed.traits, fixed.route, first, agents)
+            self._launch(switch_lights, (count, lights.shape[1]), fixed.timing, 0.0, first, lights)
+            self._launch(
+                check, (count, shape[1]), fixed.graph, agents, fixed.traits, first, events, hit
+            )
+
+        self._split(worlds, shape[0])
+        return SimState(fixed=fixed, step=0, agents=agents, lights=lights, events=events, hit=hit)
+
+    def step(self, state: SimState, control: Control | np.ndarray | wp.array) -> SimState:
+        """The state one ``dt`` later.
+
+        Args:
+            control: of the egos: a ``Control`` with fields ``(worlds,)`` or an array
+                ``(worlds, 2)`` of acceleration (m/s^2) and steering (rad); or a Warp array
+                ``(worlds, agents)`` of vec2 on the device, used as it is.
+        """
+        fixed = state.fixed
+        shape = state.agents.shape
+        control_array = self._control(control, shape)
+        agents = wp.empty(shape, dtype=Agent, device=self.device)
+        command = wp.empty(shape, dtype=wp.vec2, device=self.device)
+        lights = wp.empty(state.lights.shape, dtype=wp.int32, device=self.device)
+        events = wp.empty(shape, dtype=wp.int32, device=self.device)
+        hit = wp.empty(shape, dtype=wp.int32, device=self.device)
+        g, traits = fixed.graph, fixed.traits
+        time = state.step * fixed.dt
+
+        def worlds(first: int, count: int) -> None:
+            dim = (count, shape[1])
+            self._launch(
+                decide, dim, g, state.agents, traits, state.lights, time, state.step, fixed.dt,
+                first, agents, command,
+            )
+            self._launch(
+                move, dim, g, state.agents, traits, fixed.route, state.lights, command,
+                control_array, fixed.dt, first, agents, events,
+            )
+            self._launch(
+                switch_lights, (count, lights.shape[1]), fixed.timing, time + fixed.dt, first, lights
+            )
+            self._launch(check, dim, g, agents, traits, first, events, hit)
+
+        self._split(worlds, shape[0])
+        return SimState(
+            fixed=fixed, step=state.step + 1, agents=agents, lights=lights, events=events, hit=hit
+        )
+
+    def observe(self, state: SimState, world: int = 0) -> Observation:
+        """What the ego of one world may know: its own state, all other agents, the lights."""
+        scenario = state.fixed.scenarios[world]
+        now = state.agents.numpy()[world]
+        traits = state.fixed.traits.numpy()[world]
+        height = _height(scenario, now, state.fixed.ground[world])
+        return Observation(
+            step=state.step,
+            time=state.step * state.fixed.dt,
+            dt=state.fixed.dt,
+            ego=ego_state(scenario, now[0], height[0]),
+            tracks=_tracks(now, traits, state.fixed.ids[world], height, state.step),
+            lights=state.lights.numpy()[world][: len(scenario.road_map.signal_id)].astype(np.uint8),
+        )
+
+    def _control(self, control: Control | np.ndarray | wp.array, shape: tuple[int, ...]) -> wp.array:
+        if isinstance(control, wp.array):
+            return control
+        if isinstance(control, Control):
+            control = np.stack(
+                np.broadcast_arrays(control.acceleration, control.steering), axis=-1
+            ).reshape(-1, 2)
+        egos = np.asarray(control, np.float32)
+        if egos.shape != (shape[0], 2):
+            raise RoadloopError(
+                f"control has shape {egos.shape}, must be ({shape[0]}, 2): acceleration and "
+                "steering of each world's ego"
+            )
+        if not np.isfinite(egos).all():
+            world = int(np.flatnonzero(~np.isfinite(egos).all(axis=1))[0])
+            raise RoadloopError(
+                f"control of world {world} is {egos[world].tolist()}: the driver returned a value "
+                "that is not a finite number"
+            )
+        full = np.zeros((*shape, 2), np.float32)
+        full[:, 0] = egos
+        return wp.array(full, dtype=wp.vec2, device=self.device)
+
+    def _launch(self, kernel: wp.Kernel, dim: tuple[int, int], *inputs: object) -> None:
+        wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.device)
+
+    def _split(self, work, worlds: int) -> None:
+        """Runs ``work(first, count)`` over all worlds, divided among the threads."""
+        parts = min(self.threads, worlds)
+        if parts == 1:
+            work(0, worlds)
+            return
+        if self._pool is None or self._pool_owner != os.getpid():  # threads do not survive a fork
+            self._pool = ThreadPoolExecutor(self.threads, "roadloop-sim")
+            self._pool_owner = os.getpid()
+        edges = [worlds * k // parts for k in range(parts + 1)]
+        jobs = [
+            self._pool.submit(work, a, b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        for job in jobs:
+            job.result()
+
+
+def ego_state(scenario: Scenario, agent: np.ndarray, height: float) -> EgoState:
+    """The ego's record as an EgoState (rear axle)."""
+    back = scenario.ego.vehicle.centre_offset
+    heading = np.float64(agent["heading"])
+    return EgoState(
+        x=agent["x"] - back * np.cos(heading),
+        y=agent["y"] - back * np.sin(heading),
+        z=np.float64(height),
+        heading=heading,
+        speed=np.float64(agent["speed"]),
+        acceleration=np.float64(agent["acceleration"]),
+        steering=np.float64(agent["steering"]),
+        yaw_rate=np.float64(agent["yaw_rate"]),
+        vehicle=scenario.ego.vehicle,
+    )
+
+
+def _tracks(
+    now: np.ndarray, traits: np.ndarray, ids: np.ndarray, height: np.ndarray, step: int
+) -> Tracks:
+    there = np.flatnonzero(now["valid"][1:] == 1) + 1
+    a, t = now[there], traits[there]
+    n = len(there)
+    start = [s.astype(np.float64) for s in (t["length"], t["width"], t["height"])]
+    return Tracks(
+        states=AgentStates(
+            id=ids[there],
+            kind=t["kind"].astype(np.uint8),
+            x=a["x"].copy(),
+            y=a["y"].copy(),
+            z=height[there],
+            heading=a["heading"].astype(np.float64),
+            vx=(a["speed"] * a["cos"]).astype(np.float64),
+            vy=(a["speed"] * a["sin"]).astype(np.float64),
+            length=start[0],
+            width=start[1],
+            height=start[2],
+            valid=np.ones(n, bool),
+        ),
+        position_std=np.zeros(n),
+        age=np.full(n, step),
+    )
+
+
+def _height(scenario: Scenario, now: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """(agents,) m, the road under each agent; where it started for those on no lane."""
+    m = scenario.road_map
+    lane = np.maximum(now["lane"], 0)
+    points = np.diff(m.point_start)[lane]
+    share = np.clip(now["s"] / m.lane_length[lane], 0.0, 1.0)
+    row = m.point_start[:-1][lane] + np.rint(share * (points - 1)).astype(int)
+    return np.where(now["lane"] >= 0, m.point_xyz[row, 2], ground)
+
+
+class SimWorld:
+    """One world of the simulator as a ``World``: what a ``Driver`` is run in."""
+
+    def __init__(self, device: str = "cpu"):
+        self._simulator = Simulator(device)
+        self.state: SimState | None = None
+
+    def reset(self, scenario: Scenario, sensors: tuple[str, ...]) -> Observation:
+        """Starts the scenario.
+
+        Raises:
+            RoadloopError: a sensor this world does not have.
+        """
+        missing = sorted(set(sensors) - {"tracks", "lights"})
+        if missing:
+            raise RoadloopError(
+                f"the simulator has no sensor {missing[0]!r}: it offers tracks and lights"
+            )
+        self.state = self._simulator.reset([scenario])
+        return self._simulator.observe(self.state)
+
+    def step(self, control: Control) -> Observation:
+        """Applies the ego's control for one ``dt``."""
+        if self.state is None:
+            raise RoadloopError("this world was not started: call reset(scenario, sensors) first")
+        self.state = self._simulator.step(self.state, control)
+        return self._simulator.observe(self.state)
