@@ -9,12 +9,14 @@ travel lanes of one junction, and any two travel lanes that end in the same lane
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roadloop.maps.connections import connections
 from roadloop.maps.right_of_way import gives_way
 from roadloop.maps.road_map import ConflictKind
 from roadloop.maps.roundabout import roundabout_lanes
@@ -82,8 +84,9 @@ def with_conflicts(road_map: RoadMap) -> RoadMap:
 def shared_ground(road_map: RoadMap) -> LanePairs:
     """All pairs of travel lanes that share ground.
 
-    MERGE ground runs to the end of both lanes, DIVERGE ground begins at their starts; where two
-    lanes touch more than once the interval spans all of it. Resolution: half a point spacing.
+    MERGE ground runs to the end of both lanes, DIVERGE ground begins at their starts (where a
+    connection is several lanes in a row: on the last or first of them); where two lanes touch more
+    than once the interval spans all of it. Resolution: half a point spacing.
     """
     rows: list[tuple] = []
     travel = road_map.is_travel
@@ -92,18 +95,23 @@ def shared_ground(road_map: RoadMap) -> LanePairs:
     bounds = np.searchsorted(
         road_map.lane_junction[inside], np.arange(len(road_map.junction_id) + 1)
     )
-    half, first, last = _half_widths(road_map), road_map.point_start[:-1], road_map.point_start[1:]
-    low = np.minimum.reduceat(road_map.point_xyz, first) if road_map.lanes else np.zeros((0, 3))
-    high = np.maximum.reduceat(road_map.point_xyz, first) if road_map.lanes else np.zeros((0, 3))
+    half, (entry, exit_) = _half_widths(road_map), connections(road_map)
+    low = high = np.zeros((0, 3))
+    if road_map.lanes:
+        low = np.minimum.reduceat(road_map.point_xyz, road_map.point_start[:-1])
+        high = np.maximum.reduceat(road_map.point_xyz, road_map.point_start[:-1])
     reach = 2.0 * float(half.max(initial=0.0))
     for begin, end in pairwise(bounds):
         lanes = inside[begin:end]
         for k, lane in enumerate(lanes[:-1]):
             others = lanes[k + 1 :]
             near = (low[others] <= high[lane] + reach) & (high[others] >= low[lane] - reach)
-            others = others[near.all(axis=1) & ~_linked(road_map, int(lane), others)]
+            # sections of one road touch where one ends and the next begins: nobody meets there
+            in_row = road_map.lane_road[others] == road_map.lane_road[lane]
+            in_row &= road_map.lane_section[others] != road_map.lane_section[lane]
+            others = others[near.all(axis=1) & ~in_row]
             if len(others):
-                rows += _overlaps(road_map, int(lane), others, half, first, last)
+                rows += _overlaps(road_map, int(lane), others, half, entry, exit_)
     for lane in np.flatnonzero(np.diff(road_map.predecessor_start) > 1):
         merging = np.sort(road_map.predecessors_of(lane))
         merging = merging[travel[merging]]
@@ -112,7 +120,7 @@ def shared_ground(road_map: RoadMap) -> LanePairs:
             others = merging[k + 1 :]
             others = others[(junction < 0) | (road_map.lane_junction[others] != junction)]
             if len(others):
-                rows += _overlaps(road_map, int(one), others, half, first, last)
+                rows += _overlaps(road_map, int(one), others, half, entry, exit_)
     rows = sorted(set(rows))  # lanes with two successors in common are found twice
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     lane, other, kind = (table[:, k].astype(np.int32) for k in range(3))
@@ -125,19 +133,13 @@ def _half_widths(road_map: RoadMap) -> Array:
     return np.clip(np.minimum((VEHICLE_WIDTH + MARGIN) / 2.0, inside_lane), 0.0, None)
 
 
-def _linked(road_map: RoadMap, lane: int, others: Array) -> Array:
-    """(n,) bool: the other lane follows or precedes ``lane``: one behind the other, no conflict."""
-    return np.isin(others, road_map.successors_of(lane)) | np.isin(
-        others, road_map.predecessors_of(lane)
-    )
-
-
 def _overlaps(
-    road_map: RoadMap, lane: int, others: Array, half: Array, first: Array, last: Array
+    road_map: RoadMap, lane: int, others: Array, half: Array, entry: Array, exit_: Array
 ) -> list[tuple]:
     """Rows (lane, other, kind, begin, end, other_begin, other_end) of one lane against others."""
-    here = np.arange(first[lane], last[lane])
-    counts = (last - first)[others]
+    first = road_map.point_start[:-1]
+    here = np.arange(first[lane], road_map.point_start[lane + 1])
+    counts = road_map.point_start[others + 1] - first[others]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     there = np.repeat(first[others] - starts, counts) + np.arange(counts.sum())
     # |a - b|^2 < (ha + hb)^2 as one product of (a, ha, 1, |a|^2 - ha^2) with
@@ -164,17 +166,24 @@ def _overlaps(
         begin, end = _interval(road_map, lane, own)
         other_begin, other_end = _interval(road_map, other, far)
         kind = ConflictKind.CROSS
-        if np.isin(road_map.successors_of(lane), road_map.successors_of(other)).any():
+        if _meet(road_map.successors_of, exit_[lane], exit_[other]):
             kind = ConflictKind.MERGE
-            end, other_end = road_map.lane_length[lane], road_map.lane_length[other]
-        elif np.isin(road_map.predecessors_of(lane), road_map.predecessors_of(other)).any():
-            kind, begin, other_begin = ConflictKind.DIVERGE, 0.0, 0.0
+            end = road_map.lane_length[lane] if exit_[lane] == lane else end
+            other_end = road_map.lane_length[other] if exit_[other] == other else other_end
+        elif _meet(road_map.predecessors_of, entry[lane], entry[other]):
+            kind = ConflictKind.DIVERGE
+            begin = 0.0 if entry[lane] == lane else begin
+            other_begin = 0.0 if entry[other] == other else other_begin
         row = (float(begin), float(end)), (float(other_begin), float(other_end))
         if lane < other:
             rows.append((lane, other, int(kind), *row[0], *row[1]))
         else:
             rows.append((other, lane, int(kind), *row[1], *row[0]))
     return rows
+
+
+def _meet(neighbours: Callable[[int], Array], lane: int, other: int) -> bool:
+    return bool(np.isin(neighbours(lane), neighbours(other)).any())
 
 
 def _interval(road_map: RoadMap, lane: int, touched: Array) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roadloop.geometry import wrap_angle
+from roadloop.maps.connections import connections
 from roadloop.maps.road_map import ConflictKind, SignalKind
 from roadloop.maps.roundabout import lane_turns
 
@@ -34,38 +35,29 @@ SPEED_DIFFERENCE = 1.0
 
 
 class _Approach:
-    """What the rules ask about lanes: (L,) arrays, junction lanes seen as whole connections.
-
-    A connection is the chain of lanes of one road through one junction (one lane per section).
-    """
+    """What the rules ask about lanes: (L,) arrays, junction lanes seen as whole connections."""
 
     def __init__(self, road_map: RoadMap) -> None:
-        count, turns = road_map.lanes, lane_turns(road_map)
-        first, self.turn = np.arange(count), turns.copy()
-        self.signed, self.legs = _signed(road_map), [frozenset[tuple[str, bool]]()] * count
-        own_sign = self.signed.copy()
-        exits: dict[int, set[str]] = {}
-        for lane in np.flatnonzero(road_map.lane_junction >= 0):
-            back = _chain(road_map, lane, road_map.predecessors_of)
-            ahead = _chain(road_map, lane, road_map.successors_of)
-            first[lane] = back[-1]
-            chain = [*back[1:], *ahead]
-            self.turn[lane] = turns[chain].sum()
-            incoming = road_map.predecessors_of(back[-1])
-            incoming = incoming[road_map.lane_junction[incoming] != road_map.lane_junction[lane]]
-            self.signed[lane] = own_sign[chain].any() or own_sign[incoming].any()
+        first, last = connections(road_map)
+        self.turn = np.bincount(first, lane_turns(road_map), road_map.lanes)[first]
+        if road_map.left_hand:
+            self.turn = -self.turn  # mirrored: "left" now means across the oncoming traffic
+        start = road_map.point_start[first]
+        self.heading = road_map.point_heading[start]
+        own_sign = _signed(road_map)
+        self.signed = np.bincount(first, own_sign, road_map.lanes)[first] > 0
+        self.legs = [frozenset[tuple[str, bool]]()] * road_map.lanes
+        roads: dict[int, set[str]] = {}  # that meet at each junction
+        for lane in np.flatnonzero(road_map.is_travel & (road_map.lane_junction >= 0)):
+            incoming = road_map.predecessors_of(first[lane])
+            self.signed[lane] |= own_sign[incoming].any()
             self.legs[lane] = frozenset(
                 (str(road_map.lane_road[i]), bool(road_map.lane_number[i] > 0)) for i in incoming
             )
-            outgoing = road_map.successors_of(ahead[-1])
-            outgoing = outgoing[road_map.lane_junction[outgoing] != road_map.lane_junction[lane]]
-            roads = exits.setdefault(int(road_map.lane_junction[lane]), set())
-            roads.update(map(str, road_map.lane_road[np.concatenate([incoming, outgoing])]))
-        if road_map.left_hand:
-            self.turn = -self.turn  # mirrored: "left" now means across the oncoming traffic
-        starts = road_map.point_start[first]
-        self.heading = road_map.point_heading[np.minimum(starts, len(road_map.point_heading) - 1)]
-        self.minor = self._minor(road_map, {j for j, roads in exits.items() if len(roads) == 3})
+            ends = np.concatenate([incoming, road_map.successors_of(last[lane])])
+            meeting = roads.setdefault(int(road_map.lane_junction[lane]), set())
+            meeting.update(map(str, road_map.lane_road[ends]))
+        self.minor = self._minor(road_map, {j for j, legs in roads.items() if len(legs) == 3})
 
     def _minor(self, road_map: RoadMap, tees: set[int]) -> Array:
         """(L,) int8: 1 on lanes from a T's leg that does not go straight on, -1 on its others."""
@@ -155,21 +147,6 @@ def _signed(road_map: RoadMap) -> Array:
     near_end = road_map.stop_s[rows] >= road_map.lane_length[lane] - SIGN_REACH
     signed[lane[near_end | (road_map.lane_junction[lane] >= 0)]] = True
     return signed
-
-
-def _chain(road_map: RoadMap, lane: int, neighbours) -> list[int]:
-    """``lane`` and the lanes that continue it on the same road of the same junction."""
-    chain = [int(lane)]
-    while True:
-        same = [
-            int(n)
-            for n in neighbours(chain[-1])
-            if road_map.lane_junction[n] == road_map.lane_junction[lane]
-            and road_map.lane_road[n] == road_map.lane_road[lane]
-        ]
-        if len(same) != 1 or same[0] in chain:
-            return chain
-        chain.append(same[0])
 
 
 def _bends(road_map: RoadMap, lanes: Array) -> Array:
