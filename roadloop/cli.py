@@ -30,6 +30,7 @@ from roadloop.command_line import (
     parse,
 )
 from roadloop.config import dump_config, find_config, load_config, unknown
+from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
 from roadloop.terminal import Laps, drive_json, drive_text, progress_bar, score_json, score_text
 
@@ -376,6 +377,11 @@ def main(words: Sequence[str] | None = None) -> int:
         if os.environ.get("ROADLOOP_DEBUG") == "1":
             raise
         print(f"roadloop: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in TOP_LEVEL:
+            raise  # a fault of ours, not of the installation
+        print(f"roadloop: {error}; `roadloop doctor` says how to install it", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("roadloop: interrupted", file=sys.stderr)

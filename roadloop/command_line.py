@@ -86,14 +86,21 @@ def _one_line(prog: str, subject: str) -> Any:
 
 
 def _message(box: str) -> str:
-    """The first paragraph of tyro's box, and its first suggestion if there is one."""
-    lines = [line.strip("│╭╮╰╯ ").strip() for line in box.splitlines()]
+    """The first paragraph of tyro's box, and its first suggestion if there is one.
+
+    Where the terminal is not UTF-8 there are no lines around it, and the title stands above a rule
+    instead of in the upper edge.
+    """
     paragraphs: list[list[str]] = [[]]
-    for line in lines[1:]:  # the first line is the box's title
-        if line.startswith("──"):
-            paragraphs.append([])
-        elif line:
+    for line in (line.strip("│╭╮╰╯ ") for line in box.splitlines()):
+        if line.strip("─-"):
             paragraphs[-1].append(line)
+        elif line:
+            paragraphs.append([])
+    if box.startswith("╭"):
+        paragraphs[0] = paragraphs[0][1:]
+    else:
+        paragraphs = paragraphs[1:]
     message = " ".join(paragraphs[0]).rstrip(".")
     for paragraph in paragraphs[1:]:
         if paragraph and paragraph[0].startswith("Perhaps you meant") and len(paragraph) > 1:
