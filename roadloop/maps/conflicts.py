@@ -183,7 +183,7 @@ def _overlaps(
 
 
 def _meet(neighbours: Callable[[int], Array], lane: int, other: int) -> bool:
-    return bool(np.isin(neighbours(lane), neighbours(other)).any())
+    return not set(neighbours(lane).tolist()).isdisjoint(neighbours(other).tolist())
 
 
 def _interval(road_map: RoadMap, lane: int, touched: Array) -> tuple[float, float]:
