@@ -457,11 +457,11 @@ class Draft:
 
 
 def _road_mark(strip: Strip, colour: str) -> xodr.RoadMark:
-    width = None if strip.mark in ("none", "curb") else 0.15
+    painted = strip.mark not in ("none", "curb")
     return xodr.RoadMark(
         xodr.RoadMarkType[strip.mark],
-        width=width,
-        color=xodr.RoadMarkColor[colour],
+        width=0.15 if painted else None,
+        color=xodr.RoadMarkColor[colour if painted else "standard"],
         laneChange=xodr.LaneChange[strip.change],
     )
 

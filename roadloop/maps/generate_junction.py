@@ -25,11 +25,11 @@ CROSSWALK_DEPTH = 3.0
 """m a crosswalk measures along the road"""
 RING_SETBACK = 6.5
 """m from a roundabout's entry back to the crosswalk: room for one car to wait"""
-RING_SPAN = math.radians(33.0)
+RING_SPAN = math.radians(34.0)
 """angle about a roundabout's centre from an arm's axis to where its traffic joins and leaves"""
-LEAST_RING = math.radians(8.0)
+LEAST_RING = math.radians(5.0)
 """angle of the shortest piece of ring between two arms"""
-RING_ARM = 17.0
+RING_ARM = 13.0
 """m from the middle of a roundabout's lane out to where the arms' roads begin"""
 
 
