@@ -1,0 +1,1 @@
+"""Closed-loop safety terms of a rollout, independent of any simulator."""

@@ -1,0 +1,220 @@
+"""Contacts of the ego with road users, whose fault they are, and how near the next one is.
+
+Classes and fault follow nuPlan's no-at-fault-collision metric (nuplan-devkit,
+``no_ego_at_fault_collisions.py``), time to collision its ``time_to_collision_within_bound.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
+from roadloop.scoring.driven import LEVEL, Driven
+from roadloop.types import AgentKind
+
+Array = np.ndarray
+
+STOPPED = 0.05
+"""m/s, at most this is standing (nuPlan)"""
+CREEPING = 0.005
+"""m/s, at most this the ego has no time to collision (nuPlan)"""
+AHEAD = np.deg2rad(30.0)
+"""A road user within this angle of the heading, seen from the rear axle, is ahead (nuPlan)"""
+BEHIND = np.deg2rad(150.0)
+"""... and beyond this angle behind"""
+HORIZON = 3.0
+"""s, how far positions are projected"""
+RESOLUTION = 0.1
+"""s between projected positions"""
+
+SUBSTEPS = 10
+"""Parts of a step in which the first contact is looked for"""
+
+
+class ContactKind(Enum):
+    """How the ego and a road user touched, in the order the classes are tried."""
+
+    EGO_STOPPED = "while standing"
+    AGENT_STOPPED = "standing"
+    REAR = "from behind"
+    FRONT = "front"
+    SIDE = "side"
+
+
+@dataclass(frozen=True)
+class Contact:
+    """The first contact with one road user."""
+
+    step: int
+    agent: int
+    """its id"""
+    agent_kind: AgentKind
+    kind: ContactKind
+    at_fault: bool
+    speed: float
+    """m/s, of one against the other"""
+
+
+def contacts(driven: Driven) -> tuple[Contact, ...]:
+    """First contact with every road user, in order of time, then id.
+
+    Standing ego and contacts from behind are not the ego's fault; hitting what stands or what is in
+    front is; a contact at the side is where the ego was not fully inside one lane.
+    """
+    ego, agents = driven.rollout.ego, driven.rollout.agents
+    step, column = _near(driven)
+    touching = boxes_overlap(driven.corners[step], _agent_corners(driven, step, column))
+    step, column = step[touching], column[touching]
+    ids = agents.id[step, column]
+    order = np.lexsort((ids, step))
+    _, first = np.unique(ids[order], return_index=True)
+    found = []
+    for i in order[np.sort(first)]:
+        t, a = int(step[i]), int(column[i])
+        angle = _bearing(driven, step[i : i + 1], column[i : i + 1])[0]
+        kind = AgentKind(int(agents.kind[t, a]))
+        if abs(ego.speed[t]) <= STOPPED:
+            contact = ContactKind.EGO_STOPPED
+        elif kind is AgentKind.STATIC or np.hypot(agents.vx[t, a], agents.vy[t, a]) <= STOPPED:
+            contact = ContactKind.AGENT_STOPPED
+        elif angle > BEHIND:
+            contact = ContactKind.REAR
+        elif _meets_bumper(driven, t, a):
+            contact = ContactKind.FRONT
+        else:
+            contact = ContactKind.SIDE
+        at_fault = contact in (ContactKind.AGENT_STOPPED, ContactKind.FRONT) or (
+            contact is ContactKind.SIDE and not driven.fully_in_lane[t]
+        )
+        vx = agents.vx[t, a] - ego.speed[t] * np.cos(ego.heading[t])
+        vy = agents.vy[t, a] - ego.speed[t] * np.sin(ego.heading[t])
+        speed = float(np.hypot(vx, vy))
+        found.append(Contact(t, int(ids[i]), kind, contact, bool(at_fault), speed))
+    return tuple(found)
+
+
+def time_to_collision(driven: Driven, hits: tuple[Contact, ...]) -> Array:
+    """(time,) s until the boxes of ego and a relevant road user meet, inf where they do not.
+
+    Both go on with their present velocity and heading; looked at every ``RESOLUTION`` up to
+    ``HORIZON``. Relevant is who is ahead, and while the ego is in a junction or not fully in one
+    lane everybody who is not behind. Who has been in contact (``hits``) no longer counts; the step
+    of a contact that is the ego's fault has 0.
+    """
+    ego, agents = driven.rollout.ego, driven.rollout.agents
+    ttc = np.full(len(ego.x), np.inf)
+    met = {hit.agent: hit.step for hit in hits}
+    step, column = _near(driven, HORIZON)
+    moving = np.abs(ego.speed[step]) > CREEPING
+    step, column = step[moving], column[moving]
+    if met:
+        ids = agents.id[step, column]
+        since = np.array([met.get(int(i), len(ego.x)) for i in ids])
+        step, column = step[step < since], column[step < since]
+    angle = _bearing(driven, step, column)
+    wide = driven.in_junction[step] | ~driven.fully_in_lane[step]
+    relevant = (angle < AHEAD) | (wide & (angle <= BEHIND))
+    step, column = step[relevant], column[relevant]
+    np.minimum.at(ttc, step, _meeting_time(driven, step, column))
+    for hit in hits:
+        if hit.at_fault:
+            ttc[hit.step] = 0.0
+    return ttc
+
+
+def _near(driven: Driven, seconds: float = 0.0) -> tuple[Array, Array]:
+    """Pairs (step, agent column) close enough to touch within ``seconds`` at present velocities."""
+    ego, agents = driven.rollout.ego, driven.rollout.agents
+    gap = np.hypot(
+        agents.x - driven.centre[:, 0, None], agents.y - driven.centre[:, 1, None]
+    ) - 0.5 * np.hypot(agents.length, agents.width)
+    closing = np.hypot(
+        agents.vx - (ego.speed * np.cos(ego.heading))[:, None],
+        agents.vy - (ego.speed * np.sin(ego.heading))[:, None],
+    )
+    reach = 0.5 * np.hypot(ego.vehicle.length, ego.vehicle.width) + 1e-6
+    level = np.abs(agents.z - ego.z[:, None]) < LEVEL
+    step, column = np.nonzero(agents.valid & level & (gap <= reach + seconds * closing))
+    return step, column
+
+
+def _agent_corners(driven: Driven, step: Array, column: Array) -> Array:
+    agents = driven.rollout.agents
+    fields = (agents.x, agents.y, agents.heading, agents.length, agents.width)
+    return box_corners(*(values[step, column] for values in fields))
+
+
+def _meets_bumper(driven: Driven, step: int, column: int) -> bool:
+    """Whether the front bumper is what first touches the road user, between two steps.
+
+    From step to step a walker can be past the bumper, and so beside the ego, when they first touch:
+    at 10 m/s the ego moves by more than a walker's depth. So both are moved from the step before in
+    SUBSTEPS parts, and the first of them in contact decides.
+    """
+    agents = driven.rollout.agents
+    here = _agent_corners(driven, np.array([step]), np.array([column]))[0]
+    mine, theirs = driven.corners[step][None], here[None]
+    if step > 0 and agents.valid[step - 1, column]:
+        share = (np.arange(1, SUBSTEPS + 1) / SUBSTEPS)[:, None, None]
+        before = _agent_corners(driven, np.array([step - 1]), np.array([column]))[0]
+        mine = (1.0 - share) * driven.corners[step - 1] + share * driven.corners[step]
+        theirs = (1.0 - share) * before + share * here
+    first = int(np.argmax(boxes_overlap(mine, theirs)))
+    bumper = mine[first][[0, 0, 3, 3]]  # a box of no length
+    return bool(boxes_overlap(bumper, theirs[first]))
+
+
+def _bearing(driven: Driven, step: Array, column: Array) -> Array:
+    """rad in [0, pi] between the ego's heading and the ray from rear axle to box centre."""
+    ego, agents = driven.rollout.ego, driven.rollout.agents
+    ray = np.arctan2(agents.y[step, column] - ego.y[step], agents.x[step, column] - ego.x[step])
+    return np.abs(wrap_angle(ray - ego.heading[step]))
+
+
+def _meeting_time(driven: Driven, step: Array, column: Array) -> Array:
+    """(pairs,) first multiple of RESOLUTION at which the moving boxes overlap, else inf.
+
+    Separating axes of boxes that do not turn: on each axis the distance changes linearly, so the
+    boxes share ground during the intersection of four time intervals.
+    """
+    ego, agents = driven.rollout.ego, driven.rollout.agents
+    heading, other = ego.heading[step], agents.heading[step, column]
+    half = (
+        (ego.vehicle.length / 2.0, ego.vehicle.width / 2.0),
+        (agents.length[step, column] / 2.0, agents.width[step, column] / 2.0),
+    )
+    offset = np.stack(
+        [
+            agents.x[step, column] - driven.centre[step, 0],
+            agents.y[step, column] - driven.centre[step, 1],
+        ]
+    )
+    rate = np.stack(
+        [
+            agents.vx[step, column] - ego.speed[step] * np.cos(heading),
+            agents.vy[step, column] - ego.speed[step] * np.sin(heading),
+        ]
+    )
+    turn = np.abs(np.cos(heading - other)), np.abs(np.sin(heading - other))
+    enter, leave = np.zeros(len(step)), np.full(len(step), HORIZON + RESOLUTION / 2.0)
+    for angle, (own, foreign) in ((heading, half), (other, half[::-1])):
+        for axis, (along, across) in (
+            ((np.cos(angle), np.sin(angle)), (0, 1)),
+            ((-np.sin(angle), np.cos(angle)), (1, 0)),
+        ):
+            reach = own[along] + foreign[0] * turn[along] + foreign[1] * turn[across]
+            distance = offset[0] * axis[0] + offset[1] * axis[1]
+            speed = rate[0] * axis[0] + rate[1] * axis[1]
+            still = np.abs(speed) < 1e-9
+            safe = np.where(still, 1.0, speed)
+            a, b = (-reach - distance) / safe, (reach - distance) / safe
+            apart = np.abs(distance) > reach
+            enter = np.maximum(enter, np.where(still, np.where(apart, np.inf, 0), np.minimum(a, b)))
+            leave = np.minimum(leave, np.where(still, np.inf, np.maximum(a, b)))
+    # 1e-9: touching exactly at a projected time is a meeting
+    ticks = np.maximum(np.ceil(enter / RESOLUTION - 1e-9), 1.0)
+    when = ticks * RESOLUTION
+    return np.where(when <= leave + 1e-9, when, np.inf)

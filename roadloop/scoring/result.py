@@ -1,0 +1,96 @@
+"""What a score is: named terms with a verdict and a sentence each, and signals; kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roadloop.errors import RoadloopError
+
+VERSION = "1"
+"""Version of the definitions; scores of different versions are not comparable."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One verdict about a rollout."""
+
+    name: str
+    title: str
+    value: float | None
+    """None where there is nothing to measure"""
+    unit: str
+    passed: bool | None
+    """None: does not apply"""
+    lost_at: float | None
+    """s, when it was first broken"""
+    detail: str
+    """one sentence for people"""
+
+
+@dataclass(frozen=True)
+class Score:
+    """All terms of one rollout and the signals behind them, each series ``(time,)``."""
+
+    version: str
+    terms: tuple[Term, ...]
+    series: dict[str, np.ndarray]
+
+    def term(self, name: str) -> Term:
+        """The term of that name; RoadloopError names the known ones."""
+        for term in self.terms:
+            if term.name == name:
+                return term
+        known = ", ".join(term.name for term in self.terms)
+        raise RoadloopError(f"no term {name!r} in the score; there are {known}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers; a sample that is not finite becomes null."""
+        series = {
+            name: [float(v) if np.isfinite(v) else None for v in values]
+            for name, values in self.series.items()
+        }
+        return {
+            "version": self.version,
+            "terms": [asdict(term) for term in self.terms],
+            "series": series,
+        }
+
+
+def write_score(path: str | Path, score: Score) -> None:
+    """Write a score as JSON, whole or not at all; an earlier score of the same path is replaced."""
+    path = Path(path)
+    hidden = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden.write_text(json.dumps(score.to_json(), allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(hidden, path)
+    except OSError as error:
+        raise RoadloopError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def read_score(path: str | Path) -> Score:
+    """Read what ``write_score`` wrote; null becomes inf in ``ttc`` and NaN elsewhere."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        terms = tuple(Term(**term) for term in data["terms"])
+        series = {
+            name: np.array([_absent(name) if v is None else v for v in values], dtype=np.float64)
+            for name, values in data["series"].items()
+        }
+        return Score(data["version"], terms, series)
+    except OSError as error:
+        raise RoadloopError(
+            f"{path} cannot be read: {error.strerror}; score the run first"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RoadloopError(f"{path} is not a score file: {error}; score the run again") from error
+
+
+def _absent(name: str) -> float:
+    return np.inf if name == "ttc" else np.nan

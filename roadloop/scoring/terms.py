@@ -1,0 +1,319 @@
+"""The closed-loop safety terms: what a rollout did right and wrong, with number and sentence.
+
+``score(rollout, road_map)`` needs nothing but the two. The measurements are in the modules beside
+this one; here they meet their thresholds and become verdicts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roadloop.errors import RoadloopError
+from roadloop.maps.path import Path, route_path
+from roadloop.maps.road_map import RoadMap, SignalKind
+from roadloop.scoring.collision import Contact, ContactKind, contacts, time_to_collision
+from roadloop.scoring.comfort import BOUNDS, MIN_SAMPLES, broken_bounds, comfort_signals
+from roadloop.scoring.driven import Driven
+from roadloop.scoring.result import VERSION, Score, Term, read_score, write_score
+from roadloop.scoring.rules import (
+    STOP_SPEED,
+    crossings,
+    distance_off_road,
+    metres_against_lane,
+    speed_limit,
+)
+from roadloop.types import LightState, Rollout
+
+__all__ = ["Score", "Term", "read_score", "score", "write_score"]
+
+Array = np.ndarray
+
+SURFACE_TOLERANCE = 0.3
+"""m a corner may overhang the road edge (nuPlan's drivable-area compliance)"""
+AGAINST_PARTLY, AGAINST_FULLY = 2.0, 6.0
+"""m within a second against the lane: half and all of nuPlan's driving-direction score"""
+MIN_TTC = 0.95
+"""s, time to collision must stay above this (nuPlan)"""
+GOAL_REACH = 3.0
+"""m before the goal at which the route counts as driven"""
+OVERSPEED = 2.23
+"""m/s, 5 mph: the mean excess at which nuPlan's speed-limit score is 0"""
+ROUTE_REACH = 10.0
+"""m, further off the route than this nothing is gained on it"""
+STRETCH = 10.0
+"""m driven between two looks at where on the route the ego is"""
+
+
+def score(rollout: Rollout, road_map: RoadMap) -> Score:
+    """Every term of a rollout on its map; an interrupted rollout is scored for what it holds.
+
+    Raises RoadloopError where the rollout is empty, was driven on another map, or lacks an input.
+    """
+    _check(rollout, road_map)
+    driven = Driven(rollout, road_map)
+    hits = contacts(driven)
+    ttc = time_to_collision(driven, hits)
+    limit = speed_limit(driven)
+    progress = _progress(driven)
+    comfort, signals = comfort_term(driven)
+    location = driven.location
+    return Score(
+        version=VERSION,
+        terms=(
+            collision_at_fault(driven, hits),
+            collision_not_at_fault(driven, hits),
+            off_road(driven),
+            wrong_way(driven),
+            red_light(driven),
+            stop_sign(driven),
+            route_progress(driven, progress),
+            min_ttc(driven, ttc),
+            comfort,
+            speed_limit_term(driven, limit),
+        ),
+        series={
+            "ttc": ttc,
+            "acceleration_lon": signals["longitudinal acceleration"],
+            "acceleration_lat": signals["lateral acceleration"],
+            "jerk": signals["jerk"],
+            "yaw_rate": signals["yaw rate"],
+            "route_progress": progress,
+            "speed_limit": limit,
+            "lane_offset": np.where(location.lane >= 0, location.lateral, np.nan),
+        },
+    )
+
+
+def _check(rollout: Rollout, road_map: RoadMap) -> None:
+    if not len(rollout.time):
+        raise RoadloopError(f"rollout of scenario {rollout.scenario} has no steps to score")
+    if rollout.map_hash != road_map.content_hash:
+        raise RoadloopError(
+            f"the rollout was driven on map {rollout.map_name} ({rollout.map_hash[:12]}), not on "
+            f"{road_map.name} ({road_map.content_hash[:12]}); score it on the map it was driven on"
+        )
+    signals, lit = len(road_map.signal_kind), rollout.lights.shape[1]
+    lamps = int(np.isin(_stop_kinds(road_map), SignalKind.TRAFFIC_LIGHT).sum())
+    if lit != signals and (lit or lamps):
+        raise RoadloopError(
+            f"red_light: rollout.lights has {lit} signals, map {road_map.name} has {signals}; "
+            "record the light states of every step"
+        )
+
+
+def _stop_kinds(road_map: RoadMap) -> Array:
+    """(stop lines,) SignalKind of the signal each stop line belongs to."""
+    return road_map.signal_kind[road_map.stop_signal]
+
+
+def _first(driven: Driven, broken: Array) -> float | None:
+    """s of the first step at which ``broken`` (time,) is True."""
+    return float(driven.rollout.time[int(np.argmax(broken))]) if broken.any() else None
+
+
+def collision_at_fault(driven: Driven, hits: tuple[Contact, ...]) -> Term:
+    """Collisions that are the ego's fault: with what stands or is in front, or while straddling."""
+    return _collision(driven, hits, True, "collision_at_fault", "Collision, at fault")
+
+
+def collision_not_at_fault(driven: Driven, hits: tuple[Contact, ...]) -> Term:
+    """Collisions others caused. Lost where there was one, though the ego could not help it."""
+    return _collision(driven, hits, False, "collision_not_at_fault", "Collision, not at fault")
+
+
+def _collision(
+    driven: Driven, hits: tuple[Contact, ...], at_fault: bool, name: str, title: str
+) -> Term:
+    mine = [hit for hit in hits if hit.at_fault == at_fault]
+    detail = "; ".join(_sentence(hit) for hit in mine[:3])
+    if len(mine) > 3:
+        detail += f"; and {len(mine) - 3} more"
+    first = float(driven.rollout.time[mine[0].step]) if mine else None
+    return Term(name, title, float(len(mine)), "", not mine, first, detail or "hit nobody")
+
+
+def _sentence(hit: Contact) -> str:
+    whom = f"{hit.agent_kind.name.lower()} {hit.agent}"
+    where = {
+        ContactKind.EGO_STOPPED: f"was hit by {whom} while standing",
+        ContactKind.REAR: f"was hit by {whom} from behind",
+        ContactKind.AGENT_STOPPED: f"hit standing {whom}",
+        ContactKind.FRONT: f"hit {whom} (front)",
+        ContactKind.SIDE: f"touched {whom} (side)",
+    }[hit.kind]
+    if hit.kind is ContactKind.SIDE:
+        where += " outside its lane" if hit.at_fault else " from within its lane"
+    return f"{where} at {hit.speed:.1f} m/s"
+
+
+def off_road(driven: Driven) -> Term:
+    """A corner more than 0.3 m off the drivable surface (nuPlan, drivable-area compliance)."""
+    distance = distance_off_road(driven)
+    worst = float(distance.max())
+    # compared at 1e-9 m so that exactly the tolerance is within it whatever the rounding
+    broken = distance > SURFACE_TOLERANCE + 1e-9
+    if broken.any():
+        far = "over 30 m" if np.isinf(worst) else f"up to {worst:.2f} m"
+        detail = f"left the road by {far}"
+    else:
+        detail = "stayed on the road"
+        if worst > 0.0:
+            detail += f", overhanging its edge by {worst:.2f} m"
+    value = None if np.isinf(worst) else worst
+    return Term(
+        "off_road", "Off road", value, "m", not broken.any(), _first(driven, broken), detail
+    )
+
+
+def wrong_way(driven: Driven) -> Term:
+    """Metres against the lane within a second (nuPlan, driving-direction compliance)."""
+    against = metres_against_lane(driven)
+    worst = float(against.max())
+    broken = against >= AGAINST_PARTLY
+    detail = "drove with the traffic"
+    if broken.any():
+        how = "clearly" if worst >= AGAINST_FULLY else "briefly"
+        detail = f"drove {how} against the lane, {worst:.1f} m within a second"
+    return Term(
+        "wrong_way", "Wrong way", worst, "m", not broken.any(), _first(driven, broken), detail
+    )
+
+
+def red_light(driven: Driven) -> Term:
+    """Stop lines crossed while their light was red; what shone when the step began counts."""
+    name, title = "red_light", "Red light"
+    if not np.any(_stop_kinds(driven.road_map) == SignalKind.TRAFFIC_LIGHT):
+        return Term(name, title, None, "", None, None, "the map has no traffic lights")
+    stop = (LightState.RED, LightState.RED_YELLOW)
+    passed = crossings(driven, SignalKind.TRAFFIC_LIGHT)
+    ran = [c for c in passed if driven.rollout.lights[c.step - 1, c.signal] in stop]
+    detail = f"crossed {len(passed)} lit stop lines, none on red" if passed else "crossed no light"
+    if ran:
+        ids = ", ".join(str(driven.road_map.signal_id[c.signal]) for c in ran[:3])
+        detail = f"ran red light {ids}"
+    lost = float(driven.rollout.time[ran[0].step]) if ran else None
+    return Term(name, title, float(len(ran)), "", not ran, lost, detail)
+
+
+def stop_sign(driven: Driven) -> Term:
+    """Stop lines of stop signs crossed without a stop in the 4 m before (CARLA leaderboard)."""
+    name, title = "stop_sign", "Stop sign"
+    if not np.any(_stop_kinds(driven.road_map) == SignalKind.STOP):
+        return Term(name, title, None, "", None, None, "the map has no stop signs")
+    passed = crossings(driven, SignalKind.STOP)
+    ran = [crossing for crossing in passed if crossing.slowest >= STOP_SPEED]
+    detail = f"stopped at {len(passed)} stop signs" if passed else "came to no stop sign"
+    if ran:
+        sign = driven.road_map.signal_id[ran[0].signal]
+        detail = f"rolled over stop line {sign} at {ran[0].slowest:.1f} m/s at the slowest"
+    lost = float(driven.rollout.time[ran[0].step]) if ran else None
+    return Term(name, title, float(len(ran)), "", not ran, lost, detail)
+
+
+def _progress(driven: Driven) -> Array:
+    """(time,) largest share of the route driven so far, 1 from 3 m before its end.
+
+    The rear axle is followed along the route's curve a stretch at a time, so that a route that
+    meets itself is not cut short; where it is far off the curve nothing is gained.
+    """
+    ego = driven.rollout.ego
+    path = route_path(driven.road_map, driven.rollout.route)
+    reached = np.zeros(len(ego.x))
+    gone = np.cumsum(np.hypot(np.diff(ego.x, prepend=ego.x[0]), np.diff(ego.y, prepend=ego.y[0])))
+    stretches = np.flatnonzero(np.diff(gone // STRETCH)) + 1
+    s = 0.0
+    for steps in np.split(np.arange(len(ego.x)), stretches):
+        x, y = ego.x[steps], ego.y[steps]
+        here, near = _on_path(path, x, y, np.full(len(x), s))
+        if not near.all():  # it may have come back to the route further on
+            ahead, close = _on_path(path, x, y, None)
+            here = np.where(near, here, np.where(close, np.maximum(ahead, s), s))
+        reached[steps] = here
+        s = float(here[-1])
+    reached = np.maximum.accumulate(reached)
+    share = np.clip(reached / path.length, 0.0, 1.0)
+    return np.where(reached >= path.length - GOAL_REACH, 1.0, share)
+
+
+def _on_path(path: Path, x: Array, y: Array, hint: Array | None) -> tuple[Array, Array]:
+    """(n,) m along the path and whether the point is near it there."""
+    s, _ = path.project(x, y, hint=hint)
+    foot = path.at(s)
+    return s, np.hypot(foot.x - x, foot.y - y) <= ROUTE_REACH
+
+
+def route_progress(driven: Driven, progress: Array) -> Term:
+    """Share of the route driven; passed when its goal was reached (to 3 m)."""
+    share = float(progress[-1])
+    detail = "reached the goal" if share >= 1.0 else f"drove {share:.0%} of the route"
+    if not driven.rollout.finished:
+        detail += " before the run was interrupted"
+    return Term("route_progress", "Route progress", share, "", share >= 1.0, None, detail)
+
+
+def min_ttc(driven: Driven, ttc: Array) -> Term:
+    """Least time to collision; above 0.95 s passes (nuPlan)."""
+    least = float(ttc.min())
+    broken = ttc <= MIN_TTC
+    if np.isinf(least):
+        value, detail = None, "nobody came within 3 s"
+    else:
+        at = driven.rollout.time[int(np.argmin(ttc))]
+        value, detail = least, f"was within {least:.1f} s of a collision at {at:.1f} s"
+    title = "Time to collision"
+    return Term("min_ttc", title, value, "s", not broken.any(), _first(driven, broken), detail)
+
+
+def comfort_term(driven: Driven) -> tuple[Term, dict[str, Array]]:
+    """Six bounds on acceleration, jerk and yaw (nuPlan); the value is how many were broken.
+
+    Also returns the six signals, NaN where the rollout is too short for them.
+    """
+    rollout, ego = driven.rollout, driven.rollout.ego
+    name, title, count = "comfort", "Comfort", len(rollout.time)
+    if count < MIN_SAMPLES:
+        detail = f"takes {MIN_SAMPLES} steps, the run has {count}"
+        nothing = {signal: np.full(count, np.nan) for signal in BOUNDS}
+        return Term(name, title, None, "", None, None, detail), nothing
+    signals = comfort_signals(
+        ego.acceleration,
+        ego.speed * ego.yaw_rate,
+        ego.heading,
+        ego.yaw_rate,
+        np.gradient(ego.yaw_rate, rollout.dt),
+        ego.vehicle.centre_offset,
+        rollout.dt,
+    )
+    broken = {key: mask for key, mask in broken_bounds(signals).items() if mask.any()}
+    said = []
+    for key, mask in broken.items():
+        low, high, unit = BOUNDS[key]
+        values = signals[key]
+        worst = values[np.argmax(np.where(mask, np.abs(values), 0.0))]
+        bound = high if worst > 0.0 else low
+        since = rollout.time[int(np.argmax(mask))]
+        said.append(f"{key} {worst:.2f} {unit} (bound {bound:g}) from {since:.1f} s")
+    together = np.any(list(broken.values()), axis=0) if broken else np.zeros(count, dtype=bool)
+    detail = "; ".join(said) or "all six bounds kept"
+    first = _first(driven, together)
+    return Term(name, title, float(len(broken)), "", not broken, first, detail), signals
+
+
+def speed_limit_term(driven: Driven, limit: Array) -> Term:
+    """Largest excess over the speed limit; above 2.23 m/s (5 mph) fails."""
+    over = np.nan_to_num(np.abs(driven.rollout.ego.speed) - limit, nan=0.0)
+    worst = max(float(over.max()), 0.0)
+    broken = over > OVERSPEED
+    detail = "kept to the limit"
+    if worst > 0.0:
+        at = int(np.argmax(over))
+        detail = (
+            f"up to {worst:.1f} m/s above the limit of {limit[at]:.1f} m/s "
+            f"at {driven.rollout.time[at]:.1f} s"
+        )
+    if np.isnan(limit).all():
+        return Term("speed_limit", "Speed limit", None, "m/s", None, None, "was on no lane")
+    title = "Speed limit"
+    return Term(
+        "speed_limit", title, worst, "m/s", not broken.any(), _first(driven, broken), detail
+    )
