@@ -249,8 +249,8 @@ def _gaps(rings: list[Array]) -> list[Array]:
     gaps = []
     for piece in _without_holes(list(shapely.get_parts(open_ground))):
         if piece.area > 0.2:
-            ring = shapely.simplify(piece, THINNING).exterior
-            gaps.append(_counter_clockwise(np.asarray(ring.coords)[:-1, :2]))
+            ring = shapely.get_coordinates(shapely.simplify(piece, THINNING))
+            gaps.append(_counter_clockwise(ring[:-1]))
     return gaps
 
 

@@ -88,3 +88,10 @@ PLAN = ("#f25f5c", "#ffb45c", "#f7ee9d", "#5cc8f2")
 def rgb(colour: str) -> tuple[int, int, int]:
     """``#rrggbb`` as three numbers in [0, 255]."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def mixed(a: str, b: str, share: float) -> tuple[int, int, int]:
+    """The colour ``share`` of the way from ``#rrggbb`` a to b."""
+    first, second = rgb(a), rgb(b)
+    red, green, blue = (round(p + (q - p) * share) for p, q in zip(first, second, strict=True))
+    return red, green, blue

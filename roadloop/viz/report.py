@@ -22,10 +22,11 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import AgentKind, LightState, Rollout
 from roadloop.viz import palette
+from roadloop.viz.drive import braking, check_drive, top_speed
 from roadloop.viz.ground import Ground, Paint, ground_of
 
 if TYPE_CHECKING:
-    from roadloop.scoring.terms import Score
+    from roadloop.scoring.result import Score
 
 Array = np.ndarray
 
@@ -72,7 +73,7 @@ def write_report(
         },
         "terms": _terms(score),
         "plots": plots,
-        "topSpeed": _top_speed(rollout),
+        "topSpeed": top_speed(rollout),
         "paints": [paint.name for paint in Paint],
         "kinds": [kind.name.lower() for kind in AgentKind],
         "palette": {
@@ -92,30 +93,6 @@ def write_report(
     except OSError as error:
         raise RoadloopError(f"cannot write the report to {path}: {error.strerror}") from error
     return path
-
-
-def check_drive(rollout: Rollout, road_map: RoadMap, score: Score | None) -> None:
-    """Raise RoadloopError unless rollout, map and score belong together."""
-    steps = len(rollout.time)
-    if steps == 0:
-        raise RoadloopError(f"rollout of {rollout.scenario!r} has no steps: nothing to show")
-    if rollout.map_hash != road_map.content_hash:
-        raise RoadloopError(
-            f"rollout of {rollout.scenario!r} was driven on map {rollout.map_hash[:12]}, "
-            f"not on {road_map.name} {road_map.content_hash[:12]}: load the map it names"
-        )
-    signals = len(road_map.signal_kind)
-    if rollout.lights.shape != (steps, signals):
-        raise RoadloopError(
-            f"rollout of {rollout.scenario!r} has lights of shape {rollout.lights.shape}, "
-            f"expected {(steps, signals)}: one column per signal of {road_map.name}"
-        )
-    for name, values in ({} if score is None else score.series).items():
-        if np.shape(values) != (steps,):
-            raise RoadloopError(
-                f"score series {name!r} has shape {np.shape(values)}, expected {(steps,)}: "
-                f"score the same rollout of {rollout.scenario!r}"
-            )
 
 
 def seen_box(rollout: Rollout) -> tuple[float, float, float, float]:
@@ -218,6 +195,7 @@ def _pack_drive(packed: _Packed, rollout: Rollout, origin: Array, ground: Ground
     packed.put("agentY", shown(agents.y - origin[1]), "Int32", 0.01)
     packed.put("agentHeading", shown(agents.heading), "Int16", 1e-4)
     packed.put("agentSpeed", shown(agents.speed), "Int16", 0.01)
+    packed.put("agentBraking", braking(rollout)[:, columns], "Uint8")
 
     packed.put("barLight", rollout.lights[:, ground.bar_signal], "Uint8")
     packed.put("lampLight", rollout.lights[:, ground.lamp_signal], "Uint8")
@@ -225,7 +203,7 @@ def _pack_drive(packed: _Packed, rollout: Rollout, origin: Array, ground: Ground
     plan = rollout.plan
     kept = np.unique(np.linspace(0, plan.shape[1] - 1, PLAN_POINTS).round().astype(int))
     plan = plan[:, kept if plan.shape[1] else slice(0)]
-    known = np.isfinite(plan).all(axis=-1)
+    known = np.asarray(np.isfinite(plan).all(axis=-1))
     packed.put("planValid", known, "Uint8")
     packed.put("planXY", np.where(known[..., None], plan[..., :2] - origin, 0), "Int32", 0.01)
     packed.put("planSpeed", np.where(known, plan[..., 2], 0), "Int16", 0.01)
@@ -251,13 +229,6 @@ def tracks_of(
     at = np.array(columns, int)
     names = np.array(ids, np.int64)
     return at, names, seen[:, at] & (agents.id[:, at] == names)
-
-
-def _top_speed(rollout: Rollout) -> float:
-    """m/s, the fast end of the plan's colours: the fastest driven or planned, at least 30 km/h."""
-    planned = rollout.plan[..., 2]
-    planned = planned[np.isfinite(planned)]
-    return max(30 / 3.6, float(rollout.ego.speed.max()), float(planned.max(initial=0.0)))
 
 
 def _pack_plots(packed: _Packed, rollout: Rollout, score: Score | None) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ function agentAt(drive, i, step) {
     y: mix(drive.agentY[a], drive.agentY[end], t),
     heading: mixAngle(drive.agentHeading[a], drive.agentHeading[end], t),
     speed: mix(drive.agentSpeed[a], drive.agentSpeed[end], t),
-    braking: drive.agentSpeed[a] - drive.agentSpeed[end] > 1.0 * drive.dt,
+    braking: drive.agentBraking[a] === 1,
   };
 }
 
