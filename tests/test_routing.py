@@ -167,6 +167,18 @@ def test_headings_and_curvatures_belong_to_the_positions() -> None:
     assert np.abs(bend - 0.5 * (path.curvature[1:] + path.curvature[:-1])).max() < 2e-3
 
 
+def test_a_successor_that_starts_aside_is_driven_like_a_lane_change() -> None:
+    lanes = [
+        HandLane(straight((0, 0), (80, 0)), successors=(1,)),
+        HandLane(straight((80, -3.5), (160, -3.5))),
+    ]
+    road_map = HandMap(lanes).build()
+    path = route_path(road_map, shortest_route(road_map, 0, 0.0, 1, 80.0))
+    y = path.xyz[:, 1]
+    assert (np.diff(y) <= 1e-9).all() and np.diff(y).min() > -0.1
+    assert np.abs(path.curvature).max() < 0.01
+
+
 PATH = route_path(MAP, shortest_route(MAP, 0, 20.0, 6, 90.0))
 
 

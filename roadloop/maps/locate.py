@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,11 @@ HEADING_WEIGHT = 2.0
 """m per rad of heading error: the lane driven the wrong way loses to one 6 m further away"""
 LANE_STRIDE = 1e6
 """m between two lanes along the third axis of the per-lane tree; more than any map is wide"""
+
+STRIDE = 4
+"""every how many points of a lane are enough to find the lanes near a place"""
+NARROW = 5.0
+"""m, lanes up to this width are searched apart from the few wide ones"""
 
 
 @dataclass(frozen=True)
@@ -143,14 +149,24 @@ def lanes_at(
     """All lanes whose strip (centreline plus half the width each side) contains each point (N,)."""
     x, y = np.broadcast_arrays(np.atleast_1d(np.asarray(x, float)), np.asarray(y, float))
     x, y = x.ravel(), y.ravel()
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise RoadloopError("lanes_at: position is not finite; drop masked rows first")
     index = _index(road_map)
-    tree, vertex_of = _tree(road_map, index, "travel" if travel_only else "all")
-    radius = np.hypot(road_map.point_width[vertex_of].max(initial=0.0) / 2.0, index.spacing / 2.0)
-    rows = tree.query_ball_point(np.column_stack([x, y]), radius + 1e-6, return_sorted=False)
-    counts = np.array([len(r) for r in rows], dtype=np.int64)
-    flat = np.concatenate([np.asarray(r, np.int64) for r in rows]) if counts.any() else []
-    near = index.lane_of_point[vertex_of[np.asarray(flat, np.int64)]].astype(np.int64)
-    pair = np.unique(np.repeat(np.arange(len(x)), counts) * road_map.lanes + near)
+    pairs = [np.zeros(0, np.int64)]
+    for strips in ("narrow", "wide"):
+        tree, vertex_of = _tree(road_map, index, strips)
+        if len(vertex_of) == 0:
+            continue
+        # from a point of the strip to its foot, and from there along to the next vertex kept
+        radius = road_map.point_width[vertex_of].max() / 2.0 + STRIDE / 2.0 * index.spacing
+        rows = tree.query_ball_point(np.column_stack([x, y]), radius + 1e-6)
+        counts = np.array([len(r) for r in rows], dtype=np.int64)
+        flat = np.fromiter(chain.from_iterable(rows), np.int64, counts.sum())
+        lane = index.lane_of_point[vertex_of[flat]].astype(np.int64)
+        pairs.append(np.unique(np.repeat(np.arange(len(x)), counts) * road_map.lanes + lane))
+    pair = np.sort(np.concatenate(pairs))
+    if travel_only:
+        pair = pair[road_map.is_travel[pair % max(road_map.lanes, 1)]]
     point, lane = pair // max(road_map.lanes, 1), pair % max(road_map.lanes, 1)
     s, d, distance = _project(road_map, index, lane, x[point], y[point])
     low, t = _rows_at(road_map, lane, s)
@@ -229,13 +245,22 @@ def _index(road_map: RoadMap) -> _Index:
 
 
 def _tree(road_map: RoadMap, index: _Index, which: str) -> tuple[cKDTree, Array]:
-    """A tree and the point row of each of its entries: "all", "travel" (2-D), "lane" (3-D)."""
+    """A tree and the point row of each of its entries.
+
+    "all" and "travel" (lanes) hold every point, "lane" every point with its lane as a third
+    coordinate, "narrow" and "wide" (lanes) every STRIDE-th point and the last.
+    """
     if which not in index.trees:
         from scipy.spatial import cKDTree
 
         rows = np.arange(len(index.xy))
         if which == "travel":
             rows = np.flatnonzero(road_map.is_travel[index.lane_of_point])
+        elif which in ("narrow", "wide") and len(rows):
+            widest = np.maximum.reduceat(road_map.point_width, road_map.point_start[:-1])
+            last = rows == road_map.point_start[index.lane_of_point + 1] - 1
+            kept = last | ((rows - index.begin) % STRIDE == 0)
+            rows = rows[kept & ((widest > NARROW)[index.lane_of_point] == (which == "wide"))]
         points = index.xy[rows]
         if which == "lane":  # the lane as a third coordinate makes "nearest on this lane" one query
             points = np.column_stack([points, LANE_STRIDE * index.lane_of_point[rows]])

@@ -35,6 +35,8 @@ LANE_CHANGE_SHORTEST = 25.0
 """m, where junctions leave no more room"""
 LANE_CHANGE_LONGEST = 120.0
 """m"""
+JOINT_GAP = 0.05
+"""m: maps let a lane go on further to the side; from here on that is driven like a lane change"""
 HINT_REACH = 25.0
 """m before and behind the hint in which ``Path.project`` looks"""
 
@@ -186,7 +188,7 @@ def route_path(road_map: RoadMap, route: Route, *, spacing: float = 0.5) -> Path
 
 
 def _raw(road_map: RoadMap, route: Route) -> tuple[Array, Array, list[int]]:
-    """Lane and s of samples along the centrelines, and the rows that begin after a lane change."""
+    """Lane and s of samples along the centrelines, and the rows that begin after a jump aside."""
     lanes: list[Array] = []
     places: list[Array] = []
     jumps: list[int] = []
@@ -196,7 +198,7 @@ def _raw(road_map: RoadMap, route: Route) -> tuple[Array, Array, list[int]]:
         end = route.goal_s if k == len(sections) - 1 else road_map.lane_length[row[-1]]
         share = begin / road_map.lane_length[row[0]], end / road_map.lane_length[row[-1]]
         for i, lane in enumerate(row):
-            if i > 0:
+            if i > 0 or (k > 0 and _aside(road_map, sections[k - 1][-1], lane) > JOINT_GAP):
                 jumps.append(sum(map(len, lanes)))
             stop = end
             if i + 1 < len(row):  # change lane when an equal share of the row is behind us
@@ -215,6 +217,14 @@ def _raw(road_map: RoadMap, route: Route) -> tuple[Array, Array, list[int]]:
                 x, y, _ = from_frenet(road_map, lane, stop, 0.0)
                 begin = float(to_frenet(road_map, row[i + 1], x, y)[0])
     return np.concatenate(lanes), np.concatenate(places), jumps
+
+
+def _aside(road_map: RoadMap, lane: int, successor: int) -> float:
+    """m to the side from the end of one lane to the start of the next."""
+    end, start = road_map.point_start[lane + 1] - 1, road_map.point_start[successor]
+    gap = road_map.point_xyz[start] - road_map.point_xyz[end]
+    heading = road_map.point_heading[end]
+    return abs(float(gap[1] * np.cos(heading) - gap[0] * np.sin(heading)))
 
 
 def _lane_changes(
