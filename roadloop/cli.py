@@ -173,14 +173,13 @@ class Drive:
         write_report(folder.report, rollout, road_map, scored)
         laps.lap("report")
         if self.video:
-            with progress_bar("video", "frame", len(rollout.time), quiet=self.json) as bar:
-                write_video(
-                    folder.video,
-                    rollout,
-                    road_map,
-                    score=scored,
-                    progress=lambda done: bar.update(done - bar.n),
-                )
+            with progress_bar("video", "frame", 0, quiet=self.json) as bar:
+
+                def show(done: int, frames: int) -> None:
+                    bar.total = frames
+                    bar.update(done - bar.n)
+
+                write_video(folder.video, rollout, road_map, score=scored, progress=show)
             laps.lap("video")
         paths = ["rollout", "score", "report", *(["video"] if self.video else [])]
         if not self.json:
