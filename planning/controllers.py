@@ -18,6 +18,9 @@ from roadloop.types import Control, Observation, Trajectory
 
 Array = np.ndarray
 
+STEERING_PREVIEW = 1.0
+"""s ahead in which bends are looked for"""
+
 
 @dataclass(frozen=True)
 class TrackingGains:
@@ -27,9 +30,11 @@ class TrackingGains:
     """s: 1 / (w v), how fast lateral errors fade at speed"""
     shortest_response: float = 2.5
     """m: 1 / w at low speed"""
+    feedback_curvature: float = 0.07
+    """1/m: most that the lateral error may ask for"""
     meeting_time: float = 0.3
     """s after the lag in which the plan's speed is met"""
-    comfort_jerk: float = 3.5
+    comfort_jerk: float = 3.0
     """m/s^3, inside nuPlan's bound of 4.13"""
     comfort_acceleration: float = 2.3
     """m/s^2, inside nuPlan's bound of 2.40"""
@@ -91,18 +96,39 @@ class TrackingController:
         lateral = math.cos(path_heading) * dy - math.sin(path_heading) * dx
         angle = math.remainder(float(ego.heading) - path_heading, 2.0 * math.pi)
 
-        # curvature where the vehicle will be when the steering has answered
-        bend = np.diff(heading) / np.diff(s)
-        centre = (s[1:] + s[:-1]) / 2.0
-        ahead = at_s + speed * (vehicle.steering_lag + observation.dt / 2.0)
-        curvature = float(np.interp(ahead, centre, bend))
+        curvature = self._curvature_ahead(s, heading, at_s, speed, observation)
         w = 1.0 / max(gains.shortest_response, gains.response_time * speed)
-        lateral = max(min(lateral, 2.0), -2.0)  # far off the plan: turn towards it, do not spin
+        # far off the plan: approach it at a slant, or the steering rate limit makes it swing
+        most = gains.feedback_curvature / (w * w)
+        lateral = max(min(lateral, most), -most)
         curvature -= w * w * lateral + 2.0 * w * math.sin(angle)
         limit = vehicle.max_steering
         wanted = max(min(math.atan(vehicle.wheelbase * curvature), limit), -limit)
         change = vehicle.max_steering_rate * observation.dt
         return max(min(wanted, self._steering + change), self._steering - change)
+
+    def _curvature_ahead(
+        self, s: Array, heading: Array, at_s: float, speed: float, observation: Observation
+    ) -> float:
+        """Mean curvature of the plan over the stretch the next steering movement must fit.
+
+        It begins where the vehicle will be when the actuator has answered and lasts as long as the
+        steering needs, at its greatest rate, for the largest change coming up within a second: a
+        bend that begins at once is entered half of that early, and left half of it late.
+        """
+        vehicle, dt = observation.ego.vehicle, observation.dt
+        start = at_s + speed * (vehicle.steering_lag + dt / 2.0)
+        # headings along the next second, in steps the plan resolves
+        places = start + np.linspace(0.0, max(speed * STEERING_PREVIEW, 1.0), 9)
+        ahead = np.interp(places, s, heading)
+        inside = places <= s[-1]
+        if inside.sum() < 2:  # the plan ends before: its last direction change must do
+            return float((heading[-1] - heading[-2]) / (s[-1] - s[-2])) if len(s) > 1 else 0.0
+        bends = np.diff(ahead[inside]) / np.diff(places[inside])
+        wheel = np.arctan(vehicle.wheelbase * bends)
+        swing = float(wheel.max() - wheel.min()) / (0.9 * vehicle.max_steering_rate)
+        steps = max(round(min(swing / STEERING_PREVIEW, 1.0) * 8), 1)
+        return float(bends[:steps].mean())
 
     def _longitudinal(self, observation: Observation, plan: Trajectory) -> float:
         ego, vehicle, gains, dt = observation.ego, observation.ego.vehicle, self.gains, plan.dt
@@ -112,7 +138,7 @@ class TrackingController:
             return -gains.hold_deceleration
         # what the vehicle will do anyway until this command takes hold, then meet the plan
         lag = vehicle.acceleration_lag
-        coasting = speed + float(ego.acceleration) * lag * (1.0 - math.exp(-1.0))
+        coasting = max(speed + float(ego.acceleration) * lag, 0.0)
         meet = lag + gains.meeting_time
         wanted = (float(np.interp(meet, horizon, plan.speed)) - coasting) / gains.meeting_time
         emergency = wanted < -gains.comfort_deceleration

@@ -40,7 +40,7 @@ class DrivingStyle:
     """m/s^2 in an emergency"""
     lateral_acceleration: float = 2.2
     """m/s^2 in curves"""
-    jerk: float = 2.5
+    jerk: float = 2.0
     """m/s^3"""
     speed_factor: float = 1.0
     """share of the speed limit to drive at"""
