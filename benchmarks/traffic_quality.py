@@ -90,7 +90,7 @@ def measure(road_map, vehicles: int, minutes: float, seed: int, dt: float = 0.1)
         valid = a["valid"] == 1
         metres += float(np.abs(a["speed"][valid]).sum()) * dt
         speeds.append(a["speed"][valid].mean() if valid.any() else 0.0)
-        pairs = {(min(i, int(j) - 1), max(i, int(j) - 1)) for i, j in enumerate(hit) if j > 0}
+        pairs = {(min(i + 1, int(j)), max(i + 1, int(j))) for i, j in enumerate(hit) if j > 0}
         for i, j in pairs - touching:
             counts["hit"] += 1
             incidents.append((step * dt, "hit", i, j))
@@ -104,7 +104,7 @@ def measure(road_map, vehicles: int, minutes: float, seed: int, dt: float = 0.1)
             which = np.flatnonzero(events & int(bit.val if hasattr(bit, "val") else bit))
             counts[name] += len(which)
             if name in ("red",):
-                incidents += [(step * dt, name, int(i), -1) for i in which]
+                incidents += [(step * dt, name, int(i) + 1, -1) for i in which]
         steady = valid & (a["change"] >= 1.0) & (a["lane"] >= 0)
         steady[steady] &= road_map.lane_junction[a["lane"][steady]] < 0
         target = state.fixed.traits.numpy()[0][moving]["lateral_offset"]
@@ -119,7 +119,7 @@ def measure(road_map, vehicles: int, minutes: float, seed: int, dt: float = 0.1)
         if cause is not None:
             standing = np.where(cause, 0.0, standing)
         for i in np.flatnonzero((standing > STUCK) & ~stuck):
-            incidents.append((step * dt, "stuck", int(i), int(a["leader"][i]) - 1))
+            incidents.append((step * dt, "stuck", int(i) + 1, int(a["leader"][i])))
         stuck |= standing > STUCK
     elapsed = time.perf_counter() - started
     kilometres = metres / 1000.0

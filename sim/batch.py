@@ -55,21 +55,18 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
     signals = len(first.road_map.signal_id)
     timing = np.zeros((worlds, max(signals, 1)), LightTiming.numpy_dtype())
     ids = np.zeros((worlds, width), np.int64)
-    ground = np.zeros((worlds, width))
     for w, s in enumerate(scenarios):
         n = 1 + len(s.agents.lane)
         _put_ego(s, agents[w], traits[w], route[w])
         _put_agents(s, agents[w, 1:n], traits[w, 1:n], route[w, 1:n])
         ids[w, 1:n] = s.agents.states.id
-        ground[w, 0] = s.ego.z
-        ground[w, 1:n] = s.agents.states.z
         seeds = np.random.SeedSequence([s.seed, 0x5EED]).generate_state(width)
         traits[w]["seed"] = (seeds & 0x7FFFFFFF).astype(np.int32)
         for name in ("cycle", "offset", "green", "yellow", "red", "fixed"):
             timing[name][w, :signals] = getattr(s.lights, name)
     agents["cos"], agents["sin"] = np.cos(agents["heading"]), np.sin(agents["heading"])
     agents["ahead"] = -1
-    for name in ("from_lane", "granted", "stopped_for", "script", "leader"):
+    for name in ("from_lane", "granted", "stopping", "stopped_for", "script", "leader"):
         agents[name] = -1
     agents["change"] = 1.0
     fixed = Fixed(
@@ -80,7 +77,6 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
         route=wp.array(route, dtype=wp.int32, device=device),
         timing=wp.array(timing, dtype=LightTiming, device=device),
         ids=ids,
-        ground=ground,
     )
     return fixed, wp.array(agents, dtype=Agent, device=device)
 
@@ -88,7 +84,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
 def _put_ego(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndarray) -> None:
     a, t, v = agents[0], traits[0], s.ego.vehicle
     a["x"], a["y"] = s.ego.box_centre()
-    for name in ("heading", "speed", "acceleration", "steering"):
+    for name in ("z", "heading", "speed", "acceleration", "steering"):
         a[name] = getattr(s.ego, name)
     a["valid"], a["lane"] = 1, -1
     t["kind"], t["controlled"] = AgentKind.CAR, 1
@@ -106,7 +102,7 @@ def _put_ego(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndar
 
 def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndarray) -> None:
     g, start = s.agents, s.agents.states
-    for name in ("x", "y", "heading", "speed", "valid"):
+    for name in ("x", "y", "z", "heading", "speed", "valid"):
         agents[name] = getattr(start, name)
     agents["lane"], agents["s"], agents["lateral"] = g.lane, g.s, g.lateral_offset
     for name in ("kind", "length", "width", "height"):
@@ -126,6 +122,9 @@ def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.n
     traits["centre_offset"] = (0.5 - rear) * start.length
     traits["max_steering"], traits["max_steering_rate"] = steering, 1.0
     traits["max_acceleration"], traits["max_deceleration"] = up, down
+    # In a bend of radius R the front bumper, f ahead of the rear axle, swings out by f^2 / (2 R):
+    # traffic likes corners where that stays under 1.3 m.
+    traits["turning"] = 2.6 / ((1.0 - rear) * start.length) ** 2
     traits["steering_lag"], traits["acceleration_lag"] = 0.1, 0.2
     traits["grip"] = 0.9 * GRAVITY
     traits["walk_x0"], traits["walk_y0"] = start.x, start.y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warp as wp
 
-from sim.lane_graph import LaneGraph, cell_of, on_surface, project, wrap
+from sim.lane_graph import LEVEL, LaneGraph, cell_of, on_surface, project, wrap
 from sim.state import HIT, OFF_ROAD, WRONG_WAY, Agent, Traits
 
 wp.set_module_options({"enable_backward": False})
@@ -54,7 +54,7 @@ def off_road(g: LaneGraph, a: Agent, t: Traits, x: wp.float32, y: wp.float32):
             v = -v
         cx = x + u * a.cos - v * a.sin
         cy = y + u * a.sin + v * a.cos
-        if not on_surface(g, cx, cy, SURFACE_TOLERANCE):
+        if not on_surface(g, cx, cy, a.z, SURFACE_TOLERANCE):
             return True
     return False
 
@@ -79,6 +79,7 @@ def wrong_way(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32):
         if row.travel == 1:
             at = project(g, lane, x, y, wp.float32(g.cell_point[k]) * row.spacing)
             within = at.s >= 0.0 and at.s <= row.length
+            within = within and wp.abs(at.z - a.z) < LEVEL
             if within and wp.abs(at.lateral) <= 0.5 * at.width:
                 if wp.abs(wrap(a.heading - at.heading)) < WRONG_ANGLE:
                     return False
@@ -108,7 +109,8 @@ def check(
                 dx = wp.float32(agents[w, j].x - a.x)
                 dy = wp.float32(agents[w, j].y - a.y)
                 reach = 0.5 * (t.length + t.width + traits[w, j].length + traits[w, j].width)
-                if dx * dx + dy * dy < reach * reach:
+                level = wp.abs(agents[w, j].z - a.z) < LEVEL
+                if dx * dx + dy * dy < reach * reach and level:
                     if boxes_overlap(a, t, agents[w, j], traits[w, j]):
                         partner = j
         if partner >= 0:

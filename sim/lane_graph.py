@@ -14,8 +14,10 @@ import weakref
 
 import numpy as np
 import warp as wp
+from scipy.ndimage import gaussian_filter1d
 
 from roadloop.errors import RoadloopError
+from roadloop.geometry import wrap_angle
 from roadloop.maps.road_map import LaneKind, RoadMap
 
 CELL = 4.0
@@ -25,6 +27,11 @@ LATERAL_ACCELERATION = 2.0
 """m/s^2 in bends; drivers choose about 1.5 to 2.5 in town"""
 BEND_BRAKING = 1.5
 """m/s^2, how hard traffic slows down for a bend"""
+
+TIGHT = 0.19
+"""1/m, curvature up to which traffic follows the centreline: a radius of 5.3 m, about a car's"""
+LEVEL = wp.constant(3.0)
+"""m of height difference from which two things are on different levels of a bridge"""
 
 # Lanes a wheel may stand on without being off the road, here and in the off-road score term.
 SURFACE_KINDS = (
@@ -42,9 +49,13 @@ class Point:
 
     x: wp.float32
     y: wp.float32
+    z: wp.float32
     heading: wp.float32
     curvature: wp.float32
     width: wp.float32
+    line: wp.float32  # m left of the centreline where traffic drives; not 0 in corners cut
+    line_heading: wp.float32
+    line_curvature: wp.float32
     speed_cap: wp.float32  # for the bend here and those after it on this lane
 
 
@@ -59,6 +70,7 @@ class Lane:
     limit: wp.float32
     junction: wp.int32
     travel: wp.int32
+    tightest: wp.float32  # 1/m, largest curvature of its driving line
     onward: wp.int32  # 1 where traffic can drive on for ever, 0 on the way to a dead end
     left: wp.int32  # neighbour one may change to, -1
     right: wp.int32
@@ -138,10 +150,11 @@ def _build(m: RoadMap, device: str) -> LaneGraph:
     origin = np.round((xy.min(0) + xy.max(0)) / 2.0)
     points = np.zeros(len(xy), Point.numpy_dtype())
     points["x"], points["y"] = (xy - origin).T
+    points["z"] = m.point_xyz[:, 2]
     points["heading"] = m.point_heading
     points["curvature"] = m.point_curvature
     points["width"] = m.point_width
-    points["speed_cap"] = _speed_caps(m)
+    tightest = _driving_lines(m, points)
 
     stop_order = np.argsort(m.stop_lane, kind="stable")
     stops = np.zeros(len(stop_order), StopLine.numpy_dtype())
@@ -170,6 +183,7 @@ def _build(m: RoadMap, device: str) -> LaneGraph:
     lanes["limit"] = m.lane_speed_limit
     lanes["junction"] = m.lane_junction
     lanes["travel"] = m.is_travel
+    lanes["tightest"] = tightest
     lanes["onward"] = _onward(m)
     lanes["left"] = np.where(m.lane_change_left, m.lane_left, -1)
     lanes["right"] = np.where(m.lane_change_right, m.lane_right, -1)
@@ -193,22 +207,60 @@ def _build(m: RoadMap, device: str) -> LaneGraph:
     return graph
 
 
-def _speed_caps(m: RoadMap) -> np.ndarray:
-    """(P,) m/s: what bends allow, braking for them in time included, lane by lane."""
-    # Map curvature is noisy at the joints of road geometry; drivers see about two metres of it.
-    caps = np.full(len(m.point_s), np.inf)
+def _driving_lines(m: RoadMap, points: np.ndarray) -> np.ndarray:
+    """Fills the driving line and the speed caps of ``points``; returns (L,) tightest curvatures.
+
+    Maps join straights by corners tighter than cars can drive. There the line is a smoothed
+    centreline, cut on the inside, with the ends of the lane held fast.
+    """
+    points["line_heading"], points["line_curvature"] = m.point_heading, m.point_curvature
+    points["speed_cap"] = np.inf
+    tightest = np.zeros(m.lanes)
     for lane in np.flatnonzero(m.is_travel):
         rows = m.points_of(lane)
         s = m.point_s[rows]
+        p = points[rows]
+        if np.abs(p["curvature"]).max() > TIGHT and len(s) > 4:
+            _cut_corners(s, p)
+        bend = np.abs(p["line_curvature"]).astype(float)
+        # Curvature is noisy at the joints of road geometry; drivers see about two metres of it.
         window = max(1, round(2.0 / max(s[1] - s[0], 1e-6)))
         kernel = np.ones(2 * window + 1) / (2 * window + 1)
-        padded = np.pad(np.abs(m.point_curvature[rows]), window, mode="edge")
-        bend = np.convolve(padded, kernel, mode="valid")
+        bend = np.convolve(np.pad(bend, window, mode="edge"), kernel, mode="valid")
+        tightest[lane] = bend.max()
         squared = LATERAL_ACCELERATION / np.maximum(bend, 1e-4)
         # v^2 may fall by 2 a ds per point: a running minimum of v^2 + 2 a s from the far end.
         lifted = squared + 2.0 * BEND_BRAKING * s
-        caps[rows] = np.sqrt(np.minimum.accumulate(lifted[::-1])[::-1] - 2.0 * BEND_BRAKING * s)
-    return np.clip(caps, 2.0, 100.0)
+        caps = np.minimum.accumulate(lifted[::-1])[::-1] - 2.0 * BEND_BRAKING * s
+        p["speed_cap"] = np.clip(np.sqrt(caps), 2.0, 100.0)
+    return tightest
+
+
+def _cut_corners(s: np.ndarray, p: np.ndarray) -> None:
+    """Smooths one lane's line just enough to bring its curvature down to TIGHT."""
+    x, y = p["x"].astype(float), p["y"].astype(float)
+    step = s[1] - s[0]
+    # A straight on both ends stands in for the neighbouring lanes.
+    pad = int(np.ceil(16.0 / step))
+    out = np.arange(1, pad + 1) * step
+    h0, h1 = float(p["heading"][0]), float(p["heading"][-1])
+    xs = np.concatenate([x[0] - out[::-1] * np.cos(h0), x, x[-1] + out * np.cos(h1)])
+    ys = np.concatenate([y[0] - out[::-1] * np.sin(h0), y, y[-1] + out * np.sin(h1)])
+    hold = np.clip(np.minimum(s, s[-1] - s) / 2.5, 0.0, 1.0)
+    hold = hold * hold * (3.0 - 2.0 * hold)
+    heading = np.unwrap(p["heading"].astype(float))
+    for sigma in (0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0):
+        dx = hold * (gaussian_filter1d(xs, sigma / step)[pad:-pad] - x)
+        dy = hold * (gaussian_filter1d(ys, sigma / step)[pad:-pad] - y)
+        line_heading = np.unwrap(np.arctan2(np.gradient(y + dy), np.gradient(x + dx)))
+        line_heading[[0, -1]] += wrap_angle(heading[[0, -1]] - line_heading[[0, -1]])
+        curvature = np.gradient(line_heading) / np.maximum(
+            np.hypot(np.gradient(x + dx), np.gradient(y + dy)), 0.2 * step
+        )
+        if np.abs(curvature).max() <= TIGHT:
+            break
+    p["line"] = dy * np.cos(heading) - dx * np.sin(heading)
+    p["line_heading"], p["line_curvature"] = wrap_angle(line_heading), curvature
 
 
 def _onward(m: RoadMap) -> np.ndarray:
@@ -272,6 +324,7 @@ class Place:
     lateral: wp.float32  # m left of the centreline
     heading: wp.float32  # of the lane there
     width: wp.float32
+    z: wp.float32
 
 
 @wp.func
@@ -293,9 +346,13 @@ def point_at(g: LaneGraph, lane: wp.int32, s: wp.float32):
     p = Point()
     p.x = a.x + f * (b.x - a.x)
     p.y = a.y + f * (b.y - a.y)
+    p.z = a.z + f * (b.z - a.z)
     p.heading = a.heading + f * wrap(b.heading - a.heading)
     p.curvature = a.curvature + f * (b.curvature - a.curvature)
     p.width = a.width + f * (b.width - a.width)
+    p.line = a.line + f * (b.line - a.line)
+    p.line_heading = a.line_heading + f * wrap(b.line_heading - a.line_heading)
+    p.line_curvature = a.line_curvature + f * (b.line_curvature - a.line_curvature)
     p.speed_cap = wp.min(a.speed_cap, b.speed_cap)
     return p
 
@@ -335,6 +392,7 @@ def project(g: LaneGraph, lane: wp.int32, x: wp.float32, y: wp.float32, guess: w
     out.lateral = (y - p.y) * c - (x - p.x) * n
     out.heading = p.heading
     out.width = p.width
+    out.z = p.z
     return out
 
 
@@ -349,7 +407,7 @@ def cell_of(g: LaneGraph, x: wp.float32, y: wp.float32):
 
 
 @wp.func
-def on_surface(g: LaneGraph, x: wp.float32, y: wp.float32, tolerance: wp.float32):
+def on_surface(g: LaneGraph, x: wp.float32, y: wp.float32, z: wp.float32, tolerance: wp.float32):
     """Whether a point lies on a lane a wheel may use, or within ``tolerance`` m of one."""
     cell = cell_of(g, x, y)
     if cell < 0:
@@ -357,7 +415,7 @@ def on_surface(g: LaneGraph, x: wp.float32, y: wp.float32, tolerance: wp.float32
     for k in range(g.cell_start[cell], g.cell_start[cell + 1]):
         lane = g.cell_lane[k]
         at = project(g, lane, x, y, wp.float32(g.cell_point[k]) * g.lane[lane].spacing)
-        inside = wp.abs(at.lateral) <= at.width * 0.5 + tolerance
+        inside = wp.abs(at.lateral) <= at.width * 0.5 + tolerance and wp.abs(at.z - z) < LEVEL
         if inside and at.s >= -tolerance - 0.05 and at.s <= g.lane[lane].length + tolerance + 0.05:
             return True
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warp as wp
 
-from sim.lane_graph import LaneGraph, cell_of, project, wrap
+from sim.lane_graph import LEVEL, LaneGraph, cell_of, project, wrap
 from sim.state import AHEAD, Agent, Traits, lane_chain
 
 OFF_LANE_ANGLE = wp.constant(1.3)
@@ -13,13 +13,16 @@ OFF_LANE_ANGLE = wp.constant(1.3)
 
 @wp.func
 def next_lane(
-    g: LaneGraph, lane: wp.int32, route: wp.array3d(dtype=wp.int32), w: wp.int32, i: wp.int32, u: wp.float32
+    g: LaneGraph, lane: wp.int32, turning: wp.float32, route: wp.array3d(dtype=wp.int32),
+    w: wp.int32, i: wp.int32, u: wp.float32,
 ):
     """The lane after ``lane`` for an agent that wanders, by the uniform random number ``u``.
 
-    A successor named in the agent's route goes first; dead ends are chosen only where all are.
+    A successor named in the agent's route goes first. Dead ends and corners tighter than
+    ``turning`` (1/m, what the vehicle can drive) are taken only where there is no other way.
     """
     row = g.lane[lane]
+    wide = int(0)
     open_ways = int(0)
     for k in range(row.successors):
         s = g.successor[row.successor + k]
@@ -28,14 +31,21 @@ def next_lane(
                 break
             if route[w, i, h] == s:
                 return s
-        open_ways = open_ways + g.lane[s].onward
-    pool = open_ways
+        if g.lane[s].onward == 1:
+            open_ways = open_ways + 1
+            if g.lane[s].tightest <= turning:
+                wide = wide + 1
+    pool = wide
+    if pool == 0:
+        pool = open_ways
     if pool == 0:
         pool = row.successors
     pick = wp.min(wp.int32(u * wp.float32(pool)), pool - 1)
     for k in range(row.successors):
         s = g.successor[row.successor + k]
-        if open_ways == 0 or g.lane[s].onward == 1:
+        onward = g.lane[s].onward == 1
+        fits = onward and g.lane[s].tightest <= turning
+        if open_ways == 0 or (wide == 0 and onward) or fits:
             if pick == 0:
                 return s
             pick = pick - 1
@@ -58,7 +68,9 @@ def refill(
             if following < 0:
                 dice = wp.rand_init(t.seed, a.draws)
                 a.draws = a.draws + 1
-                following = next_lane(g, chain[k - 1], route, w, i, wp.randf(dice))
+                following = next_lane(
+                    g, chain[k - 1], t.turning, route, w, i, wp.randf(dice)
+                )
             chain[k] = following
     a.ahead = chain
     return a
@@ -91,6 +103,7 @@ def follow_on(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32, moved: wp.fl
         at = project(g, a.lane, x, y, over)
     a.s = at.s
     a.lateral = at.lateral
+    a.z = at.z
     if a.from_lane >= 0:
         a.from_s = a.from_s + moved
         if a.from_s > g.lane[a.from_lane].length:
@@ -110,6 +123,7 @@ def locate(
     lane = int(-1)
     s = float(0.0)
     lateral = float(0.0)
+    z = a.z
     cell = cell_of(g, x, y)
     if cell >= 0:
         for k in range(g.cell_start[cell], g.cell_start[cell + 1]):
@@ -118,7 +132,7 @@ def locate(
             if row.travel == 1:
                 at = project(g, q, x, y, wp.float32(g.cell_point[k]) * row.spacing)
                 turn = wp.abs(wrap(a.heading - at.heading))
-                inside = wp.abs(at.lateral) <= 0.5 * at.width + 0.3
+                inside = wp.abs(at.lateral) <= 0.5 * at.width + 0.3 and wp.abs(at.z - a.z) < LEVEL
                 if inside and at.s >= -0.5 and at.s <= row.length + 0.5 and turn < OFF_LANE_ANGLE:
                     cost = wp.abs(at.lateral) + 2.0 * turn
                     for h in range(route.shape[2]):
@@ -131,7 +145,9 @@ def locate(
                         lane = q
                         s = at.s
                         lateral = at.lateral
+                        z = at.z
     a.lane = lane
+    a.z = z
     a.s = s
     a.lateral = lateral
     chain = lane_chain()

@@ -32,7 +32,7 @@ class Claim:
     entry: wp.float32  # m to the lane's entry
     reach: wp.float32  # m from the front to the shared ground
     clear: wp.float32  # m until the rear has left it
-    end: wp.float32  # m from the box centre to the end of the lane
+    end: wp.float32  # m from the box centre to the end of the shared ground
 
 
 @wp.func

@@ -106,13 +106,12 @@ class Simulator:
         scenario = state.fixed.scenarios[world]
         now = state.agents.numpy()[world]
         traits = state.fixed.traits.numpy()[world]
-        height = _height(scenario, now, state.fixed.ground[world])
         return Observation(
             step=state.step,
             time=state.step * state.fixed.dt,
             dt=state.fixed.dt,
-            ego=ego_state(scenario, now[0], height[0]),
-            tracks=_tracks(now, traits, state.fixed.ids[world], height, state.step),
+            ego=ego_state(scenario, now[0]),
+            tracks=_tracks(now, traits, state.fixed.ids[world], state.step),
             lights=state.lights.numpy()[world][: len(scenario.road_map.signal_id)].astype(np.uint8),
         )
 
@@ -159,14 +158,14 @@ class Simulator:
             job.result()
 
 
-def ego_state(scenario: Scenario, agent: np.ndarray, height: float) -> EgoState:
+def ego_state(scenario: Scenario, agent: np.ndarray) -> EgoState:
     """The ego's record as an EgoState (rear axle)."""
     back = scenario.ego.vehicle.centre_offset
     heading = np.float64(agent["heading"])
     return EgoState(
         x=agent["x"] - back * np.cos(heading),
         y=agent["y"] - back * np.sin(heading),
-        z=np.float64(height),
+        z=np.float64(agent["z"]),
         heading=heading,
         speed=np.float64(agent["speed"]),
         acceleration=np.float64(agent["acceleration"]),
@@ -176,9 +175,7 @@ def ego_state(scenario: Scenario, agent: np.ndarray, height: float) -> EgoState:
     )
 
 
-def _tracks(
-    now: np.ndarray, traits: np.ndarray, ids: np.ndarray, height: np.ndarray, step: int
-) -> Tracks:
+def _tracks(now: np.ndarray, traits: np.ndarray, ids: np.ndarray, step: int) -> Tracks:
     there = np.flatnonzero(now["valid"][1:] == 1) + 1
     a, t = now[there], traits[there]
     n = len(there)
@@ -189,7 +186,7 @@ def _tracks(
             kind=t["kind"].astype(np.uint8),
             x=a["x"].copy(),
             y=a["y"].copy(),
-            z=height[there],
+            z=a["z"].astype(np.float64),
             heading=a["heading"].astype(np.float64),
             vx=(a["speed"] * a["cos"]).astype(np.float64),
             vy=(a["speed"] * a["sin"]).astype(np.float64),
@@ -201,16 +198,6 @@ def _tracks(
         position_std=np.zeros(n),
         age=np.full(n, step),
     )
-
-
-def _height(scenario: Scenario, now: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """(agents,) m, the road under each agent; where it started for those on no lane."""
-    m = scenario.road_map
-    lane = np.maximum(now["lane"], 0)
-    points = np.diff(m.point_start)[lane]
-    share = np.clip(now["s"] / m.lane_length[lane], 0.0, 1.0)
-    row = m.point_start[:-1][lane] + np.rint(share * (points - 1)).astype(int)
-    return np.where(now["lane"] >= 0, m.point_xyz[row, 2], ground)
 
 
 class SimWorld:

@@ -33,6 +33,7 @@ class Agent:
 
     x: wp.float64  # box centre
     y: wp.float64
+    z: wp.float32  # ground under it; bridges and the roads below them are told apart by it
     heading: wp.float32
     cos: wp.float32  # of the heading
     sin: wp.float32
@@ -52,6 +53,7 @@ class Agent:
     change_lateral: wp.float32  # lateral offset when the lane change began
     change_wait: wp.float32  # s until it may think of another one
     granted: wp.int32  # junction lane it has cleared itself to enter, -1
+    stopping: wp.int32  # signal it has decided to stop for on yellow, -1
     stopped_for: wp.int32  # lane whose stop sign it has stopped for, -1
     waited: wp.float32  # s at a standstill
     draws: wp.int32  # random numbers used so far
@@ -76,6 +78,7 @@ class Traits:
     centre_offset: wp.float32  # rear axle to box centre
     max_steering: wp.float32
     max_steering_rate: wp.float32
+    turning: wp.float32  # 1/m, the tightest corner it chooses to drive
     max_acceleration: wp.float32
     max_deceleration: wp.float32
     steering_lag: wp.float32
@@ -130,8 +133,6 @@ class Fixed:
     """(worlds, signals) LightTiming"""
     ids: np.ndarray
     """(worlds, agents) int64, the agents' ids in their scenario; the ego's is 0"""
-    ground: np.ndarray
-    """(worlds, agents) float64 m, height of the ground where each agent started"""
 
 
 @dataclass(frozen=True)

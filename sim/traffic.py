@@ -12,7 +12,7 @@ import warp as wp
 
 from sim.car_following import HARDEST, following, free_road, stopping
 from sim.lane_change import change_lane, lateral_target
-from sim.lane_graph import LaneGraph, Place, point_at, project, wrap
+from sim.lane_graph import LEVEL, LaneGraph, point_at, project, wrap
 from sim.right_of_way import MERGE, PATIENCE, Claim, find_conflict, held_by_light, must_wait
 from sim.state import AHEAD, Agent, Traits
 
@@ -136,6 +136,10 @@ def yield_at_shared_ground(
     """Right of way against one other vehicle, for the lanes within ``horizon`` m of the front."""
     half = 0.5 * t.length
     other_half = 0.5 * ot.length
+    inside = int(0)  # how far along the path lanes are entered: on through the present junction
+    junction = g.lane[a.lane].junction
+    while junction >= 0 and inside + 1 < n and g.lane[a.ahead[inside + 1]].junction == junction:
+        inside = inside + 1
     for k in range(n):
         entry = off[k] - a.s - half
         if entry > horizon:
@@ -146,6 +150,8 @@ def yield_at_shared_ground(
                 other = o.ahead[m]
                 if other < 0 or start - o.s > 80.0:
                     break
+                if other == a.lane and (m > 0 or o.s < a.s):
+                    break  # it comes along behind this agent
                 found = find_conflict(g, a.ahead[k], other)
                 if found >= 0:
                     c = g.conflict[found]
@@ -153,16 +159,18 @@ def yield_at_shared_ground(
                     mine.entry = entry
                     mine.reach = off[k] + c.s_from - a.s - half
                     mine.clear = off[k] + c.s_to - a.s + half
-                    mine.end = off[k + 1] - a.s
+                    mine.end = off[k] + c.s_to - a.s
                     theirs = Claim()
                     theirs.entry = start - o.s - other_half
                     theirs.reach = start + c.other_from - o.s - other_half
                     theirs.clear = start + c.other_to - o.s + other_half
-                    theirs.end = start + g.lane[other].length - o.s
+                    theirs.end = start + c.other_to - o.s
                     if g.lane[a.ahead[k]].junction >= 0:
-                        if k == 0 or a.granted == a.ahead[k]:
+                        if k <= inside or a.granted == a.ahead[k]:
                             mine.entered = 1
                         if m == 0 or o.granted == other:
+                            theirs.entered = 1
+                        elif g.lane[o.lane].junction == g.lane[other].junction:
                             theirs.entered = 1
                     else:  # two lanes that run together outside a junction
                         if mine.reach <= 0.5:
@@ -194,7 +202,7 @@ def obey_signals(
     g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, free: wp.float32,
     lights: wp.array2d(dtype=wp.int32), w: wp.int32, d: Decision,
 ):
-    """Lights and stop signs ahead. Sets ``a.stopped_for`` too, hence returns both."""
+    """Lights and stop signs ahead. What it decides to stop for stays decided: returns ``a`` too."""
     front = a.s + 0.5 * t.length
     for k in range(n):
         if off[k] - front > 100.0:
@@ -209,7 +217,9 @@ def obey_signals(
                     state = lights[w, line.signal]
                     stop = state == 1 or state == 2
                     if state == 3:
-                        stop = a.speed * a.speed < 2.0 * 3.5 * distance
+                        stop = a.stopping == line.signal or a.speed * a.speed < 7.0 * distance
+                    if stop:
+                        a.stopping = line.signal
                 elif line.kind == 1 and a.stopped_for != a.ahead[k]:
                     if distance < 2.5 and a.speed < 0.1:
                         a.stopped_for = a.ahead[k]
@@ -223,24 +233,24 @@ def obey_signals(
 
 @wp.func
 def steer(g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, x: wp.float32, y: wp.float32, dt: wp.float32):
-    """Steering angle that brings the rear axle onto the path ``aim`` m left of the centreline.
+    """Steering angle that brings the box centre ``aim`` m left of the driving line.
 
-    In arc length the lateral error e obeys e'' = kappa - kappa_path; the law below makes it
-    critically damped with the length constant ``reach``.
+    The centre, not the rear axle, is kept on the line, so that a long vehicle spreads its swept
+    path to both sides. In a bend its heading then lags the line's by asin(offset * curvature). In
+    arc length the lateral error e obeys e'' = kappa - kappa_line; the law below makes it critically
+    damped with the length constant ``reach``.
     """
-    rear = project(g, a.lane, x - t.centre_offset * a.cos, y - t.centre_offset * a.sin, a.s - t.centre_offset)
-    preview = a.speed * (t.steering_lag + 0.5 * dt)
-    s = rear.s + preview
+    at = project(g, a.lane, x, y, a.s)
+    line = point_at(g, a.lane, at.s)
+    s = at.s + a.speed * (t.steering_lag + 0.5 * dt)
     length = g.lane[a.lane].length
-    bend = float(0.0)
+    bend = point_at(g, a.lane, s).line_curvature
     if s > length and a.ahead[1] >= 0:
-        bend = point_at(g, a.ahead[1], s - length).curvature
-    else:
-        bend = point_at(g, a.lane, s).curvature
+        bend = point_at(g, a.ahead[1], s - length).line_curvature
     reach = 2.0 + 0.5 * wp.abs(a.speed)
-    error = rear.lateral - aim
-    turn = wp.clamp(wrap(a.heading - rear.heading), -1.0, 1.0)
-    error = wp.clamp(error, -reach, reach)
+    error = wp.clamp(at.lateral - line.line - aim, -reach, reach)
+    lag = wp.asin(wp.clamp(t.centre_offset * line.line_curvature, -0.7, 0.7))
+    turn = wp.clamp(wrap(a.heading - line.line_heading) + lag, -1.0, 1.0)
     bend = bend / wp.max(1.0 - bend * aim, 0.3)
     kappa = bend - error / (reach * reach) - 2.0 * wp.sin(turn) / reach
     return wp.clamp(wp.atan(kappa * t.wheelbase), -t.max_steering, t.max_steering)
@@ -351,7 +361,8 @@ def decide(
                             d.room_speed = o.speed
                 else:
                     ahead = dx * a.cos + dy * a.sin
-                    if ahead > 0.0 and dx * dx + dy * dy < look * look:
+                    level = wp.abs(o.z - a.z) < LEVEL
+                    if level and ahead > 0.0 and dx * dx + dy * dy < look * look:
                         d = keep_off_bodies(
                             g, a, t, off, n, aim, free, o, ot, j, d,
                             wp.float32(o.x - g.origin_x), wp.float32(o.y - g.origin_y), ahead,
@@ -364,7 +375,8 @@ def decide(
     # Clear the next junction lane for itself, or give the clearance back.
     kept = int(-1)
     for k in range(1, n):
-        if g.lane[a.ahead[k]].junction >= 0:
+        present = g.lane[a.lane].junction
+        if g.lane[a.ahead[k]].junction >= 0 and g.lane[a.ahead[k]].junction != present:
             entry = off[k] - a.s - 0.5 * t.length
             full = bool(False)
             if k + 1 < AHEAD and a.ahead[k + 1] >= 0 and g.lane[a.ahead[k + 1]].junction < 0:

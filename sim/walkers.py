@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warp as wp
 
+from sim.lane_graph import LEVEL
 from sim.state import Agent, Traits
 
 MARGIN = wp.constant(1.5)
@@ -27,7 +28,7 @@ def gap_is_free(
         if j != i and agents[w, j].valid == 1 and traits[w, j].kind != 6:
             dx = wp.float32(agents[w, j].x - a.x)
             dy = wp.float32(agents[w, j].y - a.y)
-            if dx * dx + dy * dy < 6400.0:
+            if dx * dx + dy * dy < 6400.0 and wp.abs(agents[w, j].z - a.z) < LEVEL:
                 o = agents[w, j]
                 half = 0.5 * traits[w, j].length
                 # Where the vehicle's course cuts the walker's line: solve o + d * dir = a + u * l.
