@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """exit status after Ctrl-C: 128 + SIGINT, as shells report it"""
+MESSAGES = 10
+"""messages about a map's unusable elements that are printed"""
 
 
 @dataclass(frozen=True)
@@ -253,14 +255,16 @@ class Map:
             draw_map(road_map, self.out)
         if self.json:
             picture = None if self.out is None else str(self.out)
-            unsupported = list(road_map.unsupported)
-            print(json.dumps({**statistics, "unsupported": unsupported, "picture": picture}))
+            messages = list(road_map.unsupported)
+            print(json.dumps({**statistics, "not_used": messages, "picture": picture}, indent=2))
             return 0
         width = 2 + max(map(len, statistics))
         for name, value in statistics.items():
             print(f"{name:{width}}{f'{value:.6g}' if isinstance(value, float) else value}")
-        for message in road_map.unsupported:
+        for message in road_map.unsupported[:MESSAGES]:
             print(f"not used: {message}")
+        if (more := len(road_map.unsupported) - MESSAGES) > 0:
+            print(f"not used: {more} more, all of them with --json")
         if self.out is not None:
             print(self.out)
         return 0

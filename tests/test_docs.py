@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 import subprocess
@@ -16,6 +18,7 @@ from roadloop.config import find_config, load_config
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(?:console|bash|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CHEAP = ("list", "doctor", "version", "--version", "--help")
 PATH = re.compile(
     r"`((?:roadloop|perception|planning|sim|training|deploy|tests|configs|docs|benchmarks)"
@@ -87,6 +90,16 @@ def test_examples_in_help_pages_are_understood(verb: type) -> None:
     line = (verb.__doc__ or "").partition("Example:")[2].splitlines()[0].strip()
     words = words_of(line)
     assert isinstance(parse(VERBS[words[0]], words[0], words[1:]), verb)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_import_what_exists(page: Path) -> None:
+    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+        for node in ast.parse(block).body:
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module or "")
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
