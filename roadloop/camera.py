@@ -176,8 +176,11 @@ class BrownConrady(Pinhole):
             bent, derivative = self._bend(xy)
             error = image - bent
             (a, b), (c, d) = np.moveaxis(derivative, (-2, -1), (0, 1))
-            inverse = np.stack([np.stack([d, -b], axis=-1), np.stack([-c, a], axis=-1)], axis=-2)
-            step = (inverse @ error[..., None])[..., 0] / (a * d - b * c)[..., None]
+            step = np.stack(
+                [d * error[..., 0] - b * error[..., 1], a * error[..., 1] - c * error[..., 0]],
+                axis=-1,
+            )
+            step /= (a * d - b * c)[..., None]
             xy = self._inside(xy + step, 0.999999)
             if np.abs(error).max(initial=0.0) < 1e-3 * CONVERGED:
                 break

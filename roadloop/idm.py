@@ -61,7 +61,9 @@ class MobilParameters:
     """Delta a_bias, m/s^2 in favour of the right lane (0: symmetric; the paper uses 0.3)"""
 
 
-def desired_gap(speed: Array, approach_rate: Array, parameters: IdmParameters) -> Array:
+def desired_gap(
+    speed: Array | float, approach_rate: Array | float, parameters: IdmParameters
+) -> Array:
     """s*(v, dv) = s0 + max(0, v T + v dv / (2 sqrt(a b))), m; ``(...)``.
 
     ``approach_rate`` dv is the own speed minus the leader's, m/s. The bracket is kept from going
@@ -73,13 +75,18 @@ def desired_gap(speed: Array, approach_rate: Array, parameters: IdmParameters) -
     return p.minimum_gap + np.maximum(speed * p.time_headway + braking, 0.0)
 
 
-def free_road_acceleration(speed: Array, parameters: IdmParameters) -> Array:
+def free_road_acceleration(speed: Array | float, parameters: IdmParameters) -> Array:
     """a (1 - (v / v0)^delta), m/s^2; ``(...)``. Speeds below 0 count as 0."""
     p = parameters
     return p.acceleration * (1.0 - (np.maximum(speed, 0.0) / p.desired_speed) ** p.exponent)
 
 
-def gap_term(speed: Array, gap: Array, approach_rate: Array, parameters: IdmParameters) -> Array:
+def gap_term(
+    speed: Array | float,
+    gap: Array | float,
+    approach_rate: Array | float,
+    parameters: IdmParameters,
+) -> Array:
     """a (s* / s)^2, m/s^2: what the leader takes off the free-road acceleration; ``(...)``.
 
     ``gap`` s is m from the own front to the leader's rear bumper; ``np.inf`` means no leader.
@@ -89,7 +96,10 @@ def gap_term(speed: Array, gap: Array, approach_rate: Array, parameters: IdmPara
 
 
 def idm_acceleration(
-    speed: Array, gap: Array, approach_rate: Array, parameters: IdmParameters
+    speed: Array | float,
+    gap: Array | float,
+    approach_rate: Array | float,
+    parameters: IdmParameters,
 ) -> Array:
     """dv/dt = a (1 - (v / v0)^delta - (s* / s)^2), m/s^2; ``(...)``.
 
@@ -101,7 +111,7 @@ def idm_acceleration(
     )
 
 
-def equilibrium_gap(speed: Array, parameters: IdmParameters) -> Array:
+def equilibrium_gap(speed: Array | float, parameters: IdmParameters) -> Array:
     """s_e(v) = (s0 + v T) / sqrt(1 - (v / v0)^delta), m; ``(...)``.
 
     The gap at which dv/dt = 0 behind a leader of the same speed; infinite at and above
@@ -113,18 +123,18 @@ def equilibrium_gap(speed: Array, parameters: IdmParameters) -> Array:
     return np.where(room > 0.0, gap / np.sqrt(np.where(room > 0.0, room, 1.0)), np.inf)
 
 
-def mobil_safe(new_follower_after: Array, parameters: MobilParameters) -> Array:
+def mobil_safe(new_follower_after: Array | float, parameters: MobilParameters) -> Array:
     """a~_n >= -b_safe: the follower in the target lane need not brake too hard; ``(...)`` bool."""
     return np.asarray(new_follower_after) >= -parameters.safe_deceleration
 
 
 def mobil_incentive(
-    own_before: Array,
-    own_after: Array,
-    new_follower_before: Array,
-    new_follower_after: Array,
-    old_follower_before: Array,
-    old_follower_after: Array,
+    own_before: Array | float,
+    own_after: Array | float,
+    new_follower_before: Array | float,
+    new_follower_after: Array | float,
+    old_follower_before: Array | float,
+    old_follower_after: Array | float,
     parameters: MobilParameters,
 ) -> Array:
     """(a~_c - a_c) + p ((a~_n - a_n) + (a~_o - a_o)), m/s^2; ``(...)``.
@@ -139,7 +149,10 @@ def mobil_incentive(
 
 
 def mobil_accepts(
-    incentive: Array, new_follower_after: Array, to_left: Array | bool, parameters: MobilParameters
+    incentive: Array | float,
+    new_follower_after: Array | float,
+    to_left: Array | bool,
+    parameters: MobilParameters,
 ) -> Array:
     """Whether to change: safe, and incentive > Delta a_th +- Delta a_bias; ``(...)`` bool.
 

@@ -31,7 +31,7 @@ TOWN_SPEED = 50.0 / 3.6
 """m/s, the usual limit in towns"""
 RURAL_SPEED = 80.0 / 3.6
 MOTORWAY_SPEED = 120.0 / 3.6
-RAMP_SPEED = 80.0 / 3.6
+RAMP_SPEED = 60.0 / 3.6
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Curve(_Roads):
     """A country road through an S-curve with transition spirals, over a hill if asked."""
 
     speed_limit: float = RURAL_SPEED
-    radius: float = 120.0
-    """m, of both bends"""
+    radius: float = 200.0
+    """m, of both bends; at 80 km/h that is 2.5 m/s^2 to the side"""
     turn: float = math.radians(60.0)
     """rad each bend turns, the first to the left"""
     approach: float = 100.0

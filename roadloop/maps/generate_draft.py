@@ -2,13 +2,11 @@
 
 Roads, lanes and junctions are objects of the ``scenariogeneration`` library; signals, objects and
 controllers are added to its XML tree, because the library numbers those from a process-wide
-counter and the same arguments must give the same bytes. A pose is a tuple (x, y, heading), a path
-a list of (length, curvature at its start, curvature at its end): line, arc or spiral.
+counter and the same arguments must give the same bytes.
 """
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 from scenariogeneration import xodr
 
+from roadloop.maps.generate_paths import Path, Pose, moved, plan_view, turned, view_end
+
 if TYPE_CHECKING:
     from roadloop.maps.generate import Control
 
-Pose = tuple[float, float, float]
-Path = list[tuple[float, float, float]]
 Contact = Literal["start", "end"]
 
 GEOREFERENCE = (
@@ -28,89 +26,6 @@ GEOREFERENCE = (
 )
 LIGHT_TYPE, YIELD_TYPE, STOP_TYPE = "1000001", "205", "206"
 """signal types as CARLA's maps use them (205 and 206 are the German sign numbers)"""
-
-
-def moved(pose: Pose, forward: float, left: float = 0.0) -> Pose:
-    """The pose shifted in its own frame, m."""
-    x, y, heading = pose
-    c, s = math.cos(heading), math.sin(heading)
-    return x + c * forward - s * left, y + s * forward + c * left, heading
-
-
-def turned(pose: Pose, angle: float = math.pi) -> Pose:
-    """The pose turned on the spot, by default to look back."""
-    return pose[0], pose[1], math.remainder(pose[2] + angle, 2.0 * math.pi)
-
-
-def smooth_path(start: Pose, end: Pose) -> Path:
-    """Three spirals from ``start`` to ``end``, straight at both, with continuous curvature.
-
-    E. Bertolazzi and M. Frego, "On the G2 Hermite interpolation problem with clothoids" (2018).
-    """
-    from pyclothoids import SolveG2
-
-    aside = math.cos(start[2]) * (end[1] - start[1]) - math.sin(start[2]) * (end[0] - start[0])
-    if abs(aside) < 1e-9 and abs(math.remainder(end[2] - start[2], 2.0 * math.pi)) < 1e-9:
-        return [(math.dist(start[:2], end[:2]), 0.0, 0.0)]
-    return [(p.length, p.KappaStart, p.KappaEnd) for p in SolveG2(*start, 0.0, *end, 0.0)]
-
-
-def turn_tangent(angle: float, radius: float) -> float:
-    """m from the tangents' crossing at which a smooth turn by ``angle`` must begin and end.
-
-    Its tightest point then has ``radius``.
-    """
-    end = (1.0 + math.cos(angle), math.sin(angle), angle)
-    return radius * max(abs(k) for _, k, _ in smooth_path((0.0, 0.0, 0.0), end))
-
-
-def turn_path(start: Pose, end: Pose, lead: float) -> Path:
-    """Straight, a smooth symmetric turn, straight: ``lead`` m at both ends stay straight.
-
-    Where the two straights do not cross ahead (nearly the same direction), one smooth path.
-    """
-    angle = math.remainder(end[2] - start[2], 2.0 * math.pi)
-    first, last = moved(start, lead), moved(end, -lead)
-    before = after = 0.0
-    if abs(angle) > math.radians(20.0):
-        dx, dy = last[0] - first[0], last[1] - first[1]
-        to_crossing = (dx * math.sin(end[2]) - dy * math.cos(end[2])) / math.sin(angle)
-        from_crossing = (dy * math.cos(start[2]) - dx * math.sin(start[2])) / math.sin(angle)
-        tangent = min(to_crossing, from_crossing)
-        if tangent > 0.0:
-            before, after = to_crossing - tangent, from_crossing - tangent
-    middle = smooth_path(moved(first, before), moved(last, -after))
-    path = [(lead + before, 0.0, 0.0), *middle, (lead + after, 0.0, 0.0)]
-    return [piece for piece in path if piece[0] > 1e-9]
-
-
-def path_end(start: Pose, path: Path) -> Pose:
-    """Where a path that begins at ``start`` ends."""
-    view = _plan_view(start, path)
-    return float(view.x_end), float(view.y_end), float(view.h_end)  # type: ignore[arg-type]
-
-
-def path_start(end: Pose, path: Path) -> Pose:
-    """Where a path that ends at ``end`` must begin."""
-    x, y, heading = path_end((0.0, 0.0, 0.0), path)
-    turn = end[2] - heading
-    c, s = math.cos(turn), math.sin(turn)
-    return end[0] - c * x + s * y, end[1] - s * x - c * y, turn
-
-
-def _plan_view(start: Pose, path: Path) -> xodr.PlanView:
-    view = xodr.PlanView()
-    pose = start
-    for length, k0, k1 in path:
-        if k0 == 0.0 and k1 == 0.0:
-            shape = xodr.Line(length)
-        elif k0 == k1:
-            shape = xodr.Arc(k0, length=length)
-        else:
-            shape = xodr.Spiral(k0, k1, length)
-        view.add_fixed_geometry(shape, *pose)
-        pose = (view.x_end, view.y_end, view.h_end)
-    return view
 
 
 # --- cross-sections -----------------------------------------------------------------------------
@@ -201,6 +116,7 @@ class Draft:
     def __init__(self, name: str) -> None:
         self._network = xodr.OpenDrive(name, "1", "6", GEOREFERENCE)
         self._roads: dict[int, xodr.Road] = {}
+        self._ends: dict[int, tuple[Pose, Pose]] = {}
         self._junctions: dict[int, _Junction] = {}
         self._groups: list[xodr.JunctionGroup] = []
         self._signals: dict[int, list[ET.Element]] = {}
@@ -273,21 +189,20 @@ class Draft:
         lanes = xodr.Lanes()
         lanes.add_lanesection(section)
         number = self.new_id()
-        road = xodr.Road(number, _plan_view(start, path), lanes, junction, f"road {number}")
+        view = plan_view(start, path)
+        road = xodr.Road(number, view, lanes, junction, f"road {number}")
         road.add_type(xodr.RoadType[profile.road_type], speed=round(profile.speed_limit, 6))
         self._network.add_road(road)
         self._roads[number] = road
+        self._ends[number] = (start, view_end(view))
         return number
 
     def arm(
         self, road: int, contact: Contact, lanes: int, profile: Profile, control: Control = "none"
     ) -> Arm:
         """One end of a road added before, as a junction sees it."""
-        view = self._roads[road].planview
-        if contact == "start":
-            pose = (float(view.x_start), float(view.y_start), float(view.h_start))  # type: ignore[arg-type]
-        else:
-            pose = turned((float(view.x_end), float(view.y_end), float(view.h_end)))  # type: ignore[arg-type]
+        start, end = self._ends[road]
+        pose = start if contact == "start" else turned(end)
         return Arm(road, contact, pose, lanes, profile, control)
 
     def add_junction(self, arms: Iterable[Arm]) -> int:

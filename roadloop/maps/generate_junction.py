@@ -6,16 +6,8 @@ import math
 from collections.abc import Sequence
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.generate_draft import (
-    Arm,
-    Draft,
-    Path,
-    Pose,
-    Profile,
-    smooth_path,
-    turn_path,
-    turn_tangent,
-)
+from roadloop.maps.generate_draft import Arm, Draft, Profile
+from roadloop.maps.generate_paths import Path, Pose, smooth_path, turn_path, turn_tangent
 
 STRAIGHT_ON = math.radians(45.0)
 """turns below this count as straight on"""

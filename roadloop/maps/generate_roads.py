@@ -6,16 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from roadloop.maps.generate_draft import (
-    Arm,
-    Draft,
-    Path,
-    Pose,
-    Profile,
-    Strip,
-    path_start,
-    smooth_path,
-)
+from roadloop.maps.generate_draft import Arm, Draft, Profile, Strip
+from roadloop.maps.generate_paths import Path, Pose, path_start, smooth_path
 
 if TYPE_CHECKING:
     from roadloop.maps.generate import Curve, Exit, Merge, Straight, Vary

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.generate_draft import Arm, Draft, Path, moved, smooth_path, turn_tangent
+from roadloop.maps.generate_draft import Arm, Draft
 from roadloop.maps.generate_junction import (
     add_crossroads,
     add_roundabout,
@@ -16,6 +16,7 @@ from roadloop.maps.generate_junction import (
     ring_setback,
     setbacks,
 )
+from roadloop.maps.generate_paths import Path, moved, smooth_path, turn_tangent
 
 if TYPE_CHECKING:
     import numpy as np
