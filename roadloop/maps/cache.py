@@ -49,7 +49,7 @@ def _store(road_map: RoadMap, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -57,7 +57,7 @@ def _store(road_map: RoadMap, path: Path) -> None:
 
 
 def _stored(path: Path, content_hash: str) -> RoadMap:
-    """The map in ``path``; OSError, ValueError, KeyError or BadZipFile where it is damaged."""
+    """The map in ``path``; OSError, EOFError, ValueError, KeyError or BadZipFile if damaged."""
     with np.load(path, allow_pickle=False) as file:
         values = {f.name: file[f.name] for f in dataclasses.fields(RoadMap)}
     values["unsupported"] = tuple(values["unsupported"].tolist())
@@ -83,9 +83,9 @@ def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
     stored = cache_directory() / f"{key}-{_code_fingerprint()}.npz"
     try:
         return dataclasses.replace(_stored(stored, key), name=name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         print(f"roadloop: rebuilding the damaged map cache {stored} ({error})", file=sys.stderr)
     road_map = read_opendrive(path)
     with contextlib.suppress(OSError):  # e.g. a read-only home: the map is there all the same

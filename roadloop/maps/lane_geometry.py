@@ -114,9 +114,9 @@ def lane_borders(road: Road, lanes: list[Lane], sign: int, s: Array) -> Borders:
     return Borders(lateral, slope, height, width, bank)
 
 
-def _place(road: Road, s: Array, lateral: Array, height: Array) -> Array:
-    """World points (..., n, 3) at ``s`` (n,), ``lateral`` and ``height`` (..., n)."""
-    x, y, heading, _ = road.plan.evaluate(s)
+def _place(road: Road, s: Array, line: tuple[Array, ...], lateral: Array, height: Array) -> Array:
+    """World points (..., n, 3) at ``s`` (n,), where the reference line is ``line``."""
+    x, y, heading = line[:3]
     z, _ = road.elevation.at(s)
     return np.stack(
         [x - lateral * np.sin(heading), y + lateral * np.cos(heading), z + height], axis=-1
@@ -126,8 +126,8 @@ def _place(road: Road, s: Array, lateral: Array, height: Array) -> Array:
 def road_point(road: Road, s: Array, t: Array, lift: Array) -> tuple[Array, Array]:
     """World points (n, 3) of road coordinates s, t and height ``lift``; and the road's heading."""
     bank, _ = road.superelevation.at(s)
-    xyz = _place(road, s, t * np.cos(bank), t * np.sin(bank) + lift)
-    return xyz, road.plan.evaluate(s)[2]
+    line = road.plan.evaluate(s)
+    return _place(road, s, line, t * np.cos(bank), t * np.sin(bank) + lift), line[2]
 
 
 def section_grid(road: Road, section: Section, sign: int) -> Grid:
@@ -136,7 +136,8 @@ def section_grid(road: Road, section: Section, sign: int) -> Grid:
     start, end = _extent(section, section_end)
     s = np.linspace(start, end, max(int(np.ceil((end - start) / _FINE)) + 1, 3))
     borders = lane_borders(road, lanes, sign, s)
-    return Grid(s, borders.lateral, _place(road, s, borders.lateral, borders.height))
+    line = road.plan.evaluate(s)
+    return Grid(s, borders.lateral, _place(road, s, line, borders.lateral, borders.height))
 
 
 def section_lanes(road: Road, section: Section, sign: int, grid: Grid) -> list[LanePoints]:
@@ -160,9 +161,9 @@ def section_lanes(road: Road, section: Section, sign: int, grid: Grid) -> list[L
     lateral = (borders.lateral[owner, column] + borders.lateral[owner + 1, column]) / 2
     slope = (borders.slope[owner, column] + borders.slope[owner + 1, column]) / 2
     height = (borders.height[owner, column] + borders.height[owner + 1, column]) / 2
-    xyz = _place(road, s, lateral, height)
-    _, _, heading, curvature = road.plan.evaluate(s)
-    heading = heading + np.arctan2(slope, 1.0 - curvature * lateral)
+    line = road.plan.evaluate(s)
+    xyz = _place(road, s, line, lateral, height)
+    heading = line[2] + np.arctan2(slope, 1.0 - line[3] * lateral)
     points = []
     begin = 0
     for i, lane in enumerate(lanes):

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from roadloop.maps.lane_geometry import LanePoints
 from roadloop.maps.opendrive_roads import Lane, Road, Section
 from roadloop.maps.opendrive_xml import Element, Unsupported, complaint, integer, text
 
@@ -14,6 +15,12 @@ Array = np.ndarray
 
 START, END = 0, 1
 """ends of a lane or road by growing s, whatever the direction of travel"""
+
+_OPEN_WIDTH = 1.0
+"""m; a lane narrower than this is opening or tapering"""
+
+_SIDEWAYS = 0.75
+"""share of the lane width by which a link may jump; imprecise maps jump, too"""
 
 LaneKey = tuple[str, int, int]
 """road id, section index, lane number"""
@@ -179,6 +186,31 @@ def link_lanes(
     for junction in junctions:
         _link_junction(connector, junction, unsupported)
     return connector.successors()
+
+
+def without_sideways_links(
+    connector: Connector, edges: tuple[Array, Array], points: list[LanePoints],
+    unsupported: Unsupported,
+) -> tuple[Array, Array]:  # fmt: skip
+    """The edges but those that lead into a lane beside the one that ends.
+
+    Some files link a lane that is dropped at full width to its neighbour's continuation. Nobody can
+    follow such a link without changing lanes, so it is reported and left out. Lanes that taper to
+    nothing, or open from nothing, are joined at their edge and stay.
+    """
+    keys = list(connector.rows)
+    kept = []
+    for index, (lane, following) in enumerate(zip(*(e.tolist() for e in edges), strict=True)):
+        end, start = points[lane], points[following]
+        jump = np.hypot(*(end.xyz[-1] - start.xyz[0])[:2])
+        widths = (end.width[-1], start.width[0])
+        if min(widths) > _OPEN_WIDTH and jump > _SIDEWAYS * (widths[0] + widths[1]) / 2:
+            road = connector.roads[keys[lane][0]]
+            what = f"link from lane {keys[lane][2]} to one {jump:.1f} m beside it"
+            unsupported.add(what, road.id, road.element)
+        else:
+            kept.append(index)
+    return edges[0][kept], edges[1][kept]
 
 
 def rows_by_first(first: Array, second: Array, count: int) -> tuple[Array, Array]:

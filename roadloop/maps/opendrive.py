@@ -21,7 +21,14 @@ from roadloop.maps.lane_geometry import (
     section_grid,
     section_lanes,
 )
-from roadloop.maps.lane_links import Connector, LaneKey, link_lanes, neighbours, rows_by_first
+from roadloop.maps.lane_links import (
+    Connector,
+    LaneKey,
+    link_lanes,
+    neighbours,
+    rows_by_first,
+    without_sideways_links,
+)
 from roadloop.maps.opendrive_objects import read_objects
 from roadloop.maps.opendrive_roads import Road, Section, read_road
 from roadloop.maps.opendrive_signals import read_signals
@@ -230,7 +237,8 @@ def read_opendrive(source: str | Path | bytes, *, name: str | None = None) -> Ro
         [r.travels_forward(key[2]) for r, key in zip(table.road, table.key, strict=True)]
     )
     connector = Connector(roads, rows, forward, travel)
-    first, second = link_lanes(connector, junctions, unsupported)
+    edges = link_lanes(connector, junctions, unsupported)
+    first, second = without_sideways_links(connector, edges, table.points, unsupported)
     successor_start, successor = rows_by_first(first, second, len(rows))
     predecessor_start, predecessor = rows_by_first(second, first, len(rows))
 

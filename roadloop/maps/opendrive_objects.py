@@ -16,6 +16,9 @@ Array = np.ndarray
 _SPEED_NAME = re.compile(r"(?i)speed_?(?:limit)?_?(\d+)|spp?e+d_?limit(\d+)")
 """Names like Speed_30 and SpeedLimit60Assembly, the speed limit props (km/h) of CARLA's towns"""
 
+CROSSWALK_CODE = "1000003"
+"""Country-independent OpenDRIVE signal code of a painted crosswalk"""
+
 _STOP_LINE_NAME = re.compile(r"(?i)stop_?line")
 
 
@@ -104,6 +107,15 @@ def _stop_line(road: Road, element: Element) -> StopLine:
     return StopLine(road.id, s, t - across, t + across)
 
 
+def _signal_crosswalk(road: Road, element: Element) -> Array | None:
+    """A crosswalk written as a signal: ``value`` m along the road, ``width`` m across."""
+    s, t = number(element, "s"), number(element, "t")
+    along, across = number(element, "value", 0.0) / 2, number(element, "width", 0.0) / 2
+    corner_s = s + along * np.array([1.0, -1.0, -1.0, 1.0])
+    corner_t = t + across * np.array([1.0, 1.0, -1.0, -1.0])
+    return _polygon(road_point(road, corner_s, corner_t, np.zeros(4))[0])
+
+
 def read_objects(roads: dict[str, Road], unsupported: Unsupported) -> RoadObjects:
     """Crosswalks, stop lines and speed signs among the objects of all roads.
 
@@ -130,4 +142,11 @@ def read_objects(roads: dict[str, Road], unsupported: Unsupported) -> RoadObject
                 lift = number(element, "zOffset", 0.0)
                 object_id = element.get("id", "") or ""
                 found.speed_signs.append(SpeedSign(object_id, road.id, s, t, lift, value))
+        for element in road.element.iterfind("signals/signal"):
+            if element.get("type") == CROSSWALK_CODE and element.get("dynamic") != "yes":
+                polygon = _signal_crosswalk(road, element)
+                if polygon is None:
+                    unsupported.add("crosswalk without area", road.id, element)
+                else:
+                    found.crosswalks.append(polygon)
     return found

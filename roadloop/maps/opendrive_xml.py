@@ -48,7 +48,7 @@ def parse(content: bytes, source: str) -> Element:
 
     Raises RoadloopError for text that is no XML (with its line) or no OpenDRIVE 1.x.
     """
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     parser = etree.XMLParser(
         remove_comments=True, remove_pis=True, resolve_entities=False, no_network=True,

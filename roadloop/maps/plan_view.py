@@ -16,9 +16,9 @@ Array = np.ndarray
 
 LINE, ARC, SPIRAL, POLYNOMIAL = range(4)
 
-# Below this change of heading (rad) through curvature change a spiral is an arc to double
-# precision, while the Fresnel form would lose digits.
-_FLAT_SPIRAL = 1e-9
+# Below this change of heading (rad) by change of curvature a spiral is taken for an arc of its mean
+# curvature, which is exact to a micrometre, while the Fresnel form would lose more digits.
+_FLAT_SPIRAL = 1e-7
 
 # m, spacing of the table that turns arc length into the parameter of a polynomial
 _TABLE_STEP = 0.05
@@ -75,17 +75,15 @@ class PlanView:
         start = self.heading[index]
         curvature = self.curvature[index]
         rate = self.curvature_rate[index]
-        turn = curvature * ds
+        turn = curvature * ds + rate * ds**2 / 2
         # An arc is x = L sinc(turn / 2) along the chord, which bisects the angle turned; with no
         # curvature it is a line, so that one formula serves both.
         chord = ds * np.sinc(turn / (2 * np.pi))
         u, v = chord * np.cos(turn / 2), chord * np.sin(turn / 2)
-        direction, kappa = turn, curvature
         spiral = np.flatnonzero(np.abs(rate) * ds**2 > _FLAT_SPIRAL)
         if len(spiral):
             u[spiral], v[spiral] = _spiral(curvature[spiral], rate[spiral], ds[spiral])
-            direction = direction + rate * ds**2 / 2
-            kappa = kappa + rate * ds
+        direction, kappa = turn, curvature + rate * ds
         for geometry, curve in self.curves.items():
             rows = np.flatnonzero(index == geometry)
             if len(rows):
@@ -170,8 +168,10 @@ def read_plan_view(road: Element, road_id: str, unsupported: Unsupported) -> Pla
                 f"geometry of road {road_id} has length {length:g}",
                 "give it a positive length or remove it",
             )
-        shape = next(iter(geometry), None)
-        tag = "nothing" if shape is None else shape.tag
+        shape = next((child for child in geometry if child.tag != "userData"), None)
+        if shape is None:
+            raise complaint(geometry, f"geometry of road {road_id} is empty", "name its shape")
+        tag = shape.tag
         if tag == "line":
             kind[i] = LINE
         elif tag == "arc":
@@ -193,7 +193,7 @@ def read_plan_view(road: Element, road_id: str, unsupported: Unsupported) -> Pla
         else:
             raise complaint(
                 geometry,
-                f"geometry of road {road_id} holds {tag}",
+                f"geometry of road {road_id} is a <{tag}>",
                 "use line, arc, spiral, poly3 or paramPoly3",
             )
     s, x, y, heading, length = start.T

@@ -47,7 +47,7 @@ class SignalKind(IntEnum):
 
 
 class MarkKind(IntEnum):
-    """How a road mark is painted; the two-line kinds read from the outside of the pair."""
+    """How a road mark is painted; two-line kinds read left to right along the mark's polyline."""
 
     NONE = 0
     SOLID = 1
