@@ -58,11 +58,12 @@ class Contact:
     """m/s, of one against the other"""
 
 
-def contacts(driven: Driven) -> tuple[Contact, ...]:
+def contacts(driven: Driven, substeps: int = SUBSTEPS) -> tuple[Contact, ...]:
     """First contact with every road user, in order of time, then id.
 
     Standing ego and contacts from behind are not the ego's fault; hitting what stands or what is in
-    front is; a contact at the side is where the ego was not fully inside one lane.
+    front is; a contact at the side is where the ego was not fully inside one lane. What was hit in
+    front is looked for at ``substeps`` moments of the step; with 1 only at its end, as nuPlan does.
     """
     ego, agents = driven.rollout.ego, driven.rollout.agents
     step, column = _near(driven)
@@ -82,7 +83,7 @@ def contacts(driven: Driven) -> tuple[Contact, ...]:
             contact = ContactKind.AGENT_STOPPED
         elif angle > BEHIND:
             contact = ContactKind.REAR
-        elif _meets_bumper(driven, t, a):
+        elif _meets_bumper(driven, t, a, substeps):
             contact = ContactKind.FRONT
         else:
             contact = ContactKind.SIDE
@@ -99,10 +100,10 @@ def contacts(driven: Driven) -> tuple[Contact, ...]:
 def time_to_collision(driven: Driven, hits: tuple[Contact, ...]) -> Array:
     """(time,) s until the boxes of ego and a relevant road user meet, inf where they do not.
 
-    Both go on with their present velocity and heading; looked at every ``RESOLUTION`` up to
-    ``HORIZON``. Relevant is who is ahead, and while the ego is in a junction or not fully in one
-    lane everybody who is not behind. Who has been in contact (``hits``) no longer counts; the step
-    of a contact that is the ego's fault has 0.
+    Both go on with their present velocity and heading (nuPlan moves road users along their heading
+    instead), looked at every ``RESOLUTION`` up to ``HORIZON``. Relevant is who is ahead, and while
+    the ego is in a junction or not fully in one lane everybody who is not behind. Who has been in
+    contact (``hits``) no longer counts; the step of a contact that is the ego's fault has 0.
     """
     ego, agents = driven.rollout.ego, driven.rollout.agents
     ttc = np.full(len(ego.x), np.inf)
@@ -147,18 +148,18 @@ def _agent_corners(driven: Driven, step: Array, column: Array) -> Array:
     return box_corners(*(values[step, column] for values in fields))
 
 
-def _meets_bumper(driven: Driven, step: int, column: int) -> bool:
+def _meets_bumper(driven: Driven, step: int, column: int, substeps: int) -> bool:
     """Whether the front bumper is what first touches the road user, between two steps.
 
     From step to step a walker can be past the bumper, and so beside the ego, when they first touch:
     at 10 m/s the ego moves by more than a walker's depth. So both are moved from the step before in
-    SUBSTEPS parts, and the first of them in contact decides.
+    ``substeps`` parts, and the first of them in contact decides.
     """
     agents = driven.rollout.agents
     here = _agent_corners(driven, np.array([step]), np.array([column]))[0]
     mine, theirs = driven.corners[step][None], here[None]
     if step > 0 and agents.valid[step - 1, column]:
-        share = (np.arange(1, SUBSTEPS + 1) / SUBSTEPS)[:, None, None]
+        share = (np.arange(1, substeps + 1) / substeps)[:, None, None]
         before = _agent_corners(driven, np.array([step - 1]), np.array([column]))[0]
         mine = (1.0 - share) * driven.corners[step - 1] + share * driven.corners[step]
         theirs = (1.0 - share) * before + share * here

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roadloop.geometry import wrap_angle
+from roadloop.maps.area import lane_polygon
 from roadloop.maps.locate import pose_at, to_frenet
 from roadloop.maps.road_map import LaneKind, RoadMap, SignalKind
 from roadloop.scoring.driven import LEVEL, Driven
@@ -37,6 +38,8 @@ STOP_SPEED = 0.1
 """m/s, below this is a stop (CARLA leaderboard)"""
 LINE_REACH = 0.6
 """A stop line reaches this share of the lane width to each side (CARLA leaderboard)"""
+LINE_NEAR = 20.0
+"""m, a line never nearer than this to the bumper at any step was not crossed"""
 FOLLOW = 10.0
 """m after a line over which the path tells which of the lanes that start there was taken"""
 
@@ -71,25 +74,13 @@ def _distance_to_surface(road_map: RoadMap, points: Array) -> Array:
     near = np.unique(lane_of_point[rows[np.isfinite(reach)]])
     if not len(near):
         return np.full(len(points), np.inf)
-    strips = {int(lane): _strip(road_map, int(lane)) for lane in near}
-    surface = list(strips.values())
+    surface = [lane_polygon(road_map, int(lane)) for lane in near]
     for junction in np.unique(road_map.lane_junction[near]):
         if junction >= 0:
             members = np.flatnonzero(road_map.lane_junction == junction)
             members = members[np.isin(road_map.lane_kind[members], SURFACE)]
-            surface += _paved([strips.get(int(i)) or _strip(road_map, int(i)) for i in members])
+            surface += _paved([lane_polygon(road_map, int(lane)) for lane in members])
     return np.asarray(shapely.distance(shapely.union_all(surface), shapely.points(points)))
-
-
-def _strip(road_map: RoadMap, lane: int):
-    """The lane's ground as a shapely polygon: its centreline widened by half its width."""
-    import shapely
-
-    rows = road_map.points_of(lane)
-    heading, half = road_map.point_heading[rows], road_map.point_width[rows, None] / 2.0
-    side = np.stack([-np.sin(heading), np.cos(heading)], axis=-1) * half
-    xy = road_map.point_xyz[rows, :2]
-    return shapely.buffer(shapely.Polygon(np.concatenate([xy - side, (xy + side)[::-1]])), 0)
 
 
 def _paved(strips: list) -> list:
@@ -139,14 +130,17 @@ def crossings(driven: Driven, kind: SignalKind) -> tuple[Crossing, ...]:
     nearest to the path over the next ``FOLLOW`` metres, the route's where several are as near.
     """
     road_map, ego = driven.road_map, driven.rollout.ego
+    lines = np.flatnonzero(road_map.signal_kind[road_map.stop_signal] == kind)
+    poses = np.stack(pose_at(road_map, road_map.stop_lane[lines], road_map.stop_s[lines]), axis=-1)
+    away = driven.bumper[:, None] - poses[None, :, :2]
+    near = np.hypot(away[..., 0], away[..., 1]).min(axis=0) < LINE_NEAR
+    rows = driven.lane_row(road_map.stop_lane[lines], road_map.stop_s[lines])
     found: list[Crossing] = []
-    for line in np.flatnonzero(road_map.signal_kind[road_map.stop_signal] == kind):
-        lane, s = int(road_map.stop_lane[line]), float(road_map.stop_s[line])
-        x, y, z, heading = (float(v) for v in pose_at(road_map, lane, s))
+    for line, (x, y, z, heading), row in zip(lines[near], poses[near], rows[near]):
         offset = driven.bumper - (x, y)
         along = offset[:, 0] * np.cos(heading) + offset[:, 1] * np.sin(heading)
         lateral = offset[:, 1] * np.cos(heading) - offset[:, 0] * np.sin(heading)
-        width = float(road_map.point_width[driven.lane_row(np.array([lane]), np.array([s]))[0]])
+        width = float(road_map.point_width[row])
         over = (along[:-1] < 0.0) & (along[1:] >= 0.0)
         over &= np.abs(lateral[1:]) <= LINE_REACH * width
         over &= np.abs(wrap_angle(ego.heading[1:] - heading)) < np.pi / 3.0

@@ -190,7 +190,7 @@ def red_light(driven: Driven) -> Term:
     detail = f"crossed {len(passed)} lit stop lines, none on red" if passed else "crossed no light"
     if ran:
         ids = ", ".join(str(driven.road_map.signal_id[c.signal]) for c in ran[:3])
-        detail = f"ran red light {ids}"
+        detail = f"ran red light {ids}" + (f" and {len(ran) - 3} more" if len(ran) > 3 else "")
     lost = float(driven.rollout.time[ran[0].step]) if ran else None
     return Term(name, title, float(len(ran)), "", not ran, lost, detail)
 
