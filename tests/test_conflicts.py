@@ -267,6 +267,80 @@ def test_crosswalks_lie_on_the_lanes_they_cover() -> None:
     np.testing.assert_allclose(road_map.crossing_to, [24, 43, 30])
 
 
+@pytest.fixture(scope="module", params=["Town03", "Town04", "Town05"])
+def town(request: pytest.FixtureRequest) -> RoadMap:
+    if not TOWNS.is_dir():
+        pytest.skip("CARLA maps not at ../shared/data/carla_maps")
+    from roadloop.maps.cache import load_map
+
+    return load_map(TOWNS / f"{request.param}.xodr.gz")
+
+
+def test_towns_hold_every_crossing_merge_and_fork(town: RoadMap) -> None:
+    import shapely
+
+    check_symmetry(town)
+    lane = np.repeat(np.arange(town.lanes), np.diff(town.conflict_start))
+    known = dict(zip(zip(lane.tolist(), town.conflict_lane.tolist(), strict=True),
+                     town.conflict_kind.tolist(), strict=True))
+    travel = np.flatnonzero(town.is_travel & (town.lane_junction >= 0))
+    lines = {
+        int(k): shapely.LineString(town.point_xyz[town.points_of(k), :2]) for k in travel
+    }
+    for a in travel.tolist():
+        for b in travel.tolist():
+            if a >= b or town.lane_junction[a] != town.lane_junction[b]:
+                continue
+            ends = set(town.successors_of(a).tolist()) & set(town.successors_of(b).tolist())
+            starts = set(town.predecessors_of(a).tolist()) & set(town.predecessors_of(b).tolist())
+            if ends:
+                assert known[a, b] == ConflictKind.MERGE
+            elif starts:
+                assert known[a, b] == ConflictKind.DIVERGE
+            elif lines[a].crosses(lines[b]):
+                assert (a, b) in known, (town.lane_name(a), town.lane_name(b))
+    # neighbours and oncoming lanes of one road never conflict
+    for one, other in known:
+        assert town.lane_road[one] != town.lane_road[other]
+    merges = town.conflict_kind == ConflictKind.MERGE
+    np.testing.assert_allclose(town.conflict_to[merges & _last(town, lane)],
+                               town.lane_length[lane[merges & _last(town, lane)]])
+
+
+def _last(town: RoadMap, lane: np.ndarray) -> np.ndarray:
+    """Rows whose lane leads out of its junction."""
+    out = np.array([
+        bool((town.lane_junction[town.successors_of(k)] != town.lane_junction[k]).any())
+        for k in range(town.lanes)
+    ])
+    return out[lane]
+
+
+def test_the_roundabout_of_town03_goes_first() -> None:
+    if not TOWNS.is_dir():
+        pytest.skip("CARLA maps not at ../shared/data/carla_maps")
+    from roadloop.maps.cache import load_map
+
+    town = load_map(TOWNS / "Town03.xodr.gz")
+    ring = roundabout_lanes(town)
+    at = np.repeat(ring, np.diff(town.point_start))
+    radius = np.linalg.norm(town.point_xyz[at, :2], axis=1)
+    assert radius.min() > 18.0 and radius.max() < 26.0  # two lanes around the origin
+    lane = np.repeat(np.arange(town.lanes), np.diff(town.conflict_start))
+    enters = (
+        ~ring[lane] & ring[town.conflict_lane] & (town.conflict_kind == ConflictKind.MERGE)
+    )
+    assert enters.sum() >= 4
+    assert (town.conflict_yield[enters] == 1).all()
+
+
+def test_crosswalks_of_a_town_lie_across_its_lanes(town: RoadMap) -> None:
+    assert len(town.crossing_lane) > 0
+    assert (town.crossing_from < town.crossing_to).all()
+    assert (town.crossing_to <= town.lane_length[town.crossing_lane] + 1e-9).all()
+    assert town.is_travel[town.crossing_lane].all()
+
+
 def test_a_map_without_junctions_or_lanes_stays_empty() -> None:
     road_map = with_conflicts(HandMap([HandLane(straight((0, 0), (9, 0)))]).build())
     assert len(road_map.conflict_lane) == 0 and road_map.conflict_start.tolist() == [0, 0]

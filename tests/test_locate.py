@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +164,30 @@ def test_bad_input_says_what_to_do() -> None:
         nearest_lane(MAP, np.nan, 0.0)
     with pytest.raises(RoadloopError, match="position is not finite"):
         to_frenet(MAP, 0, np.inf, 0.0)
+
+
+TOWNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "carla_maps"
+
+
+@pytest.mark.skipif(not TOWNS.is_dir(), reason="CARLA maps not at ../shared/data/carla_maps")
+def test_town_lanes_are_found_where_they_are() -> None:
+    from roadloop.maps.cache import load_map
+
+    town = load_map(TOWNS / "Town05.xodr.gz")  # has bridges
+    rng = np.random.default_rng(2)
+    lane = rng.choice(np.flatnonzero(town.is_travel), 3000)
+    s = rng.uniform(0.0, 1.0, 3000) * town.lane_length[lane]
+    d = rng.uniform(-0.4, 0.4, 3000)
+    x, y, heading = from_frenet(town, lane, s, d)
+    z = pose_at(town, lane, s)[2]
+    s_back, d_back = to_frenet(town, lane, x, y)
+    np.testing.assert_allclose(s_back, s, atol=1e-6)
+    np.testing.assert_allclose(d_back, d, atol=1e-6)
+    place = nearest_lane(town, x, y, heading, z=z)
+    assert (place.distance <= np.abs(d) + 1.0).all()
+    # the lane itself, or one that shares its ground: junction twins, the next one at a joint
+    hit = place.lane == lane
+    near = place.distance <= np.abs(d) + 1e-6
+    assert (hit | near).mean() > 0.995
+    outside = town.lane_junction[lane] < 0
+    assert hit[outside].mean() > 0.99

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hand_map import HandLane, HandMap, arc, bezier, straight
@@ -205,3 +207,32 @@ def test_hint_tells_two_passes_of_one_place_apart() -> None:
     assert place.lane.tolist() == [[0, 1]] and place.x.shape == (1, 2)
     with pytest.raises(RoadloopError, match="not finite"):
         path.project(np.nan, 0.0)
+
+
+TOWNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "carla_maps"
+
+
+@pytest.mark.skipif(not TOWNS.is_dir(), reason="CARLA maps not at ../shared/data/carla_maps")
+@pytest.mark.parametrize("name", ["Town03", "Town04"])
+def test_town_routes_are_drivable_curves(name: str) -> None:
+    from roadloop.maps.cache import load_map
+
+    town = load_map(TOWNS / f"{name}.xodr.gz")
+    for seed in range(15):
+        route = random_route(town, np.random.default_rng(seed), min_length=200, max_length=600)
+        ends = int(route.lanes[0]), route.start_s, int(route.lanes[-1]), route.goal_s
+        best = shortest_route(town, *ends)
+        assert route_length(town, best) <= route_length(town, route) + 1e-6
+        for one in (route, best):
+            path = route_path(town, one)
+            assert path.length == pytest.approx(route_length(town, one), rel=0.02)
+            step = np.linalg.norm(np.diff(path.xyz[:, :2], axis=0), axis=1)
+            np.testing.assert_allclose(step, np.diff(path.s), rtol=0.02)
+            seen = np.arctan2(*np.diff(path.xyz[:, :2], axis=0).T[::-1])
+            assert np.abs(wrap_angle(seen - path.heading[:-1])).max() < 0.15
+            tightest = max(np.abs(town.point_curvature[town.points_of(k)]).max() for k in one.lanes)
+            assert np.abs(path.curvature).max() < tightest + 0.05  # lane changes add little
+        # cost-to-go never exceeds a route that changes no lane
+        if all(len(row) == 1 for row in route_sections(town, best)) and len(best.lanes) > 1:
+            togo = distance_to_lane(town, int(best.lanes[-1]))[best.lanes[0]]
+            assert togo <= route_length(town, best) + best.start_s - best.goal_s + 1e-6

@@ -1,0 +1,1 @@
+"""Pictures: maps, frames and videos of drives, the HTML report."""
