@@ -252,8 +252,8 @@ def test_maps_are_kept_in_memory():
 @pytest.mark.parametrize(
     ("family", "parameters", "words"),
     [
-        ("four_wey", {}, "did you mean four_way"),
-        ("four_way", {"crosings": False}, "did you mean crossings"),
+        ("four_wey", {}, 'did you mean "four_way"'),
+        ("four_way", {"crosings": False}, 'did you mean "crossings"'),
         ("four_way", {"control": "light"}, "expected one of none, lights"),
         ("straight", {"lanes": 0}, "lanes is 0: expected a whole number from 1 to 4"),
         ("straight", {"lanes": 1.5}, "whole number"),

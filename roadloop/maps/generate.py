@@ -10,7 +10,6 @@ the plain shape for every seed, 0.1 changes them by up to 10 percent. All roads 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 
 if TYPE_CHECKING:
@@ -277,22 +277,16 @@ GENERATORS: dict[str, str] = {
 def parameters_of(family: str, **parameters: Any) -> _Roads:
     """The family's parameters with the given ones set; RoadloopError names what does not exist."""
     if family not in _PARAMETERS:
-        raise RoadloopError(_unknown("road family", family, list(_PARAMETERS)))
+        raise RoadloopError(unknown("road family", family, _PARAMETERS))
     kind = _PARAMETERS[family]
     names = [f.name for f in dataclasses.fields(kind)]
     for name in parameters:
         if name not in names:
-            raise RoadloopError(_unknown(f"parameter of {family}", name, names))
+            raise RoadloopError(unknown(f"parameter of {family}", name, names))
     try:
         return kind(**parameters)
     except RoadloopError as error:
         raise RoadloopError(f"road family {family}: {error}") from None
-
-
-def _unknown(what: str, name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1, 0.4)
-    guess = f"did you mean {near[0]}?" if near else "there are " + ", ".join(names)
-    return f"unknown {what} {name!r}: {guess}"
 
 
 def generate_xodr(family: str, *, seed: int = 0, **parameters: Any) -> str:
