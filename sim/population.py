@@ -17,17 +17,17 @@ SIZES = {
     AgentKind.CAR: ((4.5, 1.82, 1.5), 0.05),
     AgentKind.VAN: ((5.4, 2.0, 2.2), 0.06),
     AgentKind.TRUCK: ((8.0, 2.45, 3.2), 0.05),
-    AgentKind.BUS: ((11.0, 2.5, 3.1), 0.03),
+    AgentKind.BUS: ((9.5, 2.5, 3.0), 0.04),
     AgentKind.MOTORCYCLE: ((2.2, 0.8, 1.6), 0.03),
     AgentKind.CYCLIST: ((1.8, 0.65, 1.7), 0.02),
     AgentKind.PEDESTRIAN: ((0.5, 0.5, 1.7), 0.06),
     AgentKind.STATIC: ((4.5, 1.82, 1.5), 0.05),
 }
 MIX = {
-    AgentKind.CAR: 0.80,
+    AgentKind.CAR: 0.81,
     AgentKind.VAN: 0.10,
     AgentKind.TRUCK: 0.04,
-    AgentKind.BUS: 0.02,
+    AgentKind.BUS: 0.01,
     AgentKind.MOTORCYCLE: 0.03,
     AgentKind.CYCLIST: 0.01,
 }

@@ -20,6 +20,8 @@ wp.set_module_options({"enable_backward": False})
 
 PEDESTRIAN = wp.constant(6)  # AgentKind
 CYCLIST = wp.constant(5)
+LONG = wp.constant(6.5)
+"""m, length from which a vehicle's ends swing out of its lane in corners"""
 CLEARANCE = wp.constant(0.3)
 """m to the side within which a body blocks the path"""
 
@@ -97,17 +99,21 @@ def position_on_path(a: Agent, n: wp.int32, off: offsets, o: Agent):
 def keep_off_bodies(
     g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, aim: wp.float32,
     free: wp.float32, o: Agent, ot: Traits, j: wp.int32, d: Decision,
-    ox: wp.float32, oy: wp.float32, ahead: wp.float32,
+    ox: wp.float32, oy: wp.float32, length: wp.float32, ahead: wp.float32,
 ):
-    """Reacts to an agent that is not on the path by where its body is and will be."""
+    """Reacts to an agent that is not on the path by where its body is and will be.
+
+    The body is a box of ``length`` around (ox, oy); a long one is given in two halves, because its
+    ends swing out of its lane in bends.
+    """
     if a.s + ahead > off[n] + 10.0:
         return d
     at = on_path(g, a, off, n, ox, oy, a.s + ahead)
     turn = wrap(o.heading - at.heading)
     along = wp.abs(wp.cos(turn))
     across = wp.abs(wp.sin(turn))
-    reach = 0.5 * (ot.length * along + ot.width * across)
-    side = wp.abs(at.lateral - aim) - 0.5 * (ot.length * across + ot.width * along) - 0.5 * t.width
+    reach = 0.5 * (length * along + ot.width * across)
+    side = wp.abs(at.lateral - aim) - 0.5 * (length * across + ot.width * along) - 0.5 * t.width
     gap = at.s - a.s - reach - 0.5 * t.length
     if gap < -reach - 0.5 * t.length:  # its middle is behind mine
         return d
@@ -124,6 +130,25 @@ def keep_off_bodies(
             mine = wp.max(gap, 0.0) / wp.max(a.speed, 1.0)
             if there < mine + 1.5 and there < 5.0:
                 return least(d, stopping(a.speed, free, gap - 1.5, t), j)
+    return d
+
+
+@wp.func
+def leave_room_to_swing(
+    g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, free: wp.float32,
+    o: Agent, j: wp.int32, d: Decision, ox: wp.float32, oy: wp.float32, ahead: wp.float32,
+):
+    """A long vehicle lets oncoming traffic out of a corner that is too tight for both."""
+    for k in range(1, n):
+        entry = off[k] - a.s - 0.5 * t.length
+        if entry > 25.0:
+            break
+        if entry > -1.0 and g.lane[a.ahead[k]].tightest > t.turning:
+            at = on_path(g, a, off, n, ox, oy, a.s + ahead)
+            oncoming = wp.cos(o.heading - at.heading) < 0.3 and wp.abs(at.lateral) < 6.0
+            if oncoming and at.s > off[k] - 4.0 and at.s < off[k + 1] + wp.max(2.0 * o.speed, 6.0):
+                d = least(d, stopping(a.speed, free, wp.max(entry - 0.5, 0.1), t), j)
+            break
     return d
 
 
@@ -363,10 +388,22 @@ def decide(
                     ahead = dx * a.cos + dy * a.sin
                     level = wp.abs(o.z - a.z) < LEVEL
                     if level and ahead > 0.0 and dx * dx + dy * dy < look * look:
-                        d = keep_off_bodies(
-                            g, a, t, off, n, aim, free, o, ot, j, d,
-                            wp.float32(o.x - g.origin_x), wp.float32(o.y - g.origin_y), ahead,
-                        )
+                        ox = wp.float32(o.x - g.origin_x)
+                        oy = wp.float32(o.y - g.origin_y)
+                        if ot.length > LONG:
+                            q = 0.25 * ot.length
+                            for half in range(2):
+                                end = q * wp.float32(1 - 2 * half)
+                                d = keep_off_bodies(
+                                    g, a, t, off, n, aim, free, o, ot, j, d, ox + end * o.cos,
+                                    oy + end * o.sin, 2.0 * q, ahead + end * (o.cos * a.cos + o.sin * a.sin),
+                                )
+                        else:
+                            d = keep_off_bodies(
+                                g, a, t, off, n, aim, free, o, ot, j, d, ox, oy, ot.length, ahead
+                            )
+                        if t.length > LONG:
+                            d = leave_room_to_swing(g, a, t, off, n, free, o, j, d, ox, oy, ahead)
                     if o.lane >= 0 and ot.behaviour == 0:
                         d = yield_at_shared_ground(
                             g, a, t, i, off, n, free, o, ot, j, horizon, lights, w, d
