@@ -203,7 +203,7 @@ def _thin(lines: list[Array]) -> list[Array]:
 
 
 def _lanes(road_map: RoadMap, box: tuple[float, float, float, float], shapes: _Shapes) -> None:
-    """Lane ribbons, and the pavement between the lanes of each junction."""
+    """Lane ribbons, and what is paved between the lanes of each junction."""
     xy = road_map.point_xyz[:, :2]
     normal = np.stack([-np.sin(road_map.point_heading), np.cos(road_map.point_heading)], axis=1)
     side = normal * (road_map.point_width / 2)[:, None]
@@ -224,7 +224,7 @@ def _lanes(road_map: RoadMap, box: tuple[float, float, float, float], shapes: _S
         kind = LaneKind(road_map.lane_kind[lane])
         shapes.add(ring, _PAINT_OF_LANE[kind], height)
         junction = int(road_map.lane_junction[lane])
-        if junction >= 0 and _PAINT_OF_LANE[kind] == Paint.ROAD:
+        if junction >= 0:
             in_junction.setdefault(junction, []).append(ring)
             height_of[junction] = min(height, height_of.get(junction, np.inf))
     for junction, rings in in_junction.items():
@@ -342,7 +342,7 @@ def _crosswalks(road_map: RoadMap, box: tuple[float, float, float, float], shape
         frame = shapely.minimum_rotated_rectangle(outline)
         if outline.is_empty or frame.geom_type != "Polygon":
             continue
-        a, b, c = np.asarray(frame.exterior.coords)[:3]
+        a, b, c = shapely.get_coordinates(frame)[:3]
         long, short = (b - a, c - b) if np.hypot(*(b - a)) >= np.hypot(*(c - b)) else (c - b, a - b)
         corner = a if np.allclose(long, b - a) else b
         length = float(np.hypot(*long))

@@ -26,6 +26,8 @@ FULL_SCALE = 6.0
 """m/s^2 at either end of the acceleration bar"""
 FRESH = 2.0
 """s a lost term stays bright"""
+OPACITY = 0.8
+"""of the plates"""
 ROWS = 4
 """lost terms shown at most; the latest stay"""
 
@@ -49,6 +51,7 @@ class Hud:
         self._lost = sorted(lost)
         self._masks: dict[tuple[str, int], Array] = {}
         self._fonts: dict[int, Any] = {}
+        self._plates: dict[tuple[int, int, Colour], tuple[Array, Array]] = {}
         self._inks: dict[tuple[str, int, Colour], tuple[Array, Array]] = {}
 
     def draw(self, image: Array, step: int) -> None:
@@ -64,7 +67,7 @@ class Hud:
         import cv2
 
         px = self._px
-        self._panel(image, px(16), px(16), px(240), px(92), PANEL, 0.78)
+        self._panel(image, px(16), px(16), px(240), px(92), PANEL)
         ego = self._rollout.ego
         speed = f"{abs(float(ego.speed[step])) * 3.6:.0f}"
         self._text(image, speed, px(88), px(26), 44, TEXT, align=1.0)
@@ -96,7 +99,7 @@ class Hud:
         name = f"{rollout.scenario} · {rollout.driver} · seed {rollout.seed}"
         wide = self._mask(name, 15).shape[1] + px(32)
         x = self._width - px(16) - wide
-        self._panel(image, x, px(16), wide, px(62), PANEL, 0.78)
+        self._panel(image, x, px(16), wide, px(62), PANEL)
         right = self._width - px(32)
         time = f"{float(rollout.time[step]):.1f} s"
         self._text(image, time, right, px(22), 24, TEXT, align=1.0)
@@ -110,38 +113,35 @@ class Hud:
             fresh = time - at < FRESH
             top = self._height - px(16) - (row + 1) * px(38) + px(6)
             wide = self._mask(text, 16).shape[1] + px(40)
-            self._panel(image, px(16), top, wide, px(32), LOST if fresh else PANEL, 0.85)
+            self._panel(image, px(16), top, wide, px(32), LOST if fresh else PANEL)
             bar = slice(px(22), px(22) + max(2, px(4)))
             image[top + px(7) : top + px(25), bar] = BRAKE
             self._text(image, text, px(38), top + px(6), 16, TEXT if fresh else FAINT)
 
-    def _panel(
-        self, image: Array, x: int, y: int, wide: int, high: int, colour: Colour, opacity: float
-    ) -> None:
-        import cv2
+    def _panel(self, image: Array, x: int, y: int, wide: int, high: int, colour: Colour) -> None:
+        """A dark plate with round corners."""
+        key = (wide, high, colour)
+        if key not in self._plates:
+            self._plates[key] = _blend(_plate(wide, high, self._px(10)), colour)
+        self._put(image, x, y, *self._plates[key])
 
-        part = image[y : y + high, x : x + wide]
-        if part.size:
-            tint = np.empty_like(part)
-            tint[:] = colour
-            part[:] = cv2.addWeighted(part, 1 - opacity, tint, opacity, 0)
+    def _put(self, image: Array, x: int, y: int, keep: Array, ink: Array) -> None:
+        """Blend onto the image what of it lies inside."""
+        part = image[y : y + keep.shape[0], x : x + keep.shape[1]]
+        high, wide = part.shape[:2]
+        part[:] = (part * keep[:high, :wide] + ink[:high, :wide]) >> 8
 
     def _text(
         self, image: Array, text: str, x: int, y: int, size: float, colour: Colour, align: float = 0
     ) -> None:
-        """Text from (x, y), its upper left corner; ``align`` 0.5 centres it on x, 1 ends it there."""
+        """Text with its top at y, from x on; ``align`` 0.5 centres it on x, 1 ends it there."""
         key = (text, self._px(size), colour)
         if key not in self._inks:
-            cover = self._mask(text, size)[..., None].astype(np.uint16)
-            cover += cover >> 7  # 255 becomes 256, so that a shift divides
             if len(self._inks) > 2000:
                 self._inks.clear()
-            self._inks[key] = (256 - cover, np.array(colour, np.uint16) * cover)
+            self._inks[key] = _blend(self._mask(text, size), colour)
         keep, ink = self._inks[key]
-        x = max(0, x - round(align * keep.shape[1]))
-        part = image[y : y + keep.shape[0], x : x + keep.shape[1]]
-        high, wide = part.shape[:2]
-        part[:] = (part * keep[:high, :wide] + ink[:high, :wide]) >> 8
+        self._put(image, max(0, x - round(align * keep.shape[1])), y, keep, ink)
 
     def _mask(self, text: str, size: float) -> Array:
         """(height, width) uint8 coverage of the text in Pillow's own typeface."""
@@ -161,6 +161,23 @@ class Hud:
                 self._masks.clear()
             self._masks[key] = np.asarray(picture)
         return self._masks[key]
+
+
+def _blend(cover: Array, colour: Colour) -> tuple[Array, Array]:
+    """What stays of the image (of 256) and what is added, for ``(h, w)`` coverage of 255."""
+    cover = cover[..., None].astype(np.uint16)
+    cover += cover >> 7  # 255 becomes 256, so that a shift divides
+    return 256 - cover, np.array(colour, np.uint16) * cover
+
+
+def _plate(wide: int, high: int, radius: int) -> Array:
+    """(high, wide) coverage of a rectangle with round corners, a little transparent."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("L", (wide * 4, high * 4))
+    box = (0, 0, wide * 4 - 1, high * 4 - 1)
+    ImageDraw.Draw(picture).rounded_rectangle(box, radius * 4, fill=round(255 * OPACITY))
+    return np.asarray(picture.resize((wide, high), Image.Resampling.BOX))
 
 
 def _plain(text: str) -> str:

@@ -268,13 +268,18 @@ def _terms(score: Score | None) -> list[dict[str, Any]]:
                 "title": term.title,
                 "name": term.name,
                 "value": value,
-                "unit": term.unit,
+                "unit": _typeset(term.unit),
                 "passed": None if term.passed is None else bool(term.passed),
                 "lostAt": None if term.lost_at is None else float(term.lost_at),
-                "detail": term.detail,
+                "detail": _typeset(term.detail),
             }
         )
     return rows
+
+
+def _typeset(text: str) -> str:
+    """``m/s^2`` as it is printed."""
+    return text.replace("^2", "²").replace("^3", "³")
 
 
 def _page(title: str, meta: dict[str, Any], packed: _Packed) -> str:
@@ -285,12 +290,12 @@ def _page(title: str, meta: dict[str, Any], packed: _Packed) -> str:
         return (folder / name).read_text(encoding="utf-8")
 
     script = "\n".join(part(name) for name in SCRIPTS)
-    # "</" must not occur inside a script block: the browser would end it there
+    # "</script" or "<!--" inside a script block would end it there, or not where it should
     data = json.dumps(meta, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     pieces = {
         "{{title}}": html.escape(title),
         "{{style}}": part("report.css"),
-        "{{meta}}": data.replace("</", "<\\/").replace("<!--", "<\\u0021--"),
+        "{{meta}}": data.replace("<", "\\u003c"),
         "{{arrays}}": packed.base64(),
         "{{script}}": f'(() => {{\n"use strict";\n{script}\n}})();',
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -92,7 +93,8 @@ def write_video(
     except (OSError, FFmpegError) as error:
         raise RoadloopError(f"cannot write the video to {path}: {error}") from error
     finally:
-        hidden.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone: renamed, or never begun
+            hidden.unlink()
     return path
 
 

@@ -60,6 +60,11 @@ class Plot {
     context.scale(ratio, ratio);
     this.#axes(context, w, h);
     this.#lost(context, h);
+    if (this.curves.every(({ values }) => values.every(Number.isNaN))) {
+      context.fillStyle = colours.label;
+      context.textAlign = "center";
+      context.fillText("no value in this drive", w / 2, h / 2);
+    }
     this.curves.forEach((curve, i) => this.#curve(context, curve.values, colours.curves[i], i));
   }
 
