@@ -65,6 +65,8 @@ def test_lane_change_only_where_needed_and_never_back() -> None:
     assert shortest_route(MAP, 3, 20.0, 4, 60.0).lanes.tolist() == [3, 4]
     with pytest.raises(RoadloopError, match="no route"):  # no room, and no way around
         shortest_route(MAP, 3, 20.0, 4, 25.0)
+    with pytest.raises(RoadloopError, match="no route"):  # the change would have to take 5 m
+        shortest_route(MAP, 0, 0.0, 4, 5.0)
     with pytest.raises(RoadloopError, match="no route"):  # behind
         shortest_route(MAP, 3, 120.0, 3, 60.0)
 
@@ -218,7 +220,7 @@ def test_town_routes_are_drivable_curves(name: str) -> None:
     from roadloop.maps.cache import load_map
 
     town = load_map(TOWNS / f"{name}.xodr.gz")
-    for seed in range(15):
+    for seed in range(8):
         route = random_route(town, np.random.default_rng(seed), min_length=200, max_length=600)
         ends = int(route.lanes[0]), route.start_s, int(route.lanes[-1]), route.goal_s
         best = shortest_route(town, *ends)
@@ -231,7 +233,8 @@ def test_town_routes_are_drivable_curves(name: str) -> None:
             seen = np.arctan2(*np.diff(path.xyz[:, :2], axis=0).T[::-1])
             assert np.abs(wrap_angle(seen - path.heading[:-1])).max() < 0.15
             tightest = max(np.abs(town.point_curvature[town.points_of(k)]).max() for k in one.lanes)
-            assert np.abs(path.curvature).max() < tightest + 0.05  # lane changes add little
+            # 3.5 m aside within 10 m, the least room there is, is 0.2 1/m
+            assert np.abs(path.curvature).max() < max(tightest + 0.05, 0.21)
         # cost-to-go never exceeds a route that changes no lane
         if all(len(row) == 1 for row in route_sections(town, best)) and len(best.lanes) > 1:
             togo = distance_to_lane(town, int(best.lanes[-1]))[best.lanes[0]]

@@ -75,7 +75,11 @@ def shortest_route(
                 return Route(_trace(came, (lane, moved)), float(from_s), float(to_s))
         steps = [(there, price, True) for there, price in graph.follow[lane]]
         if moved or room >= LANE_CHANGE_ROOM:
-            steps += [(there, price, moved) for there, price in graph.change[lane]]
+            steps += [
+                (there, price, moved)
+                for there, price in graph.change[lane]
+                if not (moved and there == to_lane and to_s < LANE_CHANGE_ROOM)
+            ]
         for there, price, then in steps:
             if spent + price < cost.get((there, then), np.inf):
                 cost[there, then] = spent + price
