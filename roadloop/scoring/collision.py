@@ -217,5 +217,5 @@ def _meeting_time(driven: Driven, step: Array, column: Array) -> Array:
             leave = np.minimum(leave, np.where(still, np.inf, np.maximum(a, b)))
     # 1e-9: touching exactly at a projected time is a meeting
     ticks = np.maximum(np.ceil(enter / RESOLUTION - 1e-9), 1.0)
-    when = ticks * RESOLUTION
+    when = np.round(ticks * RESOLUTION, 9)
     return np.where(when <= leave + 1e-9, when, np.inf)

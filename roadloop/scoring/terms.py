@@ -259,7 +259,9 @@ def min_ttc(driven: Driven, ttc: Array) -> Term:
         value, detail = None, "nobody came within 3 s"
     else:
         at = driven.rollout.time[int(np.argmin(ttc))]
-        value, detail = least, f"was within {least:.1f} s of a collision at {at:.1f} s"
+        value, detail = least, f"was {least:.1f} s from a collision at {at:.1f} s"
+        if least == 0.0:
+            detail = f"collided at {at:.1f} s"
     title = "Time to collision"
     return Term("min_ttc", title, value, "s", not broken.any(), _first(driven, broken), detail)
 
