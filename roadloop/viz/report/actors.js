@@ -40,17 +40,17 @@ function drawTrail(context, drive, step, palette, scale) {
   const [k] = splitStep(drive, step);
   const ego = egoAt(drive, step);
   const stride = Math.max(1, Math.round(0.2 / drive.dt));
-  context.strokeStyle = palette.trail;
   context.lineWidth = Math.max(0.35, 1.5 / scale);
   context.lineCap = "round";
   let { x, y } = ego;
   for (let i = k; i >= 0 && (k - i) * drive.dt < TRAIL; i -= stride) {
-    context.globalAlpha = 0.75 * (1 - ((k - i) * drive.dt) / TRAIL);
+    // fades into the road; a see-through line would show a bead at every joint
+    const age = ((k - i) * drive.dt) / TRAIL;
+    context.strokeStyle = blend([palette.trail, palette.ROAD], 0.2 + 0.8 * age);
     line(context, x, y, drive.egoXY[2 * i], drive.egoXY[2 * i + 1]);
     x = drive.egoXY[2 * i];
     y = drive.egoXY[2 * i + 1];
   }
-  context.globalAlpha = 1;
 }
 
 function drawPlan(context, drive, step, palette, scale) {
@@ -58,19 +58,18 @@ function drawPlan(context, drive, step, palette, scale) {
   const n = drive.planPoints;
   context.lineCap = "round";
   context.lineWidth = Math.max(0.8, 2.5 / scale);
-  context.globalAlpha = 0.9;
   for (let i = 1; i < n; i++) {
     const a = k * n + i - 1;
     const b = a + 1;
     if (!drive.planValid[a] || !drive.planValid[b]) continue;
-    context.strokeStyle = speedColour(palette.plan, drive.planSpeed[b] / drive.topSpeed);
+    context.strokeStyle = blend(palette.plan, drive.planSpeed[b] / drive.topSpeed);
     const { planXY } = drive;
     line(context, planXY[2 * a], planXY[2 * a + 1], planXY[2 * b], planXY[2 * b + 1]);
   }
-  context.globalAlpha = 1;
 }
 
-function speedColour(stops, share) {
+// The colour `share` of the way through evenly spaced stops.
+function blend(stops, share) {
   const at = Math.max(0, Math.min(1, share)) * (stops.length - 1);
   const i = Math.min(stops.length - 2, Math.floor(at));
   const channel = (colour, c) => parseInt(colour.slice(1 + 2 * c, 3 + 2 * c), 16);
@@ -114,7 +113,7 @@ function drawEgo(context, ego, drive, palette, scale) {
       outline: palette.ego_outline,
       glass: palette.glass,
       brake: ego.acceleration < -0.7 ? palette.brake : null,
-      line: Math.max(0.14, 1.4 / scale),
+      line: Math.max(0.14, 1.4 / scale) / grown,
     });
   });
 }
