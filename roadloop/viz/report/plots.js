@@ -51,6 +51,7 @@ class Plot {
     const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight];
     this.still = null;
     if (!w || !h) return; // not on the page yet
+    [this.width, this.height] = [w, h];
     this.canvas.width = Math.round(w * ratio);
     this.canvas.height = Math.round(h * ratio);
     this.still = document.createElement("canvas");
@@ -69,12 +70,12 @@ class Plot {
   }
 
   #px(step) {
-    const width = this.canvas.clientWidth - GUTTER.left - GUTTER.right;
+    const width = this.width - GUTTER.left - GUTTER.right;
     return GUTTER.left + (step / Math.max(1, this.drive.steps - 1)) * width;
   }
 
   #py(value) {
-    const height = this.canvas.clientHeight - GUTTER.top - GUTTER.bottom;
+    const height = this.height - GUTTER.top - GUTTER.bottom;
     const [low, high] = this.range;
     return GUTTER.top + (1 - (value - low) / (high - low)) * height;
   }
@@ -115,7 +116,7 @@ class Plot {
   #curve(context, values, colour, i) {
     context.save();
     context.beginPath();
-    const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight];
+    const [w, h] = [this.width, this.height];
     context.rect(GUTTER.left, GUTTER.top - 2, w, h - GUTTER.top - GUTTER.bottom + 4);
     context.clip();
     context.strokeStyle = colour;
@@ -148,7 +149,7 @@ class Plot {
     const x = this.#px(step);
     context.strokeStyle = this.colours.cursor;
     context.lineWidth = 1.2;
-    line(context, x, GUTTER.top, x, this.canvas.clientHeight - GUTTER.bottom);
+    line(context, x, GUTTER.top, x, this.height - GUTTER.bottom);
     const k = Math.round(step);
     this.curves.forEach((curve, i) => {
       const value = curve.values[k];
