@@ -1,8 +1,12 @@
 """Following a planned trajectory: steering and acceleration for this step.
 
-Lateral: the curvature of the plan ahead, fed forward, plus feedback on the lateral and heading error
-of the rear axle. With arc length as "time" the errors obey ``e' = psi``, ``psi' = k_fb``, so
-``k_fb = -w^2 e - 2 w psi`` brings them to zero without overshoot (critically damped, w in 1/m).
+Lateral: a small predictive controller. Lateral error ``e``, heading error ``psi`` and curvature ``k``
+of the rear axle obey ``e' = v psi``, ``psi' = v k - psi_ref'``, ``k' = u``, which is linear in the
+sequence of curvature rates ``u`` over the next seconds; the sequence that minimises
+``sum e^2 + (q v psi)^2 + (r u)^2`` within the steering's range and rate is one least-squares problem,
+and its first step is driven. It knows the bend ahead and how fast the wheels turn, so it begins to
+steer before a bend that no steering could follow at once. (The tracker of nuPlan's simulator is an
+LQR on the same model without the limits.)
 Longitudinal: the constant acceleration that meets the plan's speed shortly after the actuator lag.
 """
 
@@ -14,24 +18,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.types import Control, Observation, Trajectory
+from roadloop.types import Control, Observation, Trajectory, VehicleParameters
 
 Array = np.ndarray
 
-STEERING_PREVIEW = 1.0
-"""s ahead in which bends are looked for"""
+STEPS = 20
+"""steps the steering is planned ahead"""
+STEP = 0.1
+"""s per step"""
+SUM = np.tril(np.ones((STEPS, STEPS)))
+"""sum over the steps up to and including each"""
+MEAN = (np.eye(STEPS) + np.eye(STEPS, k=-1)) / 2.0
+"""mean over each step of a quantity given at its end; 0 before the first"""
 
 
 @dataclass(frozen=True)
 class TrackingGains:
     """How stiff the tracking is and what counts as comfortable."""
 
-    response_time: float = 0.6
-    """s: 1 / (w v), how fast lateral errors fade at speed"""
-    shortest_response: float = 2.5
-    """m: 1 / w at low speed"""
-    feedback_curvature: float = 0.07
-    """1/m: most that the lateral error may ask for"""
+    heading_weight: float = 0.6
+    """s: q, weight of the sideways speed v psi against the lateral error in m"""
+    rate_weight: float = 0.5
+    """m^2 s: part of r, weight of the curvature rate at a standstill ..."""
+    jerk_weight: float = 0.06
+    """s^3: ... and of the lateral jerk v^2 u it means at speed"""
     meeting_time: float = 0.3
     """s after the lag in which the plan's speed is met"""
     comfort_jerk: float = 3.0
@@ -77,7 +87,7 @@ class TrackingController:
         return Control(np.float64(self._acceleration), np.float64(self._steering))
 
     def _lateral(self, observation: Observation, plan: Trajectory) -> float:
-        ego, vehicle, gains = observation.ego, observation.ego.vehicle, self.gains
+        ego, vehicle = observation.ego, observation.ego.vehicle
         speed = max(float(ego.speed), 0.0)
         step = np.hypot(np.diff(plan.x), np.diff(plan.y))
         moving = np.concatenate([[True], step > 1e-3])
@@ -87,48 +97,74 @@ class TrackingController:
         heading = np.unwrap(plan.heading[moving])
         s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
 
-        foot = _foot(x, y, float(ego.x), float(ego.y))
+        # the state when the wheels have answered the last command
+        lag, bend = vehicle.steering_lag, math.tan(float(ego.steering)) / vehicle.wheelbase
+        ego_x = float(ego.x) + speed * lag * math.cos(float(ego.heading) + 0.5 * speed * lag * bend)
+        ego_y = float(ego.y) + speed * lag * math.sin(float(ego.heading) + 0.5 * speed * lag * bend)
+        ego_heading = float(ego.heading) + speed * lag * bend
+        foot = _foot(x, y, ego_x, ego_y)
         at_s = float(np.interp(foot, np.arange(len(s)), s))
-        path_x, path_y, path_heading = (
-            float(np.interp(at_s, s, v)) for v in (x, y, heading)
-        )
-        dx, dy = float(ego.x) - path_x, float(ego.y) - path_y
+        path_x, path_y, path_heading = (float(np.interp(at_s, s, v)) for v in (x, y, heading))
+        dx, dy = ego_x - path_x, ego_y - path_y
         lateral = math.cos(path_heading) * dy - math.sin(path_heading) * dx
-        angle = math.remainder(float(ego.heading) - path_heading, 2.0 * math.pi)
+        angle = math.remainder(ego_heading - path_heading, 2.0 * math.pi)
 
-        curvature = self._curvature_ahead(s, heading, at_s, speed, observation)
-        w = 1.0 / max(gains.shortest_response, gains.response_time * speed)
-        # far off the plan: approach it at a slant, or the steering rate limit makes it swing
-        most = gains.feedback_curvature / (w * w)
-        lateral = max(min(lateral, most), -most)
-        curvature -= w * w * lateral + 2.0 * w * math.sin(angle)
-        limit = vehicle.max_steering
-        wanted = max(min(math.atan(vehicle.wheelbase * curvature), limit), -limit)
-        change = vehicle.max_steering_rate * observation.dt
-        return max(min(wanted, self._steering + change), self._steering - change)
+        times = lag + np.arange(STEPS) * STEP
+        pace = np.interp(times, np.arange(len(plan.speed)) * plan.dt, plan.speed)
+        travel = pace * STEP
+        turns = np.interp(at_s + np.cumsum(travel), s, heading) - path_heading
+        limit = vehicle.max_steering_rate
+        curvature = math.tan(self._steering) / vehicle.wheelbase
+        curvature += STEP * self._curvature_rate(lateral, angle, curvature, pace, turns, vehicle)
+        wanted = math.atan(vehicle.wheelbase * curvature)
+        # the plan's first step is STEP long, this command lasts dt
+        change = (wanted - self._steering) / STEP * observation.dt
+        change = max(min(change, limit * observation.dt), -limit * observation.dt)
+        return max(min(self._steering + change, vehicle.max_steering), -vehicle.max_steering)
 
-    def _curvature_ahead(
-        self, s: Array, heading: Array, at_s: float, speed: float, observation: Observation
+    def _curvature_rate(
+        self,
+        lateral: float,
+        angle: float,
+        curvature: float,
+        pace: Array,
+        turns: Array,
+        vehicle: VehicleParameters,
     ) -> float:
-        """Mean curvature of the plan over the stretch the next steering movement must fit.
+        """First of the best curvature rates, 1/(m s).
 
-        It begins where the vehicle will be when the actuator has answered and lasts as long as the
-        steering needs, at its greatest rate, for the largest change coming up within a second: a
-        bend that begins at once is entered half of that early, and left half of it late.
+        ``pace`` is the speed during each step, ``turns`` the heading change of the plan up to the
+        end of each, both ``(STEPS,)``.
         """
-        vehicle, dt = observation.ego.vehicle, observation.dt
-        start = at_s + speed * (vehicle.steering_lag + dt / 2.0)
-        # headings along the next second, in steps the plan resolves
-        places = start + np.linspace(0.0, max(speed * STEERING_PREVIEW, 1.0), 9)
-        ahead = np.interp(places, s, heading)
-        inside = places <= s[-1]
-        if inside.sum() < 2:  # the plan ends before: its last direction change must do
-            return float((heading[-1] - heading[-2]) / (s[-1] - s[-2])) if len(s) > 1 else 0.0
-        bends = np.diff(ahead[inside]) / np.diff(places[inside])
-        wheel = np.arctan(vehicle.wheelbase * bends)
-        swing = float(wheel.max() - wheel.min()) / (0.9 * vehicle.max_steering_rate)
-        steps = max(round(min(swing / STEERING_PREVIEW, 1.0) * 8), 1)
-        return float(bends[:steps].mean())
+        gains, travel = self.gains, pace * STEP
+        angle_from_rate = (SUM * travel) @ SUM * STEP
+        angles = angle + np.cumsum(travel) * curvature - turns
+        lateral_from_angle = SUM * travel @ MEAN
+        laterals = lateral + lateral_from_angle @ angles + travel[0] * angle / 2.0
+        lateral_from_rate = lateral_from_angle @ angle_from_rate
+        sideways = gains.heading_weight * pace
+        jerk = gains.rate_weight + gains.jerk_weight * pace**2
+        matrix = lateral_from_rate.T @ lateral_from_rate
+        matrix += (angle_from_rate.T * sideways**2) @ angle_from_rate + np.diag(jerk**2)
+        target = -(lateral_from_rate.T @ laterals) - angle_from_rate.T @ (sideways**2 * angles)
+
+        greatest = math.tan(vehicle.max_steering) / vehicle.wheelbase
+        slope = (1.0 + (vehicle.wheelbase * curvature) ** 2) / vehicle.wheelbase
+        fastest = 0.95 * vehicle.max_steering_rate * slope
+        rates, free = np.zeros(STEPS), np.ones(STEPS, dtype=bool)
+        for _ in range(4):  # rates found beyond the limits are held there, the rest solved again
+            rest = target[free] - matrix[np.ix_(free, ~free)] @ rates[~free]
+            rates[free] = np.linalg.solve(matrix[np.ix_(free, free)], rest)
+            bends = np.clip(curvature + np.cumsum(rates) * STEP, -greatest, greatest)
+            possible = np.diff(bends, prepend=curvature) / STEP
+            possible = np.clip(possible, -fastest, fastest)
+            beyond = free & (np.abs(rates - possible) > 1e-6)
+            if not beyond.any():
+                break
+            rates[beyond], free = possible[beyond], free & ~beyond
+            if not free.any():
+                break
+        return float(np.clip(rates[0], -fastest, fastest))
 
     def _longitudinal(self, observation: Observation, plan: Trajectory) -> float:
         ego, vehicle, gains, dt = observation.ego, observation.ego.vehicle, self.gains, plan.dt

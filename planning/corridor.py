@@ -36,6 +36,8 @@ class PathWindow:
     z: Array
     heading: Array
     """unwrapped, rad"""
+    curvature: Array
+    """1/m, left positive"""
 
     def project(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
         """Nearest point index, ``s`` and ``d`` of points ``(...)``; each ``(...)``.
@@ -119,46 +121,57 @@ def agents_on_path(window: PathWindow, states: AgentStates, reach: Array) -> Age
     )
 
 
-def time_in_corridor(
-    agents: AgentsOnPath, half_width: Array, offset: Array
-) -> tuple[Array, Array]:
-    """When each agent enters and leaves the band ``offset +- half_width`` around the path, s.
+def swing_out(window: PathWindow, s: Array, front_length: float) -> tuple[Array, Array]:
+    """m the ego's front sweeps beyond its width, to the right and to the left, ``(agents,)`` each.
 
-    Each ``(agents,)``: entry is 0 for one that is inside now and inf for one that never comes;
+    With the rear axle on the path, the front, ``l`` m ahead on the tangent, is ``k l^2 / 2`` m
+    outside a bend of curvature ``k``; the largest over the places from which it reaches ``s``.
+    """
+    ahead = s[:, None] - front_length * np.array([1.0, 0.7, 0.35, 0.0])
+    bend = np.interp(ahead, window.s, window.curvature) * front_length**2 / 2.0
+    return np.maximum(bend.max(axis=1), 0.0), np.maximum(-bend.min(axis=1), 0.0)
+
+
+def time_in_corridor(
+    agents: AgentsOnPath, right: Array, left: Array
+) -> tuple[Array, Array]:
+    """When each agent enters and leaves the band between ``d = right`` and ``d = left``, s.
+
+    All ``(agents,)``: entry is 0 for one that is inside now and inf for one that never comes;
     leaving is inf for one that stays.
     """
-    low, high = agents.d_low - offset, agents.d_high - offset
+    low, high = agents.d_low, agents.d_high
     across = agents.speed_across
     moving = np.abs(across) > SLOW_ACROSS
     rate = np.where(moving, np.abs(across), 1.0)
-    from_left = (low > half_width) & (across < 0.0) & moving
-    from_right = (high < -half_width) & (across > 0.0) & moving
-    inside = (low <= half_width) & (high >= -half_width)
-    enter = np.where(from_left, (low - half_width) / rate, np.inf)
-    enter = np.where(from_right, (-half_width - high) / rate, enter)
+    from_left = (low > left) & (across < 0.0) & moving
+    from_right = (high < right) & (across > 0.0) & moving
+    inside = (low <= left) & (high >= right)
+    enter = np.where(from_left, (low - left) / rate, np.inf)
+    enter = np.where(from_right, (right - high) / rate, enter)
     enter = np.where(inside, 0.0, enter)
-    way_out = np.where(across > 0.0, half_width - low, high + half_width)
+    way_out = np.where(across > 0.0, left - low, high - right)
     leave = np.where(moving & np.isfinite(enter), np.maximum(way_out, 0.0) / rate, np.inf)
     return enter, leave
 
 
 def in_the_way(
     agents: AgentsOnPath,
-    offset: Array,
+    right: Array,
+    left: Array,
     front_s: float,
     rear_s: float,
     speed: float,
-    half_width: float,
 ) -> Array:
     """``(agents,)`` bool: road users the ego must treat as leaders.
 
-    ``offset`` is the planned lateral offset beside each agent, ``half_width`` the ego's half width
+    ``right`` and ``left`` ``(agents,)`` bound what the ego's box covers, in d beside each agent,
     without margin. An agent counts when it is in the corridor or will be soon, unless it has left
     before the ego arrives or the ego has passed before it comes.
     """
     walker = (agents.kind == AgentKind.PEDESTRIAN) | (agents.kind == AgentKind.CYCLIST)
     margin = np.where(walker, 0.5, 0.3)
-    enter, leave = time_in_corridor(agents, half_width + margin, offset)
+    enter, leave = time_in_corridor(agents, right - margin, left + margin)
     soon = enter <= np.where(walker, WALKER_FORESIGHT, VEHICLE_FORESIGHT)
     ahead = agents.s_high > front_s
     # nobody runs the ego over from behind because it is a little ahead: noses decide

@@ -139,41 +139,45 @@ class RightOfWay:
                 continue  # too late to stop comfortably
             if ahead < 0.0 and speed > 0.5:
                 continue  # the line is behind: clear the junction
-            if needed > 8.0:
+            if needed > 8.0 and speed > 2.0:
                 continue  # turned red under the wheels: braking would end on the junction
-            gap = LINE_GAP if ahead > 2.0 else 0.3
+            # a late red may use up the gap to the line
+            gap = min(LINE_GAP, max(ahead - speed * speed / 6.0, 0.2))
             name = "yellow" if state == LightState.YELLOW else "red"
             return Stop(front + ahead - gap, f"{name} light {max(ahead, 0.0):.0f} m ahead")
         return None
 
+    def conflicts_ahead(
+        self, front: float, front_length: float, rear_length: float, speed: float, limit: float
+    ) -> Array:
+        """Rows of the rules' conflicts the ego must decide about now, up to ``limit`` m.
+
+        ``front`` is m along the path, ``front_length`` and ``rear_length`` are m from the rear axle
+        to the bumpers.
+        """
+        rules = self.rules
+        decide = min(front + 15.0 + speed * speed / 4.0, limit)
+        visit, rear = rules.conflict_visit, front - front_length - rear_length
+        return np.flatnonzero((rules.visit_hold[visit] < decide) & (rules.conflict_to > rear))
+
     def junctions(
         self,
+        rows: Array,
         vehicles: AgentsOnLanes,
         lights: Array,
         motion: Motion,
         front: float,
         front_length: float,
         rear_length: float,
-        limit: float,
     ) -> Stop | None:
-        """Where to wait for others at the junctions ahead, up to ``limit`` m along the path.
+        """Where to wait for others at the conflicts ``rows`` (see `conflicts_ahead`).
 
-        ``motion`` is what the ego would do if nobody had to be given way to; ``front_length`` and
-        ``rear_length`` are m from the rear axle to the bumpers.
+        ``motion`` is what the ego would do if nobody had to be given way to.
         """
-        rules = self.rules
-        speed = float(motion.v[0])
-        decide = front + 15.0 + speed * speed / 4.0
-        visits = np.flatnonzero(
-            (rules.visit_to + rear_length > front - front_length)
-            & (rules.visit_hold < min(decide, limit))
-        )
-        if len(visits) == 0 or len(vehicles.id) == 0:
+        rules, speed = self.rules, float(motion.v[0])
+        if len(rows) == 0 or len(vehicles.id) == 0:
             return None
-        rows = np.flatnonzero(np.isin(rules.conflict_visit, visits))
-        rows = rows[rules.conflict_to[rows] + rear_length > front - front_length]
-        if len(rows) == 0:
-            return None
+        visits = np.unique(rules.conflict_visit[rows])
         wait = self._must_wait(rows, vehicles, lights, motion, front, front_length, rear_length)
         for visit in visits.tolist():
             mine = np.flatnonzero(wait.any(axis=1) & (rules.conflict_visit[rows] == visit))

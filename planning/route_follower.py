@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from planning.corridor import AgentsOnPath, agents_on_path, in_the_way
+from planning.corridor import AgentsOnPath, agents_on_path, in_the_way, swing_out
 from planning.lane_change import LaneChanges
 from planning.lateral_offset import PASSING_SPEED, LateralOffset
 from planning.longitudinal import (
@@ -111,7 +111,15 @@ class RouteFollower:
         blocking = obstructions(agents, standing[agents.row], self._rules, half_width)
         self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
         beside, _, _ = self._offset.at(np.maximum(agents.s_low - 2.0, s))
-        leading = in_the_way(agents, beside, front, s - vehicle.rear_overhang, speed, half_width)
+        out_right, out_left = swing_out(window, agents.s_low, front_length)
+        leading = in_the_way(
+            agents,
+            beside - half_width - out_right,
+            beside + half_width + out_left,
+            front,
+            s - vehicle.rear_overhang,
+            speed,
+        )
 
         stop = self._law_stop(lights, agents, leading, blocking, front, speed, ahead)
         # what the ego would do if nobody at junctions had to be given way to
@@ -119,11 +127,10 @@ class RouteFollower:
         leaders = Leaders(agents.s_low[leading], agents.speed_along[leading])
         state = (s, speed, acceleration)
         motion = self._drive(state, profile, window.s[0], stop, leaders, front_length, vehicle)
-        vehicles = locate_vehicles(self._map, tracks.states, reach, standing)
+        lengths = front_length, vehicle.rear_overhang
+        conflicts = self._right_of_way.conflicts_ahead(front, *lengths, speed, stop.s)
         demands = [
-            self._right_of_way.junctions(
-                vehicles, lights, motion, front, front_length, vehicle.rear_overhang, stop.s
-            ),
+            self._give_way(conflicts, tracks, reach, standing, lights, motion, front, *lengths),
             self._right_of_way.crossings(agents, motion, front, speed),
             self._room_behind_junction(agents, leading, front, vehicle.length, speed),
             self._changes.update(
@@ -219,6 +226,25 @@ class RouteFollower:
             round(HORIZON / ROLL_STEP),
             ROLL_STEP,
             0.0,
+        )
+
+    def _give_way(
+        self,
+        conflicts: Array,
+        tracks: Tracks,
+        reach: Array,
+        standing: Array,
+        lights: Array,
+        motion: Motion,
+        front: float,
+        front_length: float,
+        rear_length: float,
+    ) -> Stop | None:
+        if len(conflicts) == 0:  # placing everybody on lanes is the costliest part of a step
+            return None
+        vehicles = locate_vehicles(self._map, tracks.states, reach, standing)
+        return self._right_of_way.junctions(
+            conflicts, vehicles, lights, motion, front, front_length, rear_length
         )
 
     def _room_behind_junction(self, agents, leading, front, length, speed) -> Stop | None:

@@ -51,7 +51,12 @@ class RouteLine:
         last = min(int((high - self.s[0]) / SPACING) + 2, len(self.s))
         rows = slice(min(first, last - 2), last)
         return rows, PathWindow(
-            self.s[rows], self.x[rows], self.y[rows], self.z[rows], self.heading[rows]
+            self.s[rows],
+            self.x[rows],
+            self.y[rows],
+            self.z[rows],
+            self.heading[rows],
+            self.curvature[rows],
         )
 
 
