@@ -32,7 +32,15 @@ from roadloop.command_line import (
 from roadloop.config import dump_config, find_config, load_config, unknown
 from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
-from roadloop.terminal import Laps, drive_json, drive_text, progress_bar, score_json, score_text
+from roadloop.terminal import (
+    Laps,
+    drive_json,
+    drive_text,
+    progress_bar,
+    score_json,
+    score_text,
+    stderr_without,
+)
 
 if TYPE_CHECKING:
     from roadloop.drive_folder import DriveFolder
@@ -56,10 +64,10 @@ class Drive:
     The last line printed is the path of the report. Ctrl-C ends the drive early; what was
     driven until then is scored and written, and the exit status is 130.
 
-    Example: roadloop drive dense-town --seconds 60 --agents 30 --seed 7
+    Example: roadloop drive dense_town --seconds 60 --agents 30 --seed 7
     """
 
-    scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")] = "dense-town"
+    scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")] = "dense_town"
     """what to drive; `roadloop list` names them"""
     map: Annotated[File, default_text("the scenario's own")] = None
     """OpenDRIVE map (.xodr) to drive on"""
@@ -68,7 +76,7 @@ class Drive:
     seconds: Annotated[Seconds, default_text("the scenario's own")] = None
     """s, length of the drive; it ends sooner where the route is finished"""
     agents: Annotated[Count, default_text("the scenario's own")] = None
-    """number of other road users"""
+    """vehicles of background traffic, beside those the scenario itself needs"""
     seed: Seed = 0
     """same seed, same drive"""
     out: Annotated[Folder, default_text("runs/SCENARIO-seedN")] = None
@@ -103,6 +111,7 @@ class Drive:
         folder.prepare(overwrite=self.overwrite)
 
         laps = Laps()
+        _start_warp()
         road_map = None if self.map is None else load_map(self.map)
         scenario = build_scenario(
             self.scenario,
@@ -112,6 +121,9 @@ class Drive:
             duration=self.seconds,
         )
         driver = make_driver(self.driver)
+        if not self.json:
+            note = "the first drive on a machine also compiles the simulator"
+            print(f"roadloop: driving {self.scenario} ({note})", file=sys.stderr)
         folder.clear()
         folder.config.write_text(dump_config(self._repeatable()))
         laps.lap("build")
@@ -277,7 +289,7 @@ class Score:
     Units stand beside the values. ROLLOUT is the folder a drive was written into, or its
     rollout/ folder. The map is found again from what the log says; --map names it where it moved.
 
-    Example: roadloop score runs/dense-town-seed0
+    Example: roadloop score runs/dense_town-seed0
     """
 
     rollout: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ROLLOUT")]
@@ -305,7 +317,7 @@ class Score:
 class Report:
     """Write the HTML report of a rollout: replay, plots (SI units) and score in one file.
 
-    Example: roadloop report runs/dense-town-seed0 --out drive.html
+    Example: roadloop report runs/dense_town-seed0 --out drive.html
     """
 
     rollout: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ROLLOUT")]
@@ -410,6 +422,15 @@ def _dispatch(words: list[str]) -> int:
         file = find_config(verb.config)
         verb = parse(Drive, name, words[1:], load_config(Drive, file))
     return verb.run()
+
+
+def _start_warp() -> None:
+    """Start Warp without its greeting, and without a warning where there is no GPU."""
+    import warp
+
+    warp.config.log_level = warp.LOG_WARNING
+    with stderr_without("Could not find or load the NVIDIA CUDA driver"):
+        warp.init()
 
 
 def _known(noun: str, name: str, known: Iterable[str]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +42,24 @@ def progress_bar(title: str, unit: str, total: float, *, quiet: bool) -> Any:
         leave=False,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{remaining}]",
     )
+
+
+@contextlib.contextmanager
+def stderr_without(text: str) -> Iterator[None]:
+    """Drop the lines with ``text`` that compiled libraries write to standard error inside."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as written:
+        real = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            written.seek(0)
+            for line in written.read().decode(errors="replace").splitlines():
+                if text not in line:
+                    print(line, file=sys.stderr)
 
 
 def drive_text(rollout: Rollout) -> str:
