@@ -224,7 +224,7 @@ def _lanes(road_map: RoadMap, box: tuple[float, float, float, float], shapes: _S
         kind = LaneKind(road_map.lane_kind[lane])
         shapes.add(ring, _PAINT_OF_LANE[kind], height)
         junction = int(road_map.lane_junction[lane])
-        if junction >= 0:
+        if junction >= 0 and kind not in (LaneKind.SIDEWALK, LaneKind.MEDIAN):
             in_junction.setdefault(junction, []).append(ring)
             height_of[junction] = min(height, height_of.get(junction, np.inf))
     for junction, rings in in_junction.items():
@@ -244,8 +244,9 @@ def _gaps(rings: list[Array]) -> list[Array]:
         )
         for part in shapely.get_parts(closed)
     ]
-    # 0.1 m under the ribbons, so that no hairline shows; ribbons of a few cm^2 are not worth it
-    open_ground = shapely.union_all(filled).difference(paved).buffer(0.1, quad_segs=1)
+    # gaps under 0.2 m wide are curves drawn with corners; the rest reaches 0.1 m under the ribbons
+    open_ground = shapely.buffer(shapely.union_all(filled).difference(paved), -0.1, quad_segs=1)
+    open_ground = shapely.buffer(open_ground, 0.2, quad_segs=1)
     gaps = []
     for piece in _without_holes(list(shapely.get_parts(open_ground))):
         if piece.area > 0.2:
