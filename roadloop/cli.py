@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,17 +19,16 @@ import tyro
 
 from roadloop import __version__
 from roadloop.command_line import (
+    INTERRUPTED,
     Count,
     File,
     Folder,
     Seconds,
     Seed,
     default_text,
-    overview,
-    parse,
+    run,
 )
-from roadloop.config import dump_config, find_config, load_config, unknown
-from roadloop.doctor import TOP_LEVEL
+from roadloop.config import dump_config, unknown
 from roadloop.errors import RoadloopError
 from roadloop.terminal import (
     Laps,
@@ -39,7 +37,7 @@ from roadloop.terminal import (
     progress_bar,
     score_json,
     score_text,
-    stderr_without,
+    start_warp,
 )
 
 if TYPE_CHECKING:
@@ -48,8 +46,6 @@ if TYPE_CHECKING:
     from roadloop.maps.road_map import RoadMap
     from roadloop.types import Rollout, Scenario
 
-INTERRUPTED = 130
-"""exit status after Ctrl-C: 128 + SIGINT, as shells report it"""
 MESSAGES = 10
 """messages about a map's unusable elements that are printed"""
 
@@ -111,7 +107,7 @@ class Drive:
         folder.prepare(overwrite=self.overwrite)
 
         laps = Laps()
-        _start_warp()
+        start_warp()
         road_map = None if self.map is None else load_map(self.map)
         scenario = build_scenario(
             self.scenario,
@@ -385,52 +381,7 @@ VERBS: dict[str, type] = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; 2 is a mistake in the input."""
-    words = list(sys.argv[1:] if words is None else words)
-    try:
-        return _dispatch(words)
-    except RoadloopError as error:
-        if os.environ.get("ROADLOOP_DEBUG") == "1":
-            raise
-        print(f"roadloop: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in TOP_LEVEL:
-            raise  # a fault of ours, not of the installation
-        print(f"roadloop: {error}; `roadloop doctor` says how to install it", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("roadloop: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # `roadloop list | head`: nobody reads on, which is no mistake
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except SystemExit as leaving:  # after --help
-        return leaving.code if isinstance(leaving.code, int) else 0
-
-
-def _dispatch(words: list[str]) -> int:
-    if words == ["--version"]:
-        return Version().run()
-    if not words or words[0] in ("-h", "--help"):
-        print(overview(VERBS, "Closed-loop driving: `roadloop VERB --help` says more."))
-        return 0
-    name = words[0]
-    if name not in VERBS:
-        raise RoadloopError(f"{unknown('verb', name, VERBS)}; see roadloop --help")
-    verb = parse(VERBS[name], name, words[1:])
-    if isinstance(verb, Drive) and verb.config:
-        file = find_config(verb.config)
-        verb = parse(Drive, name, words[1:], load_config(Drive, file))
-    return verb.run()
-
-
-def _start_warp() -> None:
-    """Start Warp without its greeting, and without a warning where there is no GPU."""
-    import warp
-
-    warp.config.log_level = warp.LOG_WARNING
-    with stderr_without("Could not find or load the NVIDIA CUDA driver"):
-        warp.init()
+    return run(VERBS, sys.argv[1:] if words is None else words)
 
 
 def _known(noun: str, name: str, known: Iterable[str]) -> None:

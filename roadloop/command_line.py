@@ -1,6 +1,7 @@
 """Command lines to typed dataclasses: tyro, with every mistake said in one line.
 
-A verb is a dataclass whose fields are its arguments and whose docstring is its help page.
+A verb is a dataclass whose fields are its arguments, whose docstring is its help page, and whose
+``run()`` returns the exit status. A field ``config`` names a YAML file with values for the others.
 """
 
 from __future__ import annotations
@@ -8,16 +9,23 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from roadloop.config import find_config, load_config, unknown
+from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
 
 T = TypeVar("T")
+
+INTERRUPTED = 130
+"""exit status after Ctrl-C: 128 + SIGINT, as shells report it"""
 
 
 def _option(metavar: str, expected: str, make: Callable[[str], Any]) -> Any:
@@ -48,6 +56,49 @@ Folder = Annotated[Path | None, _option("DIR", "a path", Path)]
 def default_text(text: str) -> Any:
     """Shown in the help page instead of ``(default: None)``."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+class Verb(Protocol):
+    """What the command line runs."""
+
+    def run(self) -> int: ...
+
+
+def run(verbs: dict[str, type], words: Sequence[str]) -> int:
+    """Run one command line; the exit status is 2 after a mistake in the input."""
+    try:
+        return _verb(verbs, list(words)).run()
+    except RoadloopError as error:
+        if os.environ.get("ROADLOOP_DEBUG") == "1":
+            raise
+        print(f"roadloop: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in TOP_LEVEL:
+            raise  # a fault of ours, not of the installation
+        print(f"roadloop: {error}; `roadloop doctor` says how to install it", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("roadloop: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `roadloop list | head`: nobody reads on, which is no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as leaving:  # after --help
+        return leaving.code if isinstance(leaving.code, int) else 0
+
+
+def _verb(verbs: dict[str, type], words: list[str]) -> Verb:
+    if not words or words[0] in ("-h", "--help"):
+        print(overview(verbs, "Closed-loop driving: `roadloop VERB --help` says more."))
+        raise SystemExit(0)
+    name = "version" if words == ["--version"] else words[0]
+    if name not in verbs:
+        raise RoadloopError(f"{unknown('verb', name, verbs)}; see roadloop --help")
+    verb = parse(verbs[name], name, words[1:])
+    if file := getattr(verb, "config", ""):
+        verb = parse(verbs[name], name, words[1:], load_config(verbs[name], find_config(file)))
+    return verb
 
 
 def parse(verb: type[T], name: str, words: Sequence[str], default: T | None = None) -> T:

@@ -44,6 +44,15 @@ def progress_bar(title: str, unit: str, total: float, *, quiet: bool) -> Any:
     )
 
 
+def start_warp() -> None:
+    """Start Warp without its greeting, and without a warning where there is no GPU."""
+    import warp
+
+    warp.config.log_level = warp.LOG_WARNING
+    with stderr_without("Could not find or load the NVIDIA CUDA driver"):
+        warp.init()
+
+
 @contextlib.contextmanager
 def stderr_without(text: str) -> Iterator[None]:
     """Drop the lines with ``text`` that compiled libraries write to standard error inside."""
