@@ -59,7 +59,7 @@ class HandMap:
         pairs = sorted((i, j) for i, lane in enumerate(self.lanes) for j in lane.successors)
         n = len(self.lanes)
 
-        def column(name: str, dtype: object) -> np.ndarray:
+        def column(name: str, dtype: type) -> np.ndarray:
             return np.array([getattr(lane, name) for lane in self.lanes], dtype=dtype)
 
         def per_point(name: str) -> np.ndarray:
@@ -67,6 +67,7 @@ class HandMap:
 
         headings = [_heading(p) for _, p in parts]
         walks = [np.column_stack([c, np.zeros(len(c))]) for c in self.crosswalks]
+        # fmt: off
         values: dict[str, object] = {
             "name": "by hand", "content_hash": "0", "georeference": "", "unsupported": (),
             "left_hand": self.left_hand,
@@ -113,6 +114,7 @@ class HandMap:
             "conflict_start": np.zeros(n + 1, np.int32), "mark_start": np.zeros(1, np.int32),
             "mark_xyz": np.zeros((0, 3)),
         }
+        # fmt: on
         dtypes = {"kind": np.uint8, "colour": np.uint8, "yield": np.int8}
         for f in dataclasses.fields(RoadMap):  # conflicts, crossings, marks: empty
             dtype = dtypes.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ OUTWARD = {"E": 0.0, "N": np.pi / 2, "W": np.pi, "S": -np.pi / 2}
 
 
 def crossroads(
-    legs: str = "ESWN", left_hand: bool = False, **more: object
+    legs: str = "ESWN", left_hand: bool = False, **more: Any
 ) -> tuple[RoadMap, dict[str, int]]:
     """Two-lane roads meeting at right angles; lane "WE" leads from the west leg to the east leg."""
     side = 1.0 if left_hand else -1.0  # traffic keeps to this side of its road, left positive
@@ -32,8 +33,9 @@ def crossroads(
     for leg in legs:
         index[f"{leg}>"] = len(lanes)
         inward, outward = -1.75 * side, 1.75 * side  # seen along the outward direction
-        lanes.append(HandLane(straight(place(leg, 60, inward), place(leg, 12, inward)), road=leg,
-                              number=1))
+        lanes.append(
+            HandLane(straight(place(leg, 60, inward), place(leg, 12, inward)), road=leg, number=1)
+        )
         index[f">{leg}"] = len(lanes)
         lanes.append(HandLane(straight(place(leg, 12, outward), place(leg, 60, outward)), road=leg))
         lanes[-2].opposite, lanes[-1].opposite = index[f">{leg}"], index[f"{leg}>"]
@@ -217,9 +219,15 @@ def roundabout(left_hand: bool = False, square: bool = False) -> HandMap:
     for k in range(4):
         angle = turn * k * np.pi / 2
         if square:
-            corners = 20 * np.sqrt(2) * np.array(
-                [[np.cos(angle + j * turn * np.pi / 2), np.sin(angle + j * turn * np.pi / 2)]
-                 for j in (0, 1)]
+            corners = (
+                20
+                * np.sqrt(2)
+                * np.array(
+                    [
+                        [np.cos(angle + j * turn * np.pi / 2), np.sin(angle + j * turn * np.pi / 2)]
+                        for j in (0, 1)
+                    ]
+                )
             )
             points = corners
         else:
@@ -281,12 +289,15 @@ def test_towns_hold_every_crossing_merge_and_fork(town: RoadMap) -> None:
 
     check_symmetry(town)
     lane = np.repeat(np.arange(town.lanes), np.diff(town.conflict_start))
-    known = dict(zip(zip(lane.tolist(), town.conflict_lane.tolist(), strict=True),
-                     town.conflict_kind.tolist(), strict=True))
+    known = dict(
+        zip(
+            zip(lane.tolist(), town.conflict_lane.tolist(), strict=True),
+            town.conflict_kind.tolist(),
+            strict=True,
+        )
+    )
     travel = np.flatnonzero(town.is_travel & (town.lane_junction >= 0))
-    lines = {
-        int(k): shapely.LineString(town.point_xyz[town.points_of(k), :2]) for k in travel
-    }
+    lines = {k: shapely.LineString(town.point_xyz[town.points_of(k), :2]) for k in travel.tolist()}
     for a in travel.tolist():
         for b in travel.tolist():
             if a >= b or town.lane_junction[a] != town.lane_junction[b]:
@@ -303,16 +314,20 @@ def test_towns_hold_every_crossing_merge_and_fork(town: RoadMap) -> None:
     for one, other in known:
         assert town.lane_road[one] != town.lane_road[other]
     merges = town.conflict_kind == ConflictKind.MERGE
-    np.testing.assert_allclose(town.conflict_to[merges & _last(town, lane)],
-                               town.lane_length[lane[merges & _last(town, lane)]])
+    np.testing.assert_allclose(
+        town.conflict_to[merges & _last(town, lane)],
+        town.lane_length[lane[merges & _last(town, lane)]],
+    )
 
 
 def _last(town: RoadMap, lane: np.ndarray) -> np.ndarray:
     """Rows whose lane leads out of its junction."""
-    out = np.array([
-        bool((town.lane_junction[town.successors_of(k)] != town.lane_junction[k]).any())
-        for k in range(town.lanes)
-    ])
+    out = np.array(
+        [
+            bool((town.lane_junction[town.successors_of(k)] != town.lane_junction[k]).any())
+            for k in range(town.lanes)
+        ]
+    )
     return out[lane]
 
 
@@ -327,9 +342,7 @@ def test_the_roundabout_of_town03_goes_first() -> None:
     radius = np.linalg.norm(town.point_xyz[at, :2], axis=1)
     assert radius.min() > 18.0 and radius.max() < 26.0  # two lanes around the origin
     lane = np.repeat(np.arange(town.lanes), np.diff(town.conflict_start))
-    enters = (
-        ~ring[lane] & ring[town.conflict_lane] & (town.conflict_kind == ConflictKind.MERGE)
-    )
+    enters = ~ring[lane] & ring[town.conflict_lane] & (town.conflict_kind == ConflictKind.MERGE)
     assert enters.sum() >= 4
     assert (town.conflict_yield[enters] == 1).all()
 

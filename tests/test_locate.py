@@ -86,7 +86,7 @@ def _distance_by_hand(road_map: RoadMap, lane: int, x: np.ndarray, y: np.ndarray
     import shapely
 
     line = shapely.LineString(road_map.point_xyz[road_map.points_of(lane), :2])
-    return shapely.distance(line, shapely.points(x, y))
+    return np.asarray(shapely.distance(line, shapely.points(x, y)))
 
 
 def test_a_stack_of_lanes_does_not_hide_the_nearest() -> None:

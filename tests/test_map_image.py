@@ -22,8 +22,12 @@ Array = np.ndarray
 @pytest.fixture(scope="module")
 def road_map() -> RoadMap:
     quarter = [
-        HandLane(arc((150, 0), 20, k * np.pi / 2, (k + 1) * np.pi / 2),
-                 road=f"ring{k}", junction=0, successors=((k + 1) % 4,))
+        HandLane(
+            arc((150, 0), 20, k * np.pi / 2, (k + 1) * np.pi / 2),
+            road=f"ring{k}",
+            junction=0,
+            successors=((k + 1) % 4,),
+        )
         for k in range(4)
     ]
     hand = HandMap(

@@ -32,9 +32,14 @@ def two_ways() -> RoadMap:
             HandLane(straight((0, 0), (100, 0)), successors=(1, 2)),
             HandLane(straight((100, 0), (150, 0)), junction=0, successors=(3,)),
             HandLane(
-                np.concatenate([bezier((100, 0), 0.7, (125, 15), 0.0),
-                                bezier((125, 15), 0.0, (150, 0), -0.7)[1:]]),
-                junction=0, successors=(3,),
+                np.concatenate(
+                    [
+                        bezier((100, 0), 0.7, (125, 15), 0.0),
+                        bezier((125, 15), 0.0, (150, 0), -0.7)[1:],
+                    ]
+                ),
+                junction=0,
+                successors=(3,),
             ),
             HandLane(straight((150, 0), (350, 0)), left=4, successors=(5,)),
             HandLane(straight((150, 3.5), (350, 3.5)), right=3),

@@ -71,12 +71,12 @@ def drivable_polygons(
     side = _left_edge(road_map, slice(0, len(road_map.point_s)))[:, :2]
     xy = road_map.point_xyz[:, :2]
     rings = []
-    for lane in wanted:
+    for lane in wanted.tolist():
         rows = road_map.points_of(lane)
         rings.append(np.concatenate([xy[rows] - side[rows], (xy[rows] + side[rows])[::-1]]))
     owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     strips = shapely.polygons(shapely.linearrings(np.concatenate(rings), indices=owner))
-    strips = _covered(shapely.simplify(strips, THINNING, preserve_topology=True))
+    strips = _covered(np.atleast_1d(np.asarray(shapely.simplify(strips, THINNING))))
     area = shapely.union_all(strips)
     if gap > 0.0:  # mitred, so that corners stay corners
         area = shapely.buffer(area, gap / 2.0, join_style="mitre", mitre_limit=2.0)

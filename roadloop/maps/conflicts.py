@@ -112,7 +112,7 @@ def shared_ground(road_map: RoadMap) -> LanePairs:
             others = others[near.all(axis=1) & ~in_row]
             if len(others):
                 rows += _overlaps(road_map, int(lane), others, half, entry, exit_)
-    for lane in np.flatnonzero(np.diff(road_map.predecessor_start) > 1):
+    for lane in np.flatnonzero(np.diff(road_map.predecessor_start) > 1).tolist():
         merging = np.sort(road_map.predecessors_of(lane))
         merging = merging[travel[merging]]
         for k, one in enumerate(merging[:-1]):
@@ -149,9 +149,7 @@ def _overlaps(
     ha, hb = half[here], half[there]
     left = np.column_stack([a, ha, np.ones(len(a)), (a**2).sum(1) - ha**2]).astype(np.float32)
     right = np.vstack([-2 * b.T, -2 * hb, (b**2).sum(1) - hb**2, np.ones(len(b))])
-    touch = left @ right.astype(np.float32) < 0.0
-    touch[:, hb <= 0.0] = False
-    touch[ha <= 0.0] = False
+    touch = (left @ right.astype(np.float32) < 0.0) & (ha > 0.0)[:, None] & (hb > 0.0)
     per_other = np.logical_or.reduceat(touch, starts, axis=1)
     on_other = touch.any(axis=0)
     rows = []
@@ -199,12 +197,15 @@ def _crossings(road_map: RoadMap) -> dict[str, Array]:
     import shapely
 
     travel = np.flatnonzero(road_map.is_travel)
+    points = np.diff(road_map.point_start)
     counts = np.diff(road_map.crosswalk_start)
     rows: list[tuple[int, float, float, int]] = []
     if len(counts) and len(travel):
-        on_travel = np.repeat(road_map.is_travel, np.diff(road_map.point_start))
-        owner = np.repeat(np.arange(len(travel)), np.diff(road_map.point_start)[travel])
-        lines = shapely.linestrings(road_map.point_xyz[on_travel, :2], indices=owner)
+        on_travel = np.repeat(road_map.is_travel, points)
+        owner = np.repeat(np.arange(len(travel)), points[travel])
+        lines = np.atleast_1d(
+            np.asarray(shapely.linestrings(road_map.point_xyz[on_travel, :2], indices=owner))
+        )
         tree = shapely.STRtree(lines)
         for crosswalk in np.flatnonzero(counts >= 3):
             corners = road_map.crosswalk_xyz[
@@ -213,17 +214,15 @@ def _crossings(road_map: RoadMap) -> dict[str, Array]:
             # files hold outlines that touch themselves; the hull of a crosswalk is the crosswalk
             polygon = shapely.convex_hull(shapely.multipoints(corners[:, :2]))
             for k in np.sort(tree.query(polygon, predicate="intersects")):
-                lane = int(travel[k])
-                covered = shapely.get_coordinates(shapely.intersection(lines[k], polygon))
-                along = shapely.line_locate_point(lines[k], shapely.points(covered))
-                scale = road_map.lane_length[lane] / lines[k].length
-                begin, end = along.min() * scale, along.max() * scale
-                row = road_map.point_start[lane] + int(along.min() / lines[k].length * (
-                    road_map.point_start[lane + 1] - road_map.point_start[lane] - 1
-                ))
+                lane, line = int(travel[k]), lines[k]
+                covered = shapely.get_coordinates(shapely.intersection(line, polygon))
+                along = shapely.line_locate_point(line, shapely.points(covered), normalized=True)
+                begin, end = along.min(), along.max()
+                row = road_map.point_start[lane] + int(begin * (points[lane] - 1))
                 level = abs(road_map.point_xyz[row, 2] - corners[:, 2].mean()) < CLEARANCE
-                if end - begin > EDGE and level:
-                    rows.append((lane, begin, end, int(crosswalk)))
+                length = road_map.lane_length[lane]
+                if (end - begin) * length > EDGE and level:
+                    rows.append((lane, begin * length, end * length, int(crosswalk)))
     table = np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
     return {
         "crossing_lane": table[:, 0].astype(np.int32),

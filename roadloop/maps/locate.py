@@ -20,7 +20,7 @@ from roadloop.errors import RoadloopError
 from roadloop.geometry import wrap_angle
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     from roadloop.maps.road_map import RoadMap
 
@@ -74,7 +74,7 @@ class _Index:
     lane_of_point: Array
     begin: Array  # (P,) first point row of the lane each point belongs to
     spacing: float
-    trees: dict[str, tuple[cKDTree, Array]] = field(default_factory=dict)
+    trees: dict[str, tuple[KDTree, Array]] = field(default_factory=dict)
 
 
 _indexes: weakref.WeakKeyDictionary[RoadMap, _Index] = weakref.WeakKeyDictionary()
@@ -114,9 +114,8 @@ def nearest_lane(
     todo, k = np.arange(len(points)), 8
     while len(todo):
         k = min(k, len(vertex_of))
-        reach, row = tree.query(
-            points[todo], k=np.arange(1, k + 1), distance_upper_bound=max_distance + half_step
-        )
+        reach, row = tree.query(points[todo], k=k, distance_upper_bound=max_distance + half_step)
+        reach, row = np.reshape(reach, (-1, k)), np.reshape(row, (-1, k))
         found = np.isfinite(reach)
         vertex = vertex_of[np.where(found, row, 0)]
         best_cost, best_lane = np.full(len(todo), np.inf), np.full(len(todo), -1, np.int64)
@@ -126,9 +125,9 @@ def nearest_lane(
             cost[0][~found | (cost[1] > max_distance)] = np.inf
             cheap = np.round(cost[0], 6)  # um: twins of one piece of ground count as equal
             low = cheap.min(axis=1)
-            owner = np.where(
-                cheap == low[:, None], index.lane_of_point[first], road_map.lanes
-            ).min(axis=1)
+            owner = np.where(cheap == low[:, None], index.lane_of_point[first], road_map.lanes).min(
+                axis=1
+            )
             better = (low < best_cost) | ((low == best_cost) & (owner < best_lane))
             best_cost = np.where(better, low, best_cost)
             best_lane = np.where(better & np.isfinite(low), owner, best_lane)
@@ -146,7 +145,11 @@ def nearest_lane(
 def lanes_at(
     road_map: RoadMap, x: Array | float, y: Array | float, *, travel_only: bool = False
 ) -> LanesAt:
-    """All lanes whose strip (centreline plus half the width each side) contains each point (N,)."""
+    """All lanes whose strip (centreline plus half the width each side) contains each point (N,).
+
+    Seen from above: lanes over and under a bridge are both returned. Raises RoadloopError for
+    coordinates that are not finite.
+    """
     x, y = np.broadcast_arrays(np.atleast_1d(np.asarray(x, float)), np.asarray(y, float))
     x, y = x.ravel(), y.ravel()
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -244,14 +247,14 @@ def _index(road_map: RoadMap) -> _Index:
     return index
 
 
-def _tree(road_map: RoadMap, index: _Index, which: str) -> tuple[cKDTree, Array]:
+def _tree(road_map: RoadMap, index: _Index, which: str) -> tuple[KDTree, Array]:
     """A tree and the point row of each of its entries.
 
     "all" and "travel" (lanes) hold every point, "lane" every point with its lane as a third
     coordinate, "narrow" and "wide" (lanes) every STRIDE-th point and the last.
     """
     if which not in index.trees:
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
         rows = np.arange(len(index.xy))
         if which == "travel":
@@ -265,7 +268,7 @@ def _tree(road_map: RoadMap, index: _Index, which: str) -> tuple[cKDTree, Array]
         if which == "lane":  # the lane as a third coordinate makes "nearest on this lane" one query
             points = np.column_stack([points, LANE_STRIDE * index.lane_of_point[rows]])
         # sliding-midpoint splits build five times faster than medians and search as well here
-        index.trees[which] = cKDTree(points, balanced_tree=False, compact_nodes=False), rows
+        index.trees[which] = KDTree(points, balanced_tree=False, compact_nodes=False), rows
     return index.trees[which]
 
 

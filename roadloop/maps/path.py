@@ -22,7 +22,7 @@ from roadloop.maps.locate import from_frenet, project_polyline, to_frenet
 from roadloop.maps.routing import route_sections
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     from roadloop.maps.road_map import RoadMap
     from roadloop.types import Route
@@ -110,7 +110,7 @@ class Path:
             raise RoadloopError("Path.project: position is not finite; drop masked rows first")
         last = len(self.s) - 1
         if hint is None:
-            nearest = self._tree.query(points)[1]
+            nearest = np.asarray(self._tree.query(points)[1])
         else:
             step = self.length / last
             reach = int(np.ceil(HINT_REACH / step))
@@ -118,9 +118,9 @@ class Path:
             centre = np.clip(np.round(centre / step), 0, last).astype(np.int64)
             rows = np.clip(centre[:, None] + np.arange(-reach, reach + 1), 0, last)
             gap = self.xyz[rows, :2] - points[:, None, :]
-            nearest = np.take_along_axis(
-                rows, (gap**2).sum(-1).argmin(axis=1)[:, None], axis=1
-            )[:, 0]
+            nearest = np.take_along_axis(rows, (gap**2).sum(-1).argmin(axis=1)[:, None], axis=1)[
+                :, 0
+            ]
         ends = np.zeros(len(points), np.int64), np.full(len(points), last)
         s, lateral, _ = project_polyline(
             self.xyz[:, :2], self._tangent, self.s, points, nearest, *ends
@@ -132,10 +132,10 @@ class Path:
         return np.column_stack([np.cos(self.heading), np.sin(self.heading)])
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        from scipy.spatial import cKDTree
+    def _tree(self) -> KDTree:
+        from scipy.spatial import KDTree
 
-        return cKDTree(self.xyz[:, :2])
+        return KDTree(self.xyz[:, :2])
 
 
 def route_path(road_map: RoadMap, route: Route, *, spacing: float = 0.5) -> Path:

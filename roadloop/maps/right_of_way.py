@@ -78,9 +78,7 @@ class _Approach:
         return minor
 
 
-def gives_way(
-    road_map: RoadMap, lane: Array, other: Array, kind: Array, on_ring: Array
-) -> Array:
+def gives_way(road_map: RoadMap, lane: Array, other: Array, kind: Array, on_ring: Array) -> Array:
     """(pairs,) int8: 1 where ``lane`` gives way to ``other``, -1 the reverse, 0 first come.
 
     ``kind`` is the pairs' ConflictKind, ``on_ring`` (L,) bool the lanes circulating on roundabouts.
@@ -103,10 +101,16 @@ def gives_way(
         same_junction * ((about.minor[lane] > 0) & (about.minor[other] < 0))
         - same_junction * ((about.minor[other] > 0) & (about.minor[lane] < 0)),
         one_way * ((across[lane] > TURNING) * 1 - (across[other] > TURNING)),
-        one_way * ((bend[lane] - bend[other] > BEND_DIFFERENCE) * 1
-                   - (bend[other] - bend[lane] > BEND_DIFFERENCE)),
-        one_way * ((speed[other] - speed[lane] > SPEED_DIFFERENCE) * 1
-                   - (speed[lane] - speed[other] > SPEED_DIFFERENCE)),
+        one_way
+        * (
+            (bend[lane] - bend[other] > BEND_DIFFERENCE) * 1
+            - (bend[other] - bend[lane] > BEND_DIFFERENCE)
+        ),
+        one_way
+        * (
+            (speed[other] - speed[lane] > SPEED_DIFFERENCE) * 1
+            - (speed[lane] - speed[other] > SPEED_DIFFERENCE)
+        ),
     )
     for rule in rules:
         verdict = np.where(verdict == 0, rule, verdict)

@@ -75,9 +75,7 @@ def roundabout_lanes(road_map: RoadMap) -> Array:
     for k in range(len(lanes)):
         if on_ring[lanes[k]]:
             continue
-        reach, before = dijkstra(
-            graph, indices=k, limit=LONGEST_RING, return_predecessors=True
-        )
+        reach, before = dijkstra(graph, indices=k, limit=LONGEST_RING, return_predecessors=True)
         home = begin[end == k]  # the ring closes over one of the lanes that lead back here
         last = home[np.argmin(reach[home] + road_map.lane_length[lanes[home]])]
         if not np.isfinite(reach[last]):

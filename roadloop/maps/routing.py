@@ -243,10 +243,9 @@ def _changes_fit(road_map: RoadMap, route: Route) -> bool:
     start = route.start_s if len(sections[0]) > 1 else 0.0
     first_room = road_map.lane_length[sections[0][-1]] - start
     last_room = route.goal_s - (start if len(sections) == 1 else 0.0)
-    return (
-        first_room >= LANE_CHANGE_ROOM * (len(sections[0]) - 1)
-        and last_room >= LANE_CHANGE_ROOM * (len(sections[-1]) - 1)
-    )
+    return first_room >= LANE_CHANGE_ROOM * (
+        len(sections[0]) - 1
+    ) and last_room >= LANE_CHANGE_ROOM * (len(sections[-1]) - 1)
 
 
 def _check_place(road_map: RoadMap, lane: int, s: float) -> None:
