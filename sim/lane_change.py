@@ -107,7 +107,7 @@ def change_lane(
     a.change_wait = a.change_wait - dt
     row = g.lane[a.lane]
     scripted = a.script >= 0.0 and a.script < 1.5 * dt and (t.action == 2 or t.action == 3)
-    ends = row.onward == 0 and a.ahead[1] < 0
+    ends = row.successors == 0
     if not scripted:
         if t.politeness < 0.0 or (step + i) % EVERY != 0 or row.junction >= 0:
             return a
@@ -148,9 +148,9 @@ def change_lane(
                 safe = safe and then > -SAFE
                 loss = before - then
             gain = mine - now - t.politeness * loss
-            if ends and g.lane[lane].onward == 1:
+            if ends and g.lane[lane].successors > 0:
                 gain = 100.0
-            elif g.lane[lane].onward == 0 and row.onward == 1:
+            elif g.lane[lane].onward < row.onward or g.lane[lane].successors == 0:
                 gain = -100.0
             if scripted:
                 safe = True

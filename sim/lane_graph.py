@@ -71,7 +71,7 @@ class Lane:
     junction: wp.int32
     travel: wp.int32
     tightest: wp.float32  # 1/m, largest curvature of its driving line
-    onward: wp.int32  # 1 where traffic can drive on for ever, 0 on the way to a dead end
+    onward: wp.int32  # 1 where traffic drives on, 0 on the way to a dead end
     left: wp.int32  # neighbour one may change to, -1
     right: wp.int32
     successor: wp.int32  # rows of LaneGraph.successor
@@ -264,7 +264,11 @@ def _cut_corners(s: np.ndarray, p: np.ndarray) -> None:
 
 
 def _onward(m: RoadMap) -> np.ndarray:
-    """(L,) 1 where an endless drive is possible: lanes that can still reach a cycle."""
+    """(L,) 1 where an endless drive is possible: lanes that can still reach a cycle.
+
+    On a map that is mostly ways in and out (a single junction, a motorway) traffic is to leave it,
+    not to circle in a roundabout for ever: there every lane counts.
+    """
     alive = m.is_travel.copy()
     source = np.repeat(np.arange(m.lanes), np.diff(m.successor_start))
     while True:
@@ -272,7 +276,8 @@ def _onward(m: RoadMap) -> np.ndarray:
         ways_on = np.bincount(source[live_edge], minlength=m.lanes)
         still = alive & (ways_on > 0)
         if (still == alive).all():
-            return still
+            share = m.lane_length[still].sum() / m.lane_length[m.is_travel].sum()
+            return still if share > 0.5 else m.is_travel
         alive = still
 
 

@@ -67,7 +67,7 @@ def route_through(
         via = int(lanes[pick])
         event = 0.0 if at is None else float(at[pick])
         chain, length = [via], event
-        while length < before:
+        while length < before or m.lane_junction[chain[0]] >= 0:
             options = [p for p in m.predecessors_of(chain[0]) if p not in chain]
             if not options:
                 break
@@ -84,7 +84,8 @@ def route_through(
             beyond += float(m.lane_length[chain[-1]])
         last = float(m.lane_length[chain[-1]])
         goal = float(np.clip(last - (beyond - after), min(5.0, 0.5 * last), max(last - 6.0, 0.5 * last)))
-        return Route(np.array(chain, np.int32), max(length - before, 3.0), goal), via
+        start = float(np.clip(length - before, 3.0, m.lane_length[chain[0]] - 10.0))
+        return Route(np.array(chain, np.int32), start, goal), via
     raise _lacks(m, what)
 
 

@@ -188,15 +188,18 @@ def cut_in(scene: Scene) -> None:
     lane, beside, side = lane_with_neighbour(m, scene.rng, 150.0)
     scene.route = Route(np.array([lane], np.int32), 10.0, float(m.lane_length[lane]) - 8.0)
     scene.speed = min(0.9 * scene.limit(lane), 20.0)
-    gap = scene.rng.uniform(12.0, 22.0)
+    share, start = scene.rng.uniform(0.75, 0.9), scene.rng.uniform(0.5, 2.0)
+    closing = (1.0 - share) * scene.speed
+    # Bumper to bumper 8 to 16 m when it starts across, plus what closes before.
+    gap = 4.7 + scene.rng.uniform(8.0, 16.0) + closing * start
     scene.add(
         beside,
         10.0 + gap,
-        speed=scene.speed * scene.rng.uniform(0.7, 0.9),
-        max_speed=scene.speed * 0.85,
+        speed=scene.speed * share,
+        max_speed=scene.speed * share,
         politeness=-1.0,
         trigger=Trigger.TIME,
-        trigger_value=scene.rng.uniform(0.5, 2.0),
+        trigger_value=start,
         action=Action.CHANGE_RIGHT if side == "left" else Action.CHANGE_LEFT,
     )
 

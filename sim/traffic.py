@@ -357,7 +357,7 @@ def decide(
     d.leader = -1
     d.room = 1.0e9
     d.wait_at = AHEAD
-    if n < AHEAD and a.ahead[n] < 0 and g.lane[a.ahead[n - 1]].onward == 0:
+    if g.lane[a.ahead[n - 1]].successors == 0:
         d = dead_end(g, a, t, off, n, free, d)
 
     a, d = obey_signals(g, a, t, off, n, free, lights, w, d)
