@@ -151,7 +151,7 @@ def _overlaps(
     right = np.vstack([-2 * b.T, -2 * hb, (b**2).sum(1) - hb**2, np.ones(len(b))])
     touch = (left @ right.astype(np.float32) < 0.0) & (ha > 0.0)[:, None] & (hb > 0.0)
     per_other = np.logical_or.reduceat(touch, starts, axis=1)
-    on_other = touch.any(axis=0)
+    on_other = np.logical_or.reduce(touch, axis=0)
     rows = []
     for k in np.flatnonzero(per_other.any(axis=0)):
         other = int(others[k])
