@@ -528,6 +528,8 @@ BROKEN = {
     "no roads": (document(), "no roads"),
     "nothing to drive on": (GOOD.replace(b"driving", b"sidewalk"), "no drivable lane"),
     "zero length": (GOOD.replace(b'"0" length="100.0"', b'"0" length="0"'), "line 2.*length 0"),
+    "endless": (GOOD.replace(b'"0" length="100.0"', b'"0" length="1e9"'), "at most 1e"),
+    "too wide": (GOOD.replace(b'a="3.5" b="0"', b'a="3.5" b="1e9"'), "reach beyond 1000 m"),
     "unknown shape": (GOOD.replace(b"<line/>", b"<wave/>"), "<wave>"),
     "not a number": (GOOD.replace(b'a="3.5"', b'a="NaN"'), "line 2: a='NaN' of <width>"),
     "unknown road": (document(road(link=road_link("successor", "9", "start"))), "unknown road 9"),

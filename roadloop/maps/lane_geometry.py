@@ -14,11 +14,18 @@ import numpy as np
 
 from roadloop.geometry import wrap_angle
 from roadloop.maps.opendrive_roads import Lane, Road, Section
+from roadloop.maps.opendrive_xml import complaint
 
 Array = np.ndarray
 
 SPACING = 0.5
 """m, largest step between two points of a centreline"""
+
+MAX_REACH = 1000.0
+"""m from the reference line; lanes farther out are a mistake in a polynomial"""
+
+MAX_COORDINATE = 1e8
+"""m; coordinates of national grids stay below 1e7"""
 
 _FINE = 0.25
 """m, step along the reference line of the grid that measures arc length and carries borders"""
@@ -136,8 +143,20 @@ def section_grid(road: Road, section: Section, sign: int) -> Grid:
     start, end = _extent(section, section_end)
     s = np.linspace(start, end, max(int(np.ceil((end - start) / _FINE)) + 1, 3))
     borders = lane_borders(road, lanes, sign, s)
-    line = road.plan.evaluate(s)
-    return Grid(s, borders.lateral, _place(road, s, line, borders.lateral, borders.height))
+    if not np.all(np.abs(borders.lateral) < MAX_REACH):
+        raise complaint(
+            road.element,
+            f"lanes of section {section.index} of road {road.id} reach beyond {MAX_REACH:g} m",
+            "correct their widths or the lane offset",
+        )
+    xyz = _place(road, s, road.plan.evaluate(s), borders.lateral, borders.height)
+    if not np.all(np.abs(xyz) < MAX_COORDINATE):
+        raise complaint(
+            road.element,
+            f"road {road.id} lies beyond {MAX_COORDINATE:g} m",
+            "correct its geometry or elevation",
+        )
+    return Grid(s, borders.lateral, xyz)
 
 
 def section_lanes(road: Road, section: Section, sign: int, grid: Grid) -> list[LanePoints]:

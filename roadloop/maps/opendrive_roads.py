@@ -279,9 +279,9 @@ def _read_sections(
     next_left = next_right = length
     for section, (left, right) in zip(reversed(sections), reversed(own_sides), strict=True):
         if left:
-            section.end_left, next_left = next_left, section.start
+            section.end_left, next_left = next_left, min(section.start, length)
         if right:
-            section.end_right, next_right = next_right, section.start
+            section.end_right, next_right = next_right, min(section.start, length)
         ends_before = (left and section.end_left <= section.start) or (
             right and section.end_right <= section.start
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from roadloop.errors import RoadloopError
@@ -105,7 +105,7 @@ def number(element: Element, name: str, default: float | None = None) -> float:
 def integer(element: Element, name: str) -> int:
     """Attribute ``name`` as an int."""
     value = number(element, name)
-    if value != int(value):
+    if value != int(value) or abs(value) >= 2**31:
         raise complaint(element, f"{name}={value} of <{element.tag}> is no integer", "correct it")
     return int(value)
 
@@ -118,8 +118,14 @@ def text(element: Element, name: str) -> str:
     return value
 
 
-def numbers(element: Element, names: Iterable[str]) -> list[float]:
+def numbers(element: Element, names: Sequence[str]) -> list[float]:
     """Several attributes as finite floats, in order."""
+    try:
+        values = [float(element.get(name)) for name in names]
+    except (TypeError, ValueError):
+        return [number(element, name) for name in names]
+    if math.isfinite(sum(values)):
+        return values
     return [number(element, name) for name in names]
 
 

@@ -23,6 +23,9 @@ _FLAT_SPIRAL = 1e-7
 # m, spacing of the table that turns arc length into the parameter of a polynomial
 _TABLE_STEP = 0.05
 
+MAX_LENGTH = 1e6
+"""m; a longer geometry is a slip of the pen and would exhaust the memory"""
+
 # m, a jump of the reference line worth telling
 _GAP = 0.1
 
@@ -168,6 +171,12 @@ def read_plan_view(road: Element, road_id: str, unsupported: Unsupported) -> Pla
                 f"geometry of road {road_id} has length {length:g}",
                 "give it a positive length or remove it",
             )
+        if length > MAX_LENGTH:
+            raise complaint(
+                geometry,
+                f"geometry of road {road_id} has length {length:g} m",
+                f"lengths are metres, at most {MAX_LENGTH:g}",
+            )
         shape = next((child for child in geometry if child.tag != "userData"), None)
         if shape is None:
             raise complaint(geometry, f"geometry of road {road_id} is empty", "name its shape")
@@ -198,6 +207,8 @@ def read_plan_view(road: Element, road_id: str, unsupported: Unsupported) -> Pla
             )
     s, x, y, heading, length = start.T
     view = PlanView(s, x, y, heading, length, kind, curvature, rate, curves)
+    if view.end > MAX_LENGTH:
+        raise complaint(road, f"road {road_id} is {view.end:g} m long", "correct its geometries")
     if view.gap() > _GAP:
         unsupported.add(f"reference line jumps by {view.gap():.2f} m", road_id, geometries[0])
     return view

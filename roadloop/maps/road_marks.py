@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,8 +53,7 @@ STANDARD_WIDTH, BOLD_WIDTH = 0.12, 0.25
 _CLOSED = {MarkKind.SOLID, MarkKind.SOLID_SOLID, MarkKind.CURB, MarkKind.GRASS, MarkKind.EDGE}
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """One ``<roadMark>`` along road s; two-line kinds read from left to right looking along s."""
 
     start: float
@@ -107,10 +107,9 @@ def read_marks(
             kind = MarkKind.OTHER
         elif name == "custom":
             unsupported.add("custom road mark (kept as other)", road, element)
-        for tag in ("explicit", "sway"):
-            detail = element.find(tag)
-            if detail is not None:
-                unsupported.add(f"road mark <{tag}>", road, detail)
+        for detail in element:
+            if detail.tag in ("explicit", "sway"):
+                unsupported.add(f"road mark <{detail.tag}>", road, detail)
         last = position + 1 == len(order)
         until = end if last else min(stations[order[position + 1]], end)
         if until <= stations[i]:
