@@ -121,7 +121,7 @@ class Drive:
             note = "the first drive on a machine also compiles the simulator"
             print(f"roadloop: driving {self.scenario} ({note})", file=sys.stderr)
         folder.clear()
-        folder.config.write_text(dump_config(self._repeatable()))
+        folder.config.write_text(self._run_file(), encoding="utf-8")
         laps.lap("build")
         finished = self._simulate(scenario, driver, folder)
         laps.lap("drive")
@@ -132,12 +132,11 @@ class Drive:
             print(json.dumps(result, indent=2, allow_nan=False))
         return 0 if finished else INTERRUPTED
 
-    def _repeatable(self) -> Drive:
-        """This run without where and how it is written."""
+    def _run_file(self) -> str:
+        """This run as YAML, without where and how its results are shown."""
         source = None if self.map is None else self.map.resolve()
-        return dataclasses.replace(
-            self, config="", out=None, overwrite=False, json=False, map=source
-        )
+        run = dataclasses.replace(self, map=source)
+        return dump_config(run, leave_out=("out", "overwrite", "json", "config"))
 
     def _simulate(self, scenario: Scenario, driver: Driver, folder: DriveFolder) -> bool:
         """Write the log of the drive; False where Ctrl-C ended it."""

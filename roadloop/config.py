@@ -82,11 +82,15 @@ def load_config(cls: type[T], path: str | Path | None = None, overrides: Sequenc
     return _build(root, cls, None, "")
 
 
-def dump_config(config: Any) -> str:
-    """YAML text of a dataclass instance; ``load_config`` of it gives an equal instance."""
+def dump_config(config: Any, leave_out: Sequence[str] = ()) -> str:
+    """YAML text of a dataclass instance; ``load_config`` of it gives an equal instance.
+
+    The fields named in ``leave_out`` are not written and so get their defaults.
+    """
     import yaml
 
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+    values = {key: value for key, value in _plain(config).items() if key not in leave_out}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def config_folder() -> Path:
