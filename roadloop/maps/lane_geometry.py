@@ -15,6 +15,7 @@ import numpy as np
 from roadloop.geometry import wrap_angle
 from roadloop.maps.opendrive_roads import Lane, Road, Section
 from roadloop.maps.opendrive_xml import complaint
+from roadloop.maps.plan_view import MAX_LENGTH
 
 Array = np.ndarray
 
@@ -167,6 +168,12 @@ def section_lanes(road: Road, section: Section, sign: int, grid: Grid) -> list[L
     middle = (grid.xyz[1:, :, :2] + grid.xyz[:-1, :, :2]) / 2
     step = np.hypot(*np.moveaxis(np.diff(middle, axis=1), -1, 0))
     arc = np.concatenate([np.zeros((len(lanes), 1)), np.cumsum(step, axis=1)], axis=1)
+    if not np.all(arc[:, -1] < MAX_LENGTH):
+        raise complaint(
+            road.element,
+            f"lanes of road {road.id} run for more than {MAX_LENGTH:g} m",
+            "correct its geometries",
+        )
     counts = np.maximum(np.ceil(arc[:, -1] / SPACING - 1e-9).astype(int) + 1, 2)
     targets = [np.linspace(0.0, a[-1], n) for a, n in zip(arc, counts, strict=True)]
     stations = [

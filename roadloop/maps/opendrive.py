@@ -305,4 +305,9 @@ def read_opendrive(source: str | Path | bytes, *, name: str | None = None) -> Ro
         mark_colour=np.array([line.mark.colour for line in table.marks], np.uint8),
         mark_width=np.array([line.mark.width for line in table.marks], float),
     )
+    for field_name, array in road_map.arrays().items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RoadloopError(
+                f"{label}: {field_name} holds values too large to compute with; correct the file"
+            )
     return with_conflicts(road_map)

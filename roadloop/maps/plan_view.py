@@ -23,8 +23,8 @@ _FLAT_SPIRAL = 1e-7
 # m, spacing of the table that turns arc length into the parameter of a polynomial
 _TABLE_STEP = 0.05
 
-MAX_LENGTH = 1e6
-"""m; a longer geometry is a slip of the pen and would exhaust the memory"""
+MAX_LENGTH = 1e5
+"""m; a longer road or lane is a slip of the pen and would exhaust the memory"""
 
 # m, a jump of the reference line worth telling
 _GAP = 0.1
