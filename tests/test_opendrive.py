@@ -1,88 +1,30 @@
-"""The OpenDRIVE reader: geometry, lane graph, signals, errors, and every sample file at hand."""
+"""The OpenDRIVE reader: reference lines, lanes, the lane graph, marks and speed limits."""
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
+from opendrive_text import (
+    WIDTH,
+    document,
+    geometry,
+    junction_link,
+    junction_map,
+    lane,
+    linked,
+    points,
+    road,
+    road_link,
+    row,
+    section,
+)
 
-from roadloop.errors import RoadloopError
 from roadloop.maps.opendrive import read_opendrive
 from roadloop.maps.opendrive_xml import Unsupported, parse
 from roadloop.maps.plan_view import read_plan_view
-from roadloop.maps.road_map import LaneKind, MarkKind, RoadMap, SignalKind
+from roadloop.maps.road_map import MarkKind
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-FOLDERS = ("carla_maps", "esmini/xodr", "opendrive_misc/LGSVL", "omega_prime_osi")
-FILES = sorted(p for folder in FOLDERS for p in (DATA / folder).glob("*.xodr*"))
-
-WIDTH = '<width sOffset="0" a="3.5" b="0" c="0" d="0"/>'
-
-
-# --- a tiny writer -----------------------------------------------------------------------------
-
-
-def lane(number: int, inside: str = WIDTH, kind: str = "driving", extra: str = "") -> str:
-    return f'<lane id="{number}" type="{kind}" level="false" {extra}>{inside}</lane>'
-
-
-def section(lanes: dict[int, str], s: float = 0.0, centre: str = "") -> str:
-    left = "".join(text for number, text in lanes.items() if number > 0)
-    right = "".join(text for number, text in lanes.items() if number < 0)
-    sides = f"<left>{left}</left>" if left else ""
-    sides += f'<center><lane id="0" type="none">{centre}</lane></center>'
-    return (
-        f'<laneSection s="{s}">{sides}'
-        + (f"<right>{right}</right>" if right else "")
-        + ("</laneSection>")
-    )
-
-
-TWO_WAY = section({1: lane(1), -1: lane(-1)})
-
-
-def geometry(shape: str, length: float, pose: tuple[float, float, float] = (0, 0, 0)) -> str:
-    x, y, heading = pose
-    return (
-        f'<planView><geometry s="0" x="{x}" y="{y}" hdg="{heading}" length="{length}">{shape}'
-        "</geometry></planView>"
-    )
-
-
-def road(
-    lanes: str = TWO_WAY, *, number: str = "1", length: float = 100.0, shape: str = "<line/>",
-    pose: tuple[float, float, float] = (0, 0, 0), link: str = "", junction: str = "-1",
-    before: str = "", inside: str = "", rule: str = "RHT", kind: str = "",
-) -> str:  # fmt: skip
-    return (
-        f'<road id="{number}" length="{length}" junction="{junction}" rule="{rule}">'
-        f"<link>{link}</link>{kind}{geometry(shape, length, pose)}{before}"
-        f"<lanes>{inside if '<laneOffset' in inside else ''}{lanes}</lanes>"
-        f"{'' if '<laneOffset' in inside else inside}</road>"
-    )
-
-
-def document(*elements: str) -> bytes:
-    header = '<header revMajor="1" revMinor="6"><geoReference>+proj=tmerc</geoReference></header>'
-    return f"<?xml version='1.0'?>\n<OpenDRIVE>{header}{''.join(elements)}</OpenDRIVE>".encode()
-
-
-def row(road_map: RoadMap, number: int, road_id: str = "1", index: int = 0) -> int:
-    (found,) = np.flatnonzero(
-        (road_map.lane_road == road_id)
-        & (road_map.lane_number == number)
-        & (road_map.lane_section == index)
-    )
-    return int(found)
-
-
-def points(road_map: RoadMap, lane_row: int) -> np.ndarray:
-    return road_map.point_xyz[road_map.points_of(lane_row)]
-
-
-# --- geometry ----------------------------------------------------------------------------------
+# --- geometry -------------------------------------------------------------------------------------
 
 SHAPES = {
     "line": "<line/>",
@@ -233,21 +175,7 @@ def test_height_follows_elevation_and_superelevation():
     assert road_map.lane_length[right] == pytest.approx(100)  # measured in the ground plane
 
 
-# --- lane graph --------------------------------------------------------------------------------
-
-
-def linked(number: int, before: int | None = None, after: int | None = None) -> str:
-    link = "" if before is None else f'<predecessor id="{before}"/>'
-    link += "" if after is None else f'<successor id="{after}"/>'
-    return lane(number, f"<link>{link}</link>{WIDTH}")
-
-
-def road_link(tag: str, target: str, contact: str) -> str:
-    return f'<{tag} elementType="road" elementId="{target}" contactPoint="{contact}"/>'
-
-
-def junction_link(tag: str, target: str) -> str:
-    return f'<{tag} elementType="junction" elementId="{target}"/>'
+# --- lane graph -----------------------------------------------------------------------------------
 
 
 def test_sections_are_linked_both_ways():
@@ -276,34 +204,6 @@ def test_roads_may_meet_head_to_head():
     assert road_map.successors_of(forth).tolist() == [row(road_map, 1, "2")]
     assert road_map.successors_of(row(road_map, -1, "2")).tolist() == [back]
     assert road_map.predecessors_of(back).tolist() == [row(road_map, -1, "2")]
-
-
-def junction_map(contact: str, signals: str = "", approach: str = "", extra: str = "") -> RoadMap:
-    """Road 1 into junction 7, connecting road 5 (from its start or end), road 2 out of it."""
-    one_way = section({-1: lane(-1)})
-    first = road(one_way, link=junction_link("successor", "7"), inside=approach,
-                 kind='<type s="0" type="town"><speed max="36" unit="km/h"/></type>')  # fmt: skip
-    if contact == "start":
-        number, pose = -1, (100, 0, 0)
-        link = road_link("predecessor", "1", "end") + road_link("successor", "2", "start")
-        lanes = section({-1: linked(-1, -1, -1)})
-    else:  # the connecting road runs against traffic, which drives on its lane 1
-        number, pose = 1, (120, 0, np.pi)
-        link = road_link("predecessor", "2", "start") + road_link("successor", "1", "end")
-        lanes = section({1: linked(1, -1, -1)})
-    connecting = road(lanes, number="5", length=20, pose=pose, link=link, junction="7",
-                      inside=signals)  # fmt: skip
-    last = road(one_way, number="2", pose=(120, 0, 0), link=junction_link("predecessor", "7"))
-    junction = (
-        f'<junction id="7"><connection id="0" incomingRoad="1" connectingRoad="5" '
-        f'contactPoint="{contact}"><laneLink from="-1" to="{number}"/></connection>'
-        '<priority high="5" low="1"/><controller id="c"/></junction>'
-    )
-    controllers = (
-        '<controller id="other"><control signalId="9"/></controller>'
-        '<controller id="c"><control signalId="L"/></controller>'
-    )
-    return read_opendrive(document(first, connecting, last, controllers, junction, extra))
 
 
 @pytest.mark.parametrize("contact", ["start", "end"])
@@ -344,7 +244,7 @@ def test_single_sided_sections_leave_the_other_side_whole():
     assert road_map.successors_of(row(road_map, -1)).tolist() == [row(road_map, -1, index=1)]
 
 
-# --- marks, speeds -----------------------------------------------------------------------------
+# --- marks, speeds --------------------------------------------------------------------------------
 
 
 def mark(kind: str, extra: str = "") -> str:
@@ -407,212 +307,3 @@ def test_speed_units(limit, expected):
 def test_road_type_gives_the_default_limit():
     road_map = read_opendrive(document(road(kind='<type s="0" type="motorway"/>')))
     assert road_map.lane_speed_limit == pytest.approx(130 / 3.6)
-
-
-# --- signals, crosswalks -----------------------------------------------------------------------
-
-LIGHT = (
-    '<signal id="{id}" s="{s}" t="-5" zOffset="4" orientation="{orientation}" dynamic="yes" '
-    'type="1000001" country="OpenDRIVE">{inside}</signal>'
-)
-
-
-@pytest.mark.parametrize("contact", ["start", "end"])
-def test_reference_on_a_connecting_road_governs_its_entry(contact):
-    number = -1 if contact == "start" else 1
-    reference = (
-        f'<signals><signalReference id="L" s="10" t="0" orientation="+">'
-        f'<validity fromLane="{number}" toLane="{number}"/></signalReference></signals>'
-    )
-    own = LIGHT.format(id="L", s=95, orientation="-", inside='<validity fromLane="0" toLane="0"/>')
-    road_map = junction_map(contact, reference, f"<signals>{own}</signals>")
-    turn = row(road_map, number, "5")
-    assert road_map.signal_kind.tolist() == [SignalKind.TRAFFIC_LIGHT]
-    assert road_map.stop_lane.tolist() == [turn] and road_map.stop_s.tolist() == [0.0]
-    assert road_map.signal_heading[0] == pytest.approx(0.0, abs=1e-9)
-    assert road_map.signal_controller.tolist() == [1]
-    assert road_map.signal_junction.tolist() == [0]
-    np.testing.assert_allclose(road_map.signal_xyz[0], [95, -5, 4], atol=1e-6)
-
-
-def test_signal_beside_the_approach_governs_it_up_to_the_stop_line():
-    light = f"<signals>{LIGHT.format(id='L', s=98, orientation='+', inside='')}</signals>"
-    road_map = junction_map("start", approach=light)
-    assert road_map.stop_lane.tolist() == [row(road_map, -1)]
-    assert road_map.stop_s == pytest.approx([98.0])
-    assert road_map.signal_junction.tolist() == [0]
-    line = (
-        '<objects><object id="3" name="StopLine" type="-1" s="94.5" t="-1.75" zOffset="0" '
-        'hdg="1.5708" length="3.5" width="0.4"/></objects>'
-    )
-    road_map = junction_map("start", approach=line + light)
-    assert road_map.stop_s == pytest.approx([94.5])
-
-
-@pytest.mark.parametrize(("orientation", "number"), [("+", -1), ("-", 1)])
-def test_orientation_picks_the_direction(orientation, number):
-    s = 95 if orientation == "+" else 5
-    signal = LIGHT.format(id="L", s=s, orientation=orientation, inside="")
-    road_map = read_opendrive(document(road(inside=f"<signals>{signal}</signals>")))
-    assert road_map.stop_lane.tolist() == [row(road_map, number)]
-    assert road_map.stop_s == pytest.approx([95.0])
-
-
-def test_reversed_orientation_is_recognised_by_validities():
-    """RoadRunner writes "-" for signals that traffic along s sees."""
-    lane_of = '<validity fromLane="-1" toLane="-1"/>'
-    signals = LIGHT.format(id="A", s=95, orientation="-", inside=lane_of) + LIGHT.format(
-        id="B", s=95, orientation="-", inside=""
-    )
-    road_map = read_opendrive(document(road(inside=f"<signals>{signals}</signals>")))
-    assert road_map.stop_lane.tolist() == [row(road_map, -1)] * 2
-
-
-def test_signs_and_their_values():
-    def sign(number: int, code: str, extra: str = "") -> str:
-        return (
-            f'<signal id="{number}" s="90" t="-4" orientation="+" dynamic="no" type="{code}" '
-            f"{extra}/>"
-        )
-
-    signals = (
-        sign(0, "206") + sign(1, "205") + sign(2, "274", 'value="50"')
-        + sign(3, "274", 'value="30" unit="mph"') + sign(4, "274", 'subtype="57"')
-        + sign(5, "-1", 'name="Sign_Stop"') + sign(6, "-1", 'name="Speed_30"')
-        + sign(7, "306") + sign(8, "274")
-    )  # fmt: skip
-    road_map = read_opendrive(document(road(inside=f"<signals>{signals}</signals>")))
-    assert road_map.signal_kind.tolist() == [1, 2, 3, 3, 3, 1, 3, 4, 4]
-    limits = [50 / 3.6, 13.4112, 70 / 3.6, 30 / 3.6]
-    assert road_map.signal_value[[2, 3, 4, 6]] == pytest.approx(limits)
-    assert sorted(road_map.stop_signal.tolist()) == [0, 1, 5]
-    assert any("speed limit sign without a value" in m for m in road_map.unsupported)
-
-
-def test_crosswalk_outlines_local_and_on_the_road_agree():
-    head = '<object id="1" type="crosswalk" s="50" t="0" zOffset="0" hdg="1.5707963267948966">'
-    local = "".join(
-        f'<cornerLocal u="{u}" v="{v}" z="0"/>'
-        for u, v in ((4, 2), (4, -2), (-4, -2), (-4, 2), (4, 2))
-    )
-    on_road = "".join(
-        f'<cornerRoad s="{s}" t="{t}" dz="0"/>' for s, t in ((48, 4), (52, 4), (52, -4), (48, -4))
-    )
-    bare = '<object id="2" type="crosswalk" s="50" t="0" hdg="0" length="4" width="8"/>'
-    for crosswalk in (
-        f"{head}<outline>{local}</outline></object>",
-        f"{head}<outlines><outline>{on_road}</outline></outlines></object>",
-        bare,
-    ):
-        text = document(road(inside=f"<objects>{crosswalk}</objects>", pose=(0, 0, 0.0)))
-        road_map = read_opendrive(text)
-        assert road_map.crosswalk_start.tolist() == [0, 4]
-        x, y = road_map.crosswalk_xyz[:, :2].T
-        assert np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2 == pytest.approx(32)
-        corners = np.sort(
-            np.round(road_map.crosswalk_xyz[:, 0] + 1j * road_map.crosswalk_xyz[:, 1], 6)
-        )
-        np.testing.assert_allclose(corners, [48 - 4j, 48 + 4j, 52 - 4j, 52 + 4j], atol=1e-6)
-        assert len(road_map.crossing_lane) == 2
-
-
-# --- what is wrong, what is unused -------------------------------------------------------------
-
-GOOD = document(road())
-BROKEN = {
-    "truncated": (GOOD[:300], "line 2.*truncated"),
-    "html": (b"<html/>", "<html>, not <OpenDRIVE>"),
-    "no XML": (b"hello", "not well-formed"),
-    "gzip": (gzip.compress(GOOD)[:60], "gzip file is damaged"),
-    "revision": (GOOD.replace(b'revMajor="1"', b'revMajor="2"'), "revision 2"),
-    "no roads": (document(), "no roads"),
-    "nothing to drive on": (GOOD.replace(b"driving", b"sidewalk"), "no drivable lane"),
-    "zero length": (GOOD.replace(b'"0" length="100.0"', b'"0" length="0"'), "line 2.*length 0"),
-    "endless": (GOOD.replace(b'"0" length="100.0"', b'"0" length="1e9"'), "at most 1e"),
-    "too wide": (GOOD.replace(b'a="3.5" b="0"', b'a="3.5" b="1e9"'), "reach beyond 1000 m"),
-    "unknown shape": (GOOD.replace(b"<line/>", b"<wave/>"), "<wave>"),
-    "not a number": (GOOD.replace(b'a="3.5"', b'a="NaN"'), "line 2: a='NaN' of <width>"),
-    "unknown road": (document(road(link=road_link("successor", "9", "start"))), "unknown road 9"),
-    "unknown junction": (document(road(link=junction_link("successor", "9"))), "junction 9"),
-    "unknown unit": (
-        document(road(kind='<type s="0"><speed max="5" unit="knots"/></type>')), "unit 'knots'"
-    ),
-    "no sections": (document(road("")), "no laneSection"),
-    "twice": (document(road(), road()), "used twice"),
-    "no width": (GOOD.replace(WIDTH.encode(), b""), "neither width nor border"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_bad_files_are_named_in_one_line(name, tmp_path):
-    content, expected = BROKEN[name]
-    path = tmp_path / "bad.xodr"
-    path.write_bytes(content)
-    with pytest.raises(RoadloopError, match=expected) as caught:
-        read_opendrive(path)
-    message = str(caught.value)
-    assert "\n" not in message and message.startswith(str(path)) and ";" in message
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(RoadloopError, match=r"cannot read map .*nowhere\.xodr.*check the path"):
-        read_opendrive(tmp_path / "nowhere.xodr")
-
-
-def test_unused_elements_are_named_once_per_road():
-    profile = '<lateralProfile><shape s="0" t="0"/><shape s="5" t="0"/></lateralProfile>'
-    lanes = section({-1: lane(-1), -2: lane(-2, kind="hoverboard"), -3: lane(-3, kind="tram")})
-    road_map = read_opendrive(document(road(lanes, before=profile)))
-    assert road_map.unsupported == (
-        "lateral profile <shape>, road 1, line 2",
-        "lane type 'hoverboard' (kept as other), road 1, line 2",
-        "lane type 'tram' (kept as other), road 1, line 2",
-    )
-    assert road_map.lane_kind.tolist() == [LaneKind.DRIVING, LaneKind.OTHER, LaneKind.OTHER]
-
-
-def test_namespaces_and_compression_change_nothing(tmp_path):
-    plain = read_opendrive(GOOD)
-    spaced = GOOD.replace(b"<OpenDRIVE>", b'<OpenDRIVE xmlns="http://code.asam.net/x">')
-    packed = tmp_path / "town.xodr.gz"
-    packed.write_bytes(gzip.compress(GOOD))
-    for road_map in (read_opendrive(spaced), read_opendrive(packed)):
-        np.testing.assert_array_equal(road_map.point_xyz, plain.point_xyz)
-    assert road_map.name == "town" and road_map.content_hash == plain.content_hash
-
-
-# --- real files --------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not FILES, reason="the sample maps are not beside this checkout")
-@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
-def test_sample_file_loads(path):
-    road_map = read_opendrive(path)
-    assert road_map.is_travel.any()
-    for name, array in road_map.arrays().items():
-        assert array.dtype.kind not in "fc" or np.isfinite(array).all(), name
-    step = np.diff(road_map.point_s)
-    step[road_map.point_start[1:-1] - 1] = 0.25  # between lanes
-    assert step.max() <= 0.5 + 1e-6 and step.min() > 0
-    assert np.diff(road_map.point_start).min() >= 2
-    # every light and sign that demands a stop is obeyed by someone
-    governing = np.flatnonzero(road_map.signal_kind <= SignalKind.YIELD)
-    assert set(governing) == set(road_map.stop_signal.tolist())
-    assert (road_map.stop_s >= 0).all()
-    assert (road_map.stop_s <= road_map.lane_length[road_map.stop_lane]).all()
-    assert road_map.is_travel[road_map.stop_lane].all()
-    for message in road_map.unsupported:
-        assert ", line " in message
-    if road_map.name.startswith("Town"):
-        check_joints(road_map)
-
-
-def check_joints(road_map: RoadMap) -> None:
-    """Lanes of CARLA's towns join exactly: position within 2 mm, heading within 0.01 rad."""
-    lanes = np.repeat(np.arange(road_map.lanes), np.diff(road_map.successor_start))
-    travel = road_map.is_travel[lanes]
-    end = road_map.point_start[lanes[travel] + 1] - 1
-    start = road_map.point_start[road_map.successor[travel]]
-    assert np.abs(road_map.point_xyz[end] - road_map.point_xyz[start]).max() < 2e-3
-    turn = road_map.point_heading[end] - road_map.point_heading[start]
-    assert np.abs(np.angle(np.exp(1j * turn))).max() < 0.01

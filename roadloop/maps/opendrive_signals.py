@@ -15,41 +15,26 @@ import numpy as np
 from roadloop.geometry import wrap_angle
 from roadloop.maps.lane_geometry import LanePoints, road_point
 from roadloop.maps.lane_links import Connector, LaneKey
-from roadloop.maps.opendrive_objects import RoadObjects, StopLine, speed_in_name
+from roadloop.maps.opendrive_objects import RoadObjects, StopLine
 from roadloop.maps.opendrive_roads import Road
 from roadloop.maps.opendrive_xml import (
-    SPEED_UNITS,
     Element,
     Unsupported,
     integer,
     number,
-    speed_factor,
     text,
 )
 from roadloop.maps.road_map import SignalKind
+from roadloop.maps.signal_codes import (
+    GOVERNING,
+    OTHER_LIGHTS,
+    STOP_LINE_CODE,
+    VEHICLE_LIGHTS,
+    signal_kind,
+    speed_limit,
+)
 
 Array = np.ndarray
-
-VEHICLE_LIGHTS = frozenset({"1000001", *(str(1000000 + n) for n in (8, 9, 10, 11, 12, 14, 15, 16))})
-"""Country-independent OpenDRIVE codes of lights for vehicles, with and without arrows"""
-
-OTHER_LIGHTS = frozenset({"1000002", "1000007", "1000013"})
-"""Lights for pedestrians and cyclists, which vehicles do not obey"""
-
-SIGNS = {
-    "206": SignalKind.STOP,
-    "205": SignalKind.YIELD,
-    "274": SignalKind.SPEED_LIMIT,
-    "R1-1": SignalKind.STOP,
-    "R1-2": SignalKind.YIELD,
-    "R2-1": SignalKind.SPEED_LIMIT,
-}
-"""German (StVO, also used with country "OpenDRIVE") and US (MUTCD) codes"""
-
-STOP_LINE_CODE = "294"
-"""German code of a painted stop line, which some tools write as a signal"""
-
-GOVERNING = (SignalKind.TRAFFIC_LIGHT, SignalKind.STOP, SignalKind.YIELD)
 
 _STOP_LINE_REACH = 15.0
 """m between a signal and the stop line painted for it; beyond that the line is another's"""
@@ -99,37 +84,6 @@ def _place(road: Road, element: Element) -> _Place:
     return _Place(road, number(element, "s"), orientation, _lanes(element))
 
 
-def _kind(element: Element) -> SignalKind:
-    code, name = element.get("type", ""), element.get("name", "") or ""
-    if code in VEHICLE_LIGHTS:
-        return SignalKind.TRAFFIC_LIGHT
-    if code in SIGNS:
-        return SIGNS[code]
-    if code in ("", "-1", "none") and element.get("dynamic") != "yes":
-        lowered = name.lower().removeprefix("sign_")
-        if lowered.startswith("stop") and "line" not in lowered:
-            return SignalKind.STOP
-        if lowered.startswith("yield"):
-            return SignalKind.YIELD
-        if speed_in_name(name):
-            return SignalKind.SPEED_LIMIT
-    return SignalKind.OTHER
-
-
-def _limit(element: Element) -> float | None:
-    """m/s a speed limit sign states; None where it states nothing usable."""
-    value = number(element, "value", 0.0)
-    if value > 0:
-        if element.get("unit"):
-            return value * speed_factor(element)
-        miles = element.get("type") == "R2-1" or element.get("country", "").upper() in ("US", "USA")
-        return value * SPEED_UNITS["mph" if miles else "km/h"]
-    subtype = element.get("subtype", "") or ""
-    if element.get("type") == "274" and subtype.isdigit() and 50 < int(subtype) < 64:
-        return (int(subtype) - 50) * 10 / 3.6  # old German catalogue: 274-55 is 50 km/h
-    return speed_in_name(element.get("name", "") or "")
-
-
 def _position(road: Road, roads: dict[str, Road], element: Element) -> Array:
     inertial = element.find("positionInertial")
     if inertial is not None:
@@ -149,7 +103,7 @@ def _collect(
     painted: list[StopLine] = []
     for road in roads.values():
         for element in road.element.iterfind("signals/signal"):
-            code, kind, value = element.get("type", ""), _kind(element), 0.0
+            code, kind, value = element.get("type", ""), signal_kind(element), 0.0
             if code == STOP_LINE_CODE:
                 t, width = number(element, "t", 0.0), number(element, "width", 0.0)
                 painted.append(StopLine(road.id, number(element, "s"), t - width, t + width))
@@ -157,7 +111,7 @@ def _collect(
             if unknown and element.get("dynamic") == "yes":
                 unsupported.add(f"light of type {code} (kept as other)", road.id, element)
             if kind == SignalKind.SPEED_LIMIT:
-                limit = _limit(element)
+                limit = speed_limit(element)
                 if limit is None:
                     unsupported.add("speed limit sign without a value", road.id, element)
                     kind, limit = SignalKind.OTHER, 0.0
