@@ -130,6 +130,7 @@ def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.n
     traits["walk_x0"], traits["walk_y0"] = start.x, start.y
     traits["walk_x1"], traits["walk_y1"] = g.walk_to.T
     route[:, : g.route.shape[1]] = g.route
+    traits["wanders"] = g.route[:, 0] < 0
 
 
 @wp.kernel
@@ -147,7 +148,9 @@ def settle(
     t = traits[w, i]
     if a.valid == 1 and (t.behaviour == 0 or t.controlled == 1):
         if t.controlled == 1:
-            a = locate(g, a, wp.float32(a.x - g.origin_x), wp.float32(a.y - g.origin_y), route, w, i)
+            a = locate(
+                g, a, wp.float32(a.x - g.origin_x), wp.float32(a.y - g.origin_y), route, w, i
+            )
         else:
             chain = lane_chain()
             for k in range(AHEAD):

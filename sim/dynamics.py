@@ -25,7 +25,11 @@ from sim.state import Agent, Traits
 
 @wp.func
 def drive(
-    a: Agent, t: Traits, command_acceleration: wp.float32, command_steering: wp.float32, dt: wp.float32
+    a: Agent,
+    t: Traits,
+    command_acceleration: wp.float32,
+    command_steering: wp.float32,
+    dt: wp.float32,
 ):
     """The agent one step later as a vehicle: pose, speed and actuators."""
     target = wp.clamp(command_acceleration, -t.max_deceleration, t.max_acceleration)
@@ -38,7 +42,9 @@ def drive(
         acceleration = wp.max(acceleration, 0.0)
     wish = wp.clamp(command_steering, -t.max_steering, t.max_steering)
     blend = 1.0 - wp.exp(-dt / wp.max(t.steering_lag, 1.0e-3))
-    turn = wp.clamp((wish - a.steering) * blend, -t.max_steering_rate * dt, t.max_steering_rate * dt)
+    turn = wp.clamp(
+        (wish - a.steering) * blend, -t.max_steering_rate * dt, t.max_steering_rate * dt
+    )
     steering = a.steering + turn
 
     v = 0.5 * (a.speed + speed)

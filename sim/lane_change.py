@@ -66,8 +66,16 @@ def position_beside(g: LaneGraph, lane: wp.int32, o: Agent):
 
 @wp.func
 def look_beside(
-    g: LaneGraph, agents: wp.array2d(dtype=Agent), traits: wp.array2d(dtype=Traits),
-    w: wp.int32, i: wp.int32, a: Agent, t: Traits, lane: wp.int32, s: wp.float32, look: wp.float32,
+    g: LaneGraph,
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    w: wp.int32,
+    i: wp.int32,
+    a: Agent,
+    t: Traits,
+    lane: wp.int32,
+    s: wp.float32,
+    look: wp.float32,
 ):
     """Leader and follower in ``lane`` as seen from arc length ``s`` on it."""
     out = Neighbour()
@@ -95,8 +103,18 @@ def look_beside(
 
 @wp.func
 def change_lane(
-    g: LaneGraph, agents: wp.array2d(dtype=Agent), traits: wp.array2d(dtype=Traits),
-    w: wp.int32, i: wp.int32, a: Agent, t: Traits, x: wp.float32, y: wp.float32, look: wp.float32, step: wp.int32, dt: wp.float32,
+    g: LaneGraph,
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    w: wp.int32,
+    i: wp.int32,
+    a: Agent,
+    t: Traits,
+    x: wp.float32,
+    y: wp.float32,
+    look: wp.float32,
+    step: wp.int32,
+    dt: wp.float32,
 ):
     """Advances a running lane change or decides on a new one; a new one renews ``a.ahead``."""
     if a.change < 1.0:
@@ -144,7 +162,9 @@ def change_lane(
                 f = agents[w, seen.follower]
                 ft = traits[w, seen.follower]
                 then = following(f.speed, 0.0, seen.follower_gap, a.speed, ft)
-                before = following(f.speed, 0.0, seen.follower_gap + t.length + seen.gap, seen.leader_speed, ft)
+                before = following(
+                    f.speed, 0.0, seen.follower_gap + t.length + seen.gap, seen.leader_speed, ft
+                )
                 safe = safe and then > -SAFE
                 loss = before - then
             gain = mine - now - t.politeness * loss

@@ -424,5 +424,3 @@ def on_surface(g: LaneGraph, x: wp.float32, y: wp.float32, z: wp.float32, tolera
         if inside and at.s >= -tolerance - 0.05 and at.s <= g.lane[lane].length + tolerance + 0.05:
             return True
     return False
-
-

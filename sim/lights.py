@@ -39,7 +39,9 @@ def light_programme(road_map: RoadMap, seed: int = 0) -> LightProgramme:
     for j in np.unique(junction):
         members = lights[junction == j]
         groups = _groups(road_map, members)
-        yellow = np.array([_yellow(road_map, members[groups == k]) for k in range(groups.max() + 1)])
+        yellow = np.array(
+            [_yellow(road_map, members[groups == k]) for k in range(groups.max() + 1)]
+        )
         start = np.concatenate([[0.0], np.cumsum(GREEN + yellow + ALL_RED)])
         if len(yellow) == 1:  # a lone light (pedestrian crossing, road works) must have a red phase
             start[-1] += GREEN

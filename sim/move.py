@@ -15,7 +15,12 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.func
 def crossed_red(
-    g: LaneGraph, a: Agent, front: wp.float32, moved: wp.float32, lights: wp.array2d(dtype=wp.int32), w: wp.int32
+    g: LaneGraph,
+    a: Agent,
+    front: wp.float32,
+    moved: wp.float32,
+    lights: wp.array2d(dtype=wp.int32),
+    w: wp.int32,
 ):
     """Whether the front bumper, from ``front`` m along ahead[0], passed a red light's line."""
     start = float(0.0)

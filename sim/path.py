@@ -13,8 +13,13 @@ OFF_LANE_ANGLE = wp.constant(1.3)
 
 @wp.func
 def next_lane(
-    g: LaneGraph, lane: wp.int32, turning: wp.float32, route: wp.array3d(dtype=wp.int32),
-    w: wp.int32, i: wp.int32, u: wp.float32,
+    g: LaneGraph,
+    lane: wp.int32,
+    turning: wp.float32,
+    route: wp.array3d(dtype=wp.int32),
+    w: wp.int32,
+    i: wp.int32,
+    u: wp.float32,
 ):
     """The lane after ``lane`` for an agent that wanders, by the uniform random number ``u``.
 
@@ -68,9 +73,7 @@ def refill(
             if following < 0:
                 dice = wp.rand_init(t.seed, a.draws)
                 a.draws = a.draws + 1
-                following = next_lane(
-                    g, chain[k - 1], t.turning, route, w, i, wp.randf(dice)
-                )
+                following = next_lane(g, chain[k - 1], t.turning, route, w, i, wp.randf(dice))
             chain[k] = following
     a.ahead = chain
     return a
@@ -113,7 +116,13 @@ def follow_on(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32, moved: wp.fl
 
 @wp.func
 def locate(
-    g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32, route: wp.array3d(dtype=wp.int32), w: wp.int32, i: wp.int32
+    g: LaneGraph,
+    a: Agent,
+    x: wp.float32,
+    y: wp.float32,
+    route: wp.array3d(dtype=wp.int32),
+    w: wp.int32,
+    i: wp.int32,
 ):
     """Finds the lane of an agent that steers by itself: the best one under its box centre.
 

@@ -29,7 +29,9 @@ def long_lane(m: RoadMap, rng: np.random.Generator, length: float) -> int:
     return int(rng.choice(lanes))
 
 
-def lane_with_neighbour(m: RoadMap, rng: np.random.Generator, length: float) -> tuple[int, int, str]:
+def lane_with_neighbour(
+    m: RoadMap, rng: np.random.Generator, length: float
+) -> tuple[int, int, str]:
     """A lane of ``length`` m, a neighbour that may change into it, and on which side that is."""
     found = []
     for lane in np.flatnonzero(m.is_travel & (m.lane_junction < 0) & (m.lane_length >= length)):
@@ -83,11 +85,15 @@ def route_through(
             chain.append(int(rng.choice(options)))
             beyond += float(m.lane_length[chain[-1]])
         last = float(m.lane_length[chain[-1]])
-        goal = float(np.clip(last - (beyond - after), min(5.0, 0.5 * last), max(last - 6.0, 0.5 * last)))
+        goal = float(
+            np.clip(last - (beyond - after), min(5.0, 0.5 * last), max(last - 6.0, 0.5 * last))
+        )
         start = float(np.clip(length - before, 3.0, m.lane_length[chain[0]] - 10.0))
         return Route(np.array(chain, np.int32), start, goal), via
     raise _lacks(m, what)
 
 
 def _lacks(m: RoadMap, what: str) -> RoadloopError:
-    return RoadloopError(f"map {m.name} lacks {what}, which this scenario needs: choose another map")
+    return RoadloopError(
+        f"map {m.name} lacks {what}, which this scenario needs: choose another map"
+    )

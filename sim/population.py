@@ -136,7 +136,8 @@ def user_on(
         )
         heavy = kind in (AgentKind.TRUCK, AgentKind.BUS)
         values = {
-            "speed_factor": float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.2)) * (0.9 if heavy else 1.0),
+            "speed_factor": float(np.clip(rng.normal(1.0, 0.1), 0.8, 1.2))
+            * (0.9 if heavy else 1.0),
             "headway": rng.uniform(1.0, 1.8),
             "min_gap": rng.uniform(1.5, 2.5),
             "acceleration": rng.uniform(1.2, 2.0) * (0.6 if heavy else 1.0),
@@ -185,7 +186,9 @@ def traffic(
         kind = AgentKind(kinds[rng.choice(len(kinds), p=list(MIX.values()))])
         # Slow enough to stop at the lane's end: nobody starts in front of a red light at speed.
         speed = np.sqrt(4.0 * max(road_map.lane_length[lane] - s - 5.0, 0.0))
-        speed = min(speed, 4.0 if kind == AgentKind.CYCLIST else 0.5 * road_map.lane_speed_limit[lane])
+        speed = min(
+            speed, 4.0 if kind == AgentKind.CYCLIST else 0.5 * road_map.lane_speed_limit[lane]
+        )
         user = user_on(road_map, lane, s, kind, rng=rng, speed=float(min(speed, 14.0)))
         if any(np.hypot(user.x - x, user.y - y) < r for x, y, r in keep_clear):
             continue

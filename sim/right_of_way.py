@@ -47,7 +47,12 @@ def find_conflict(g: LaneGraph, lane: wp.int32, other: wp.int32):
 
 @wp.func
 def held_by_light(
-    g: LaneGraph, a: Agent, half: wp.float32, hops: wp.int32, lights: wp.array2d(dtype=wp.int32), w: wp.int32
+    g: LaneGraph,
+    a: Agent,
+    half: wp.float32,
+    hops: wp.int32,
+    lights: wp.array2d(dtype=wp.int32),
+    w: wp.int32,
 ):
     """Whether a red light (or a yellow it can stop for) stands before the agent's lane ``hops`` on."""
     start = float(0.0)

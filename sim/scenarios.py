@@ -166,7 +166,9 @@ def dense_town(scene: Scene) -> None:
 def lead_vehicle_brake(scene: Scene) -> None:
     lane = long_lane(scene.road_map, scene.rng, 150.0)
     s = 10.0
-    scene.route = Route(np.array([lane], np.int32), s, float(scene.road_map.lane_length[lane]) - 8.0)
+    scene.route = Route(
+        np.array([lane], np.int32), s, float(scene.road_map.lane_length[lane]) - 8.0
+    )
     scene.speed = min(0.9 * scene.limit(lane), 15.0)
     gap = scene.speed * scene.rng.uniform(1.0, 1.8) + 6.0
     scene.add(
@@ -244,8 +246,9 @@ def unprotected_left_turn(scene: Scene) -> None:
     if len(mine) and programme.cycle[mine[0]] > 0.0:  # green for the ego as it arrives
         arrive = 60.0 / max(scene.speed, 1.0) - 3.0
         scene.lights = dataclasses.replace(
-            programme, offset=(programme.green[mine[0]] - arrive) % programme.cycle[mine[0]]
-            + np.zeros_like(programme.offset)
+            programme,
+            offset=(programme.green[mine[0]] - arrive) % programme.cycle[mine[0]]
+            + np.zeros_like(programme.offset),
         )
     # A stream of oncoming cars whose path crosses the turn.
     rows = np.arange(m.conflict_start[via], m.conflict_start[via + 1])
@@ -257,7 +260,9 @@ def unprotected_left_turn(scene: Scene) -> None:
     for _ in range(4):
         if s < 8.0:
             break
-        scene.add(lane, s, speed=min(scene.limit(lane), 10.0), route=(lane, oncoming), politeness=-1.0)
+        scene.add(
+            lane, s, speed=min(scene.limit(lane), 10.0), route=(lane, oncoming), politeness=-1.0
+        )
         s -= scene.rng.uniform(14.0, 30.0)
 
 
@@ -362,7 +367,9 @@ def longest_random_route(scene: Scene, lengths: tuple[float, ...]) -> Route:
     """A random route of the first of these lengths (m) that the map has room for."""
     for length in lengths:
         try:
-            return random_route(scene.road_map, scene.rng, min_length=length, max_length=1.4 * length)
+            return random_route(
+                scene.road_map, scene.rng, min_length=length, max_length=1.4 * length
+            )
         except RoadloopError:
             if length == lengths[-1]:
                 raise

@@ -53,7 +53,9 @@ class Simulator:
         hit = wp.empty(shape, dtype=wp.int32, device=self.device)
 
         def worlds(first: int, count: int) -> None:
-            self._launch(settle, (count, shape[1]), fixed.graph, fixed.traits, fixed.route, first, agents)
+            self._launch(
+                settle, (count, shape[1]), fixed.graph, fixed.traits, fixed.route, first, agents
+            )
             self._launch(switch_lights, (count, lights.shape[1]), fixed.timing, 0.0, first, lights)
             self._launch(
                 check, (count, shape[1]), fixed.graph, agents, fixed.traits, first, events, hit
@@ -84,15 +86,41 @@ class Simulator:
         def worlds(first: int, count: int) -> None:
             dim = (count, shape[1])
             self._launch(
-                decide, dim, g, state.agents, traits, state.lights, time, state.step, fixed.dt,
-                first, agents, command,
+                decide,
+                dim,
+                g,
+                state.agents,
+                traits,
+                state.lights,
+                time,
+                state.step,
+                fixed.dt,
+                first,
+                agents,
+                command,
             )
             self._launch(
-                move, dim, g, state.agents, traits, fixed.route, state.lights, command,
-                control_array, fixed.dt, first, agents, events,
+                move,
+                dim,
+                g,
+                state.agents,
+                traits,
+                fixed.route,
+                state.lights,
+                command,
+                control_array,
+                fixed.dt,
+                first,
+                agents,
+                events,
             )
             self._launch(
-                switch_lights, (count, lights.shape[1]), fixed.timing, time + fixed.dt, first, lights
+                switch_lights,
+                (count, lights.shape[1]),
+                fixed.timing,
+                time + fixed.dt,
+                first,
+                lights,
             )
             self._launch(check, dim, g, agents, traits, first, events, hit)
 
@@ -115,7 +143,9 @@ class Simulator:
             lights=state.lights.numpy()[world][: len(scenario.road_map.signal_id)].astype(np.uint8),
         )
 
-    def _control(self, control: Control | np.ndarray | wp.array, shape: tuple[int, ...]) -> wp.array:
+    def _control(
+        self, control: Control | np.ndarray | wp.array, shape: tuple[int, ...]
+    ) -> wp.array:
         if isinstance(control, wp.array):
             return control
         if isinstance(control, Control):

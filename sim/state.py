@@ -69,6 +69,7 @@ class Traits:
 
     kind: wp.int32
     behaviour: wp.int32
+    wanders: wp.int32  # 1: no fixed route
     controlled: wp.int32  # 1: moved by the caller's controls
     seed: wp.int32
     length: wp.float32

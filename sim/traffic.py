@@ -22,6 +22,8 @@ PEDESTRIAN = wp.constant(6)  # AgentKind
 CYCLIST = wp.constant(5)
 LONG = wp.constant(6.5)
 """m, length from which a vehicle's ends swing out of its lane in corners"""
+REROUTE = wp.constant(15.0)
+"""s before a full exit after which a wandering agent chooses another one"""
 CLEARANCE = wp.constant(0.3)
 """m to the side within which a body blocks the path"""
 
@@ -50,7 +52,15 @@ def least(d: Decision, acceleration: wp.float32, cause: wp.int32):
 
 
 @wp.func
-def on_path(g: LaneGraph, a: Agent, off: offsets, n: wp.int32, x: wp.float32, y: wp.float32, guess: wp.float32):
+def on_path(
+    g: LaneGraph,
+    a: Agent,
+    off: offsets,
+    n: wp.int32,
+    x: wp.float32,
+    y: wp.float32,
+    guess: wp.float32,
+):
     """A point seen from the agent's path; ``s`` counts from the start of ahead[0]."""
     k = int(0)
     while k + 1 < n and guess > off[k + 1]:
@@ -97,9 +107,21 @@ def position_on_path(a: Agent, n: wp.int32, off: offsets, o: Agent):
 
 @wp.func
 def keep_off_bodies(
-    g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, aim: wp.float32,
-    free: wp.float32, o: Agent, ot: Traits, j: wp.int32, d: Decision,
-    ox: wp.float32, oy: wp.float32, length: wp.float32, ahead: wp.float32,
+    g: LaneGraph,
+    a: Agent,
+    t: Traits,
+    off: offsets,
+    n: wp.int32,
+    aim: wp.float32,
+    free: wp.float32,
+    o: Agent,
+    ot: Traits,
+    j: wp.int32,
+    d: Decision,
+    ox: wp.float32,
+    oy: wp.float32,
+    length: wp.float32,
+    ahead: wp.float32,
 ):
     """Reacts to an agent that is not on the path by where its body is and will be.
 
@@ -135,10 +157,25 @@ def keep_off_bodies(
 
 @wp.func
 def leave_room_to_swing(
-    g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, free: wp.float32,
-    o: Agent, j: wp.int32, d: Decision, ox: wp.float32, oy: wp.float32, ahead: wp.float32,
+    g: LaneGraph,
+    a: Agent,
+    t: Traits,
+    off: offsets,
+    n: wp.int32,
+    free: wp.float32,
+    o: Agent,
+    j: wp.int32,
+    d: Decision,
+    ox: wp.float32,
+    oy: wp.float32,
+    ahead: wp.float32,
 ):
-    """A long vehicle lets oncoming traffic out of a corner that is too tight for both."""
+    """A long vehicle lets oncoming traffic out of a corner that is too tight for both.
+
+    It does not wait for those who stand there themselves, at a light say: that would be for ever.
+    """
+    if a.waited > 4.0:
+        return d
     for k in range(1, n):
         entry = off[k] - a.s - 0.5 * t.length
         if entry > 25.0:
@@ -154,9 +191,20 @@ def leave_room_to_swing(
 
 @wp.func
 def yield_at_shared_ground(
-    g: LaneGraph, a: Agent, t: Traits, i: wp.int32, off: offsets, n: wp.int32, free: wp.float32,
-    o: Agent, ot: Traits, j: wp.int32, horizon: wp.float32,
-    lights: wp.array2d(dtype=wp.int32), w: wp.int32, d: Decision,
+    g: LaneGraph,
+    a: Agent,
+    t: Traits,
+    i: wp.int32,
+    off: offsets,
+    n: wp.int32,
+    free: wp.float32,
+    o: Agent,
+    ot: Traits,
+    j: wp.int32,
+    horizon: wp.float32,
+    lights: wp.array2d(dtype=wp.int32),
+    w: wp.int32,
+    d: Decision,
 ):
     """Right of way against one other vehicle, for the lanes within ``horizon`` m of the front."""
     half = 0.5 * t.length
@@ -224,8 +272,15 @@ def yield_at_shared_ground(
 
 @wp.func
 def obey_signals(
-    g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, free: wp.float32,
-    lights: wp.array2d(dtype=wp.int32), w: wp.int32, d: Decision,
+    g: LaneGraph,
+    a: Agent,
+    t: Traits,
+    off: offsets,
+    n: wp.int32,
+    free: wp.float32,
+    lights: wp.array2d(dtype=wp.int32),
+    w: wp.int32,
+    d: Decision,
 ):
     """Lights and stop signs ahead. What it decides to stop for stays decided: returns ``a`` too."""
     front = a.s + 0.5 * t.length
@@ -257,7 +312,9 @@ def obey_signals(
 
 
 @wp.func
-def steer(g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, x: wp.float32, y: wp.float32, dt: wp.float32):
+def steer(
+    g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, x: wp.float32, y: wp.float32, dt: wp.float32
+):
     """Steering angle that brings the box centre ``aim`` m left of the driving line.
 
     The centre, not the rear axle, is kept on the line, so that a long vehicle spreads its swept
@@ -395,8 +452,21 @@ def decide(
                             for half in range(2):
                                 end = q * wp.float32(1 - 2 * half)
                                 d = keep_off_bodies(
-                                    g, a, t, off, n, aim, free, o, ot, j, d, ox + end * o.cos,
-                                    oy + end * o.sin, 2.0 * q, ahead + end * (o.cos * a.cos + o.sin * a.sin),
+                                    g,
+                                    a,
+                                    t,
+                                    off,
+                                    n,
+                                    aim,
+                                    free,
+                                    o,
+                                    ot,
+                                    j,
+                                    d,
+                                    ox + end * o.cos,
+                                    oy + end * o.sin,
+                                    2.0 * q,
+                                    ahead + end * (o.cos * a.cos + o.sin * a.sin),
                                 )
                         else:
                             d = keep_off_bodies(
@@ -423,6 +493,8 @@ def decide(
                 if entry > -0.3:
                     d = least(d, stopping(a.speed, free, wp.max(entry - 0.5, 0.05), t), d.leader)
                 d.wait_at = wp.min(d.wait_at, k)
+                if a.waited > REROUTE and t.wanders == 1 and k == 1:
+                    a = choose_another_way(a)
             if d.wait_at > k and entry < a.speed * a.speed / 4.0 + a.speed * dt + 3.0:
                 kept = a.ahead[k]
             break
@@ -438,9 +510,18 @@ def decide(
     else:
         a.waited = 0.0
     out[w, i] = a
-    command[w, i] = wp.vec2(
-        wp.clamp(d.acceleration, -HARDEST, t.a), steer(g, a, t, aim, x, y, dt)
-    )
+    command[w, i] = wp.vec2(wp.clamp(d.acceleration, -HARDEST, t.a), steer(g, a, t, aim, x, y, dt))
+
+
+@wp.func
+def choose_another_way(a: Agent):
+    """Forgets the lanes ahead, so that the exit is drawn anew: another one may be free."""
+    chain = a.ahead
+    for k in range(1, AHEAD):
+        chain[k] = -1
+    a.ahead = chain
+    a.waited = 0.5 * a.waited
+    return a
 
 
 @wp.func

@@ -17,8 +17,14 @@ MARGIN = wp.constant(1.5)
 
 @wp.func
 def gap_is_free(
-    agents: wp.array2d(dtype=Agent), traits: wp.array2d(dtype=Traits), w: wp.int32, i: wp.int32,
-    a: Agent, to_x: wp.float64, to_y: wp.float64, crossing_time: wp.float32,
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    w: wp.int32,
+    i: wp.int32,
+    a: Agent,
+    to_x: wp.float64,
+    to_y: wp.float64,
+    crossing_time: wp.float32,
 ):
     """Whether no vehicle reaches the line from the walker to its goal while it crosses."""
     lx = wp.float32(to_x - a.x)
@@ -49,7 +55,11 @@ def gap_is_free(
 
 @wp.func
 def body_in_front(
-    agents: wp.array2d(dtype=Agent), traits: wp.array2d(dtype=Traits), w: wp.int32, i: wp.int32, a: Agent
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    w: wp.int32,
+    i: wp.int32,
+    a: Agent,
 ):
     """Whether another body covers the ground one step ahead of the walker."""
     for j in range(agents.shape[1]):
@@ -66,8 +76,13 @@ def body_in_front(
 
 @wp.func
 def walk(
-    agents: wp.array2d(dtype=Agent), traits: wp.array2d(dtype=Traits), w: wp.int32, i: wp.int32,
-    a: Agent, t: Traits, dt: wp.float32,
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    w: wp.int32,
+    i: wp.int32,
+    a: Agent,
+    t: Traits,
+    dt: wp.float32,
 ):
     """The walker one step later."""
     to_x = t.walk_x1
