@@ -96,7 +96,7 @@ def _constant_speed() -> Stack:
 
 
 DRIVERS: dict[str, str] = {
-    "idm": "rules on ground truth: IDM, lights, signs, right of way, passing obstructions (default)",
+    "idm": "rules on ground truth: IDM, lights, signs, right of way, passing (default)",
     "constant-speed": "follows the route at constant speed and ignores everybody: must fail",
 }
 """name -> one line on what it is"""

@@ -16,7 +16,7 @@ class GroundTruth:
     ``max_range`` is m from the ego's rear axle to a box centre; tracks beyond it are left out.
     """
 
-    def __init__(self, max_range: float = 150.0) -> None:
+    def __init__(self, max_range: float = 250.0) -> None:
         if not max_range > 0.0:
             raise RoadloopError(f"GroundTruth max_range is {max_range}: expected metres above 0")
         self.max_range = max_range

@@ -1,12 +1,12 @@
 """Following a planned trajectory: steering and acceleration for this step.
 
-Lateral: a small predictive controller. Lateral error ``e``, heading error ``psi`` and curvature ``k``
-of the rear axle obey ``e' = v psi``, ``psi' = v k - psi_ref'``, ``k' = u``, which is linear in the
-sequence of curvature rates ``u`` over the next seconds; the sequence that minimises
-``sum e^2 + (q v psi)^2 + (r u)^2`` within the steering's range and rate is one least-squares problem,
-and its first step is driven. It knows the bend ahead and how fast the wheels turn, so it begins to
-steer before a bend that no steering could follow at once. (The tracker of nuPlan's simulator is an
-LQR on the same model without the limits.)
+Lateral: a small predictive controller. Lateral error ``e``, heading error ``psi`` and curvature
+``k`` of the rear axle obey ``e' = v psi``, ``psi' = v k - psi_ref'``, ``k' = u``, which is linear in
+the sequence of curvature rates ``u`` over the next seconds. The sequence that minimises
+``sum e^2 + (q v psi)^2 + (r u)^2`` within the steering's range and rate is one least-squares
+problem, and its first step is driven. It knows the bend ahead and how fast the wheels turn, so it
+begins to steer before a bend that no steering could follow at once. (The tracker of nuPlan's
+simulator is an LQR on the same model without the limits.)
 Longitudinal: the constant acceleration that meets the plan's speed shortly after the actuator lag.
 """
 
@@ -84,7 +84,7 @@ class TrackingController:
             self._acceleration, self._steering = float(ego.acceleration), float(ego.steering)
         self._steering = self._lateral(observation, trajectory)
         self._acceleration = self._longitudinal(observation, trajectory)
-        return Control(np.float64(self._acceleration), np.float64(self._steering))
+        return Control(np.asarray(self._acceleration), np.asarray(self._steering))
 
     def _lateral(self, observation: Observation, plan: Trajectory) -> float:
         ego, vehicle = observation.ego, observation.ego.vehicle

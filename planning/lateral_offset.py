@@ -67,7 +67,7 @@ def step_length(by: float, speed: float, max_curvature: float) -> float:
 
 
 def shift_past(low: float, high: float, half_width: float, side: int) -> float:
-    """d of the ego's centre that clears an obstacle covering ``[low, high]`` on ``side`` (+1 left)."""
+    """d of the ego's centre that clears an obstacle over ``[low, high]`` on ``side`` (+1 left)."""
     need = half_width + SIDE_GAP
     return high + need if side > 0 else low - need
 
@@ -84,9 +84,10 @@ def band_is_free(
 ) -> bool:
     """Whether the lateral ``band`` (m, low and high d) can be used from ``rear`` to ``end``.
 
-    It must hold nobody beside the stretch (``rear`` ... ``end``, m along the path), nobody coming
-    from behind who would have to brake hard, nobody oncoming who arrives within ``duration`` s.
-    ``front`` is the ego's front bumper, ``speed`` its speed in m/s; ``skip`` masks agents that do not count (the obstacle).
+    It must hold nobody beside the ego, nobody slow up to ``end``, nobody who catches up from behind
+    and nobody oncoming who arrives within ``duration`` s. Positions are m along the path: ``rear``
+    and ``front`` of the ego's bumpers, ``end`` of the rear axle when the stretch is over; ``speed``
+    is the ego's in m/s; ``skip`` masks agents that do not count (the obstacle).
     """
     in_band = (agents.d_high > band[0]) & (agents.d_low < band[1]) & ~skip
     along = agents.speed_along

@@ -115,18 +115,21 @@ def stopping_acceleration(v: float, distance: float, style: DrivingStyle) -> flo
     return (allowed - v) / PREVIEW if allowed < v + 1.0 else math.inf
 
 
-def following_acceleration(v: float, gap: Array, speed: Array, idm: IdmParameters) -> Array:
-    """IDM's braking share for each leader, m/s^2 <= 0, softened where no collision threatens.
+def following_acceleration(
+    v: float, free: float, gap: Array, speed: Array, idm: IdmParameters
+) -> Array:
+    """IDM behind each leader, m/s^2, softened where no collision threatens; ``(leaders,)``.
 
-    IDM answers a leader that cuts in close but is not slower with full braking. As in the
-    constant-acceleration heuristic of Kesting, Treiber and Helbing (2010), "Enhanced IDM", the
-    demand is kept near what physics needs: ``dv^2 / (2 gap)``.
+    ``free`` is the acceleration of a free road, ``gap`` m to and ``speed`` m/s of the leaders. IDM
+    answers a leader that cuts in close but is not slower with full braking. As in Kesting, Treiber
+    and Helbing, "Enhanced intelligent driver model" (2010), the answer is kept near what physics
+    needs: ``dv^2 / (2 gap)``.
     """
     closing = v - speed
-    demand = gap_term(np.float64(v), gap, closing, idm)
+    wanted = free - gap_term(np.float64(v), gap, closing, idm)
     room = np.maximum(gap - 1.0, 0.1)
     needed = np.maximum(closing, 0.0) ** 2 / (2.0 * room)
-    return -np.minimum(demand, np.maximum(3.0, 1.6 * needed) + idm.acceleration)
+    return np.maximum(wanted, -np.maximum(2.8, 1.6 * needed))
 
 
 def roll_out(
@@ -143,13 +146,11 @@ def roll_out(
     idm: IdmParameters,
     steps: int,
     dt: float,
-    lag: float,
 ) -> Motion:
     """Drive ``steps`` of ``dt`` s from rear-axle state ``s, v, a``.
 
     ``profile`` is sampled every ``profile_step`` m from ``profile_start``; ``stop_at`` is the
-    rear-axle ``s`` of the next stop (inf: none); leaders keep their speed. ``lag`` s: how far behind
-    the vehicle's actual acceleration runs; decisions are taken for the state it will have then.
+    rear-axle ``s`` of the next stop (inf: none); leaders keep their speed.
     """
     caps = profile.tolist()
     last = len(caps) - 1
@@ -164,17 +165,15 @@ def roll_out(
     out_s, out_v, out_a = [s], [v], [a]
     jerk, hardest = style.jerk * dt, style.max_deceleration
     for k in range(steps):
-        seen_v = max(v + a * lag, 0.0)
-        seen_s = s + seen_v * lag
-        here = cap(seen_s)
-        free = style.acceleration * (1.0 - (seen_v / max(here, 0.5)) ** 4)
-        want = min(free, (cap(seen_s + seen_v * PREVIEW) - seen_v) / PREVIEW)
+        here = cap(s)
+        free = style.acceleration * (1.0 - (v / max(here, 0.5)) ** 4)
+        want = min(free, (cap(s + v * PREVIEW) - v) / PREVIEW)
         want = max(want, -3.0)  # being over the limit is no emergency
-        want = min(want, stopping_acceleration(seen_v, stop_at - seen_s, style))
+        want = min(want, stopping_acceleration(v, stop_at - s, style))
         if len(leaders):
-            gap = leaders.s + leaders.speed * (k * dt + lag) - (seen_s + front)
-            pull = following_acceleration(seen_v, gap, leaders.speed, idm)
-            want = min(want, free + float(pull.min()))
+            gap = leaders.s + leaders.speed * (k * dt) - (s + front)
+            following = following_acceleration(v, free, gap, leaders.speed, idm)
+            want = min(want, float(following.min()))
         want = max(want, -hardest)
         if want > -HARD_BRAKING:
             want = min(max(want, a - jerk), a + jerk) if a > -HARD_BRAKING else want

@@ -114,12 +114,14 @@ def way_around(
         length = step_length(shift, min(speed, PASSING_SPEED), TIGHTEST)
         shortest = np.sqrt(STEP_CURVATURE * abs(shift) / TIGHTEST)
         start = max(out_end - length, rear_s)
-        if out_end - start < shortest:
+        if out_end - rear_s < shortest:
             continue
         back_end = back_start + length
         room, opposite = _room(road_map, line, start, back_end, side)
         if reach > room + 0.1:
             continue
+        if start > rear_s + 1.5 * speed + 6.0:
+            continue  # decide when it begins: until then traffic changes
         options.append((opposite and reach > _own_half(line, start) + 0.3, abs(shift), shift,
                         start, back_end))
     for opposite, _, shift, start, back_end in sorted(options):

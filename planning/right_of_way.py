@@ -128,7 +128,8 @@ class RightOfWay:
                 if speed < 0.1 and ahead < 2.0:
                     self.served[i] = True
                 elif ahead > -0.5:
-                    return Stop(front + ahead - LINE_GAP, f"stop sign {max(ahead, 0.0):.0f} m ahead")
+                    reason = f"stop sign {max(ahead, 0.0):.0f} m ahead"
+                    return Stop(front + ahead - LINE_GAP, reason)
             if kind != SignalKind.TRAFFIC_LIGHT:
                 continue
             state = lights[rules.line_signal[i]]
@@ -229,10 +230,13 @@ class RightOfWay:
         starved = self.waited > STARVED
         before = np.where(entered, 0.7, 0.8 if starved else GAP_BEFORE)
         overlap = (their_in - before < my_out) & (their_out + GAP_AFTER > my_in)
-        # merging in front of a faster one: it must not catch up before the ego is up to speed
-        pace = np.maximum(v - float(motion.v[-1]), 0.0)
-        merge = rules.conflict_merge[rows][:, None]
-        overlap |= merge & (their_in - before - 0.5 * pace < my_out) & (their_out > my_in)
+        # merging: one that comes later must not catch up before the ego is as fast, one that comes
+        # earlier is followed
+        my_pace = np.interp(my_in, motion.t, motion.v)
+        catch_up = 0.5 * np.maximum(v - my_pace, 0.0)
+        gone_by = (distance + 2.0 * vehicles.half_length) / np.clip(v, 1.5, 8.0)
+        joins = (their_in - before - catch_up < my_in) & (gone_by + GAP_AFTER > my_in)
+        overlap = np.where(rules.conflict_merge[rows][:, None], joins, overlap)
 
         patient = np.where(starved, 1.0, PATIENCE)
         stays = (vehicles.standing > patient) & ~occupied
@@ -292,7 +296,7 @@ class RightOfWay:
     def keep_clear(
         self, leader_s: float, leader_speed: float, front: float, length: float, speed: float
     ) -> Stop | None:
-        """Wait before a junction when there is no room behind it: the leader stands just past it."""
+        """Wait before a junction when the leader stands so that there is no room behind it."""
         if leader_speed > 1.5:
             return None
         rules = self.rules

@@ -8,7 +8,6 @@ sideways where an obstruction is passed.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -31,7 +30,7 @@ from planning.route_line import SPACING, RouteLine, build_route_line
 from planning.route_rules import RouteRules, compile_route
 from roadloop.errors import RoadloopError
 from roadloop.idm import IdmParameters
-from roadloop.types import AgentKind, Observation, Scenario, Tracks, Trajectory
+from roadloop.types import AgentKind, Observation, Scenario, Tracks, Trajectory, VehicleParameters
 
 Array = np.ndarray
 
@@ -43,6 +42,8 @@ ROLL_STEP = 0.2
 """s per step of the longitudinal roll-out"""
 BEHIND = 40.0
 """m of path behind the ego on which road users are still placed"""
+FAR_VIEW = 220.0
+"""m of path looked at before passing on the opposite lane: 14 s of somebody coming at 50 km/h"""
 NO_STOP = Stop(math.inf, "free")
 
 
@@ -74,6 +75,7 @@ class RouteFollower:
         self._right_of_way = RightOfWay(self._map, self._rules)
         self._offset = LateralOffset()
         self._s: float | None = None
+        self._obstructed = False
         self._standing: dict[int, float] = {}
         self._changes = LaneChanges(self._map, path, self._rules)
         self.reason = "free"
@@ -100,7 +102,7 @@ class RouteFollower:
         s = self._place(float(ego.x), float(ego.y), speed, observation.dt)
         front = s + front_length
 
-        ahead = max(60.0, 6.0 * speed + 40.0)
+        ahead = max(60.0, 6.0 * speed + 40.0, FAR_VIEW if self._obstructed else 0.0)
         rows, window = self._line.window(s - BEHIND, s + ahead)
         near = np.hypot(tracks.states.x - ego.x, tracks.states.y - ego.y) < ahead + 20.0
         reach = np.flatnonzero(near & tracks.states.valid)
@@ -109,6 +111,7 @@ class RouteFollower:
         self._offset.forget_before(s - 5.0)
 
         blocking = obstructions(agents, standing[agents.row], self._rules, half_width)
+        self._obstructed = bool(blocking.any())
         self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
         beside, _, _ = self._offset.at(np.maximum(agents.s_low - 2.0, s))
         out_right, out_left = swing_out(window, agents.s_low, front_length)
@@ -126,7 +129,7 @@ class RouteFollower:
         profile = self._profile(rows, s)
         leaders = Leaders(agents.s_low[leading], agents.speed_along[leading])
         state = (s, speed, acceleration)
-        motion = self._drive(state, profile, window.s[0], stop, leaders, front_length, vehicle)
+        motion = self._drive(state, profile, float(window.s[0]), stop, leaders, front_length)
         lengths = front_length, vehicle.rear_overhang
         conflicts = self._right_of_way.conflicts_ahead(front, *lengths, speed, stop.s)
         demands = [
@@ -140,7 +143,7 @@ class RouteFollower:
         nearest = min([stop, *(d for d in demands if d is not None)], key=lambda d: d.s)
         if nearest is not stop:
             stop = nearest
-            motion = self._drive(state, profile, window.s[0], stop, leaders, front_length, vehicle)
+            motion = self._drive(state, profile, float(window.s[0]), stop, leaders, front_length)
         self._note_waiting(stop, front, speed, observation.dt)
         self._explain(agents, leading, leaders, stop, front, speed)
         return self._lay_on_path(motion)
@@ -168,7 +171,15 @@ class RouteFollower:
         self._standing = dict(zip(tracks.states.id.tolist(), times, strict=True))
         return np.array(times, dtype=np.float64)
 
-    def _pass_obstructions(self, agents, blocking, s, front_length, vehicle, speed) -> None:
+    def _pass_obstructions(
+        self,
+        agents: AgentsOnPath,
+        blocking: Array,
+        s: float,
+        front_length: float,
+        vehicle: VehicleParameters,
+        speed: float,
+    ) -> None:
         """Plan a way around what blocks the lane, unless one is under way."""
         if not blocking.any() or s < self._offset.active_until():
             return
@@ -187,14 +198,24 @@ class RouteFollower:
         if passing is not None:
             self._offset.steps += [passing.out, passing.back]
 
-    def _law_stop(self, lights, agents, leading, blocking, front, speed, ahead) -> Stop:
+    def _law_stop(
+        self,
+        lights: Array,
+        agents: AgentsOnPath,
+        leading: Array,
+        blocking: Array,
+        front: float,
+        speed: float,
+        ahead: float,
+    ) -> Stop:
         """The nearest of: a line to stop at, an obstruction that cannot be passed yet, the end."""
         stops = [self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP]
         blocked = np.flatnonzero(blocking & leading)
         if len(blocked):
             first = blocked[np.argmin(agents.s_low[blocked])]
             room = float(agents.s_low[first]) - front
-            if room > ROOM_TO_PASS - 1.0 and speed * speed < 2.0 * 3.0 * (room - ROOM_TO_PASS + 1.0):
+            spare = room - ROOM_TO_PASS + 1.0
+            if spare > 0.0 and speed * speed < 2.0 * 3.0 * spare:
                 reason = f"blocked by agent {agents.id[first]}"
                 stops.append(Stop(front + room - ROOM_TO_PASS, reason))
         return min(stops, key=lambda d: d.s)
@@ -209,7 +230,15 @@ class RouteFollower:
             limit = np.where(passing, np.minimum(limit, PASSING_SPEED), limit)
         return speed_profile(line.s[rows], limit, line.curvature[rows] + bend, self.style)
 
-    def _drive(self, state, profile, start, stop: Stop, leaders, front_length, vehicle) -> Motion:
+    def _drive(
+        self,
+        state: tuple[float, float, float],
+        profile: Array,
+        start: float,
+        stop: Stop,
+        leaders: Leaders,
+        front_length: float,
+    ) -> Motion:
         s, speed, acceleration = state
         return roll_out(
             s,
@@ -225,7 +254,6 @@ class RouteFollower:
             self._idm,
             round(HORIZON / ROLL_STEP),
             ROLL_STEP,
-            0.0,
         )
 
     def _give_way(
@@ -247,7 +275,9 @@ class RouteFollower:
             conflicts, vehicles, lights, motion, front, front_length, rear_length
         )
 
-    def _room_behind_junction(self, agents, leading, front, length, speed) -> Stop | None:
+    def _room_behind_junction(
+        self, agents: AgentsOnPath, leading: Array, front: float, length: float, speed: float
+    ) -> Stop | None:
         cars = np.flatnonzero(leading & (agents.kind <= AgentKind.CYCLIST))
         if len(cars) == 0:
             return None
@@ -263,7 +293,15 @@ class RouteFollower:
         elif speed < 0.3 and stop.s - front < 4.0:
             row.waited += dt
 
-    def _explain(self, agents, leading, leaders, stop: Stop, front: float, speed: float) -> None:
+    def _explain(
+        self,
+        agents: AgentsOnPath,
+        leading: Array,
+        leaders: Leaders,
+        stop: Stop,
+        front: float,
+        speed: float,
+    ) -> None:
         """Set ``reason`` to what brakes the ego most."""
         self.reason = "free"
         halt = stopping_acceleration(speed, stop.s - front, self.style)
@@ -271,7 +309,7 @@ class RouteFollower:
             self.reason = stop.reason
         if len(leaders):
             gap = leaders.s - front
-            pull = following_acceleration(speed, gap, leaders.speed, self._idm)
+            pull = following_acceleration(speed, 0.0, gap, leaders.speed, self._idm)
             strongest = int(np.argmin(pull))
             if pull[strongest] < min(-0.3, halt):
                 who = np.flatnonzero(leading)[strongest]

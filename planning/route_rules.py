@@ -60,8 +60,8 @@ class RouteRules:
     conflict_other_from: Array
     conflict_other_to: Array
     conflict_reach: Array
-    """(conflicts, map lanes) float32: m from the start of a lane to the start of the other lane, inf
-    for lanes from which it is not reached within `UPSTREAM_REACH`"""
+    """(conflicts, map lanes) float32: m from the start of a lane to the start of the other lane,
+    inf for lanes from which it is not reached within `UPSTREAM_REACH`"""
 
     # crosswalks, (crossings,)
     crossing_from: Array
