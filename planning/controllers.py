@@ -1,7 +1,7 @@
 """Following a planned trajectory: steering and acceleration for this step.
 
 Lateral: a small predictive controller. Lateral error ``e``, heading error ``psi`` and curvature
-``k`` of the rear axle obey ``e' = v psi``, ``psi' = v k - psi_ref'``, ``k' = u``, which is linear in
+``k`` of the rear axle obey ``e' = v psi``, ``psi' = v k - psi_ref'``, ``k' = u``: linear in
 the sequence of curvature rates ``u`` over the next seconds. The sequence that minimises
 ``sum e^2 + (q v psi)^2 + (r u)^2`` within the steering's range and rate is one least-squares
 problem, and its first step is driven. It knows the bend ahead and how fast the wheels turn, so it

@@ -132,9 +132,7 @@ def swing_out(window: PathWindow, s: Array, front_length: float) -> tuple[Array,
     return np.maximum(bend.max(axis=1), 0.0), np.maximum(-bend.min(axis=1), 0.0)
 
 
-def time_in_corridor(
-    agents: AgentsOnPath, right: Array, left: Array
-) -> tuple[Array, Array]:
+def time_in_corridor(agents: AgentsOnPath, right: Array, left: Array) -> tuple[Array, Array]:
     """When each agent enters and leaves the band between ``d = right`` and ``d = left``, s.
 
     All ``(agents,)``: entry is 0 for one that is inside now and inf for one that never comes;

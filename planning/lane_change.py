@@ -111,6 +111,4 @@ class LaneChanges:
         )
         nobody = np.zeros(len(agents), dtype=bool)
         band = (-half_width - 0.4, half_width + 0.4)
-        return band_is_free(
-            beside, nobody, band, rear, front, rear_axle + length, speed, 0.0
-        )
+        return band_is_free(beside, nobody, band, rear, front, rear_axle + length, speed, 0.0)

@@ -80,9 +80,7 @@ class Motion:
         return np.where(time > 60.0, np.inf, np.where(s <= self.s[0], 0.0, time))
 
 
-def speed_profile(
-    s: Array, speed_limit: Array, curvature: Array, style: DrivingStyle
-) -> Array:
+def speed_profile(s: Array, speed_limit: Array, curvature: Array, style: DrivingStyle) -> Array:
     """Highest speed ``(points,)`` at which every later limit can be met with comfortable braking.
 
     ``v^2(s) = min over s' >= s of v_max^2(s') + 2 b (s' - s)`` where ``v_max`` keeps the limit,

@@ -122,8 +122,9 @@ def way_around(
             continue
         if start > rear_s + 1.5 * speed + 6.0:
             continue  # decide when it begins: until then traffic changes
-        options.append((opposite and reach > _own_half(line, start) + 0.3, abs(shift), shift,
-                        start, back_end))
+        options.append(
+            (opposite and reach > _own_half(line, start) + 0.3, abs(shift), shift, start, back_end)
+        )
     for opposite, _, shift, start, back_end in sorted(options):
         crosses_junction = (
             (rules.visit_from < back_end + front_length) & (rules.visit_to > start)

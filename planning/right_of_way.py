@@ -308,4 +308,3 @@ class RightOfWay:
             if leader_s < end + length + 3.0 and speed * speed < 2.0 * 3.0 * room + 0.3:
                 return Stop(hold - 0.3 if room > 0.3 else front, "no room behind the junction")
         return None
-

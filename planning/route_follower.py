@@ -332,6 +332,4 @@ class RouteFollower:
         x = np.interp(s, line.s, line.x) - d * np.sin(heading)
         y = np.interp(s, line.s, line.y) + d * np.cos(heading)
         heading = heading + np.arctan2(slope, np.maximum(1.0 - d * curvature, 0.1))
-        return Trajectory(
-            x, y, np.pi - np.mod(np.pi - heading, 2.0 * np.pi), speed, PLAN_STEP
-        )
+        return Trajectory(x, y, np.pi - np.mod(np.pi - heading, 2.0 * np.pi), speed, PLAN_STEP)

@@ -175,4 +175,3 @@ def _reach(road_map: RoadMap, targets: Array) -> Array:
     if not rows:
         return np.full((0, road_map.lanes), np.inf, dtype=np.float32)
     return np.stack([rows[int(t)] for t in targets])
-

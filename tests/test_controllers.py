@@ -53,9 +53,7 @@ def straight(x: float, speed: float) -> Trajectory:
 def arc(angle: float, radius: float, speed: float) -> Trajectory:
     """Counter-clockwise about (0, radius), starting at ``angle`` from the lowest point."""
     a = angle + np.arange(51) * DT * speed / radius
-    return Trajectory(
-        radius * np.sin(a), radius - radius * np.cos(a), a, np.full(51, speed), DT
-    )
+    return Trajectory(radius * np.sin(a), radius - radius * np.cos(a), a, np.full(51, speed), DT)
 
 
 @pytest.mark.parametrize("speed", [2.0, 8.0, 20.0, 33.0])
@@ -81,7 +79,10 @@ def test_bend_after_a_straight_is_tracked(radius, speed):
         a = np.maximum(ahead, 0.0) / radius
         plan = Trajectory(
             np.where(ahead < 0.0, ahead, radius * np.sin(a)),
-            radius - radius * np.cos(a), a, np.full(51, speed), DT,
+            radius - radius * np.cos(a),
+            a,
+            np.full(51, speed),
+            DT,
         )
         car.step(controller.control(car.observe(step), plan))
         errors.append(abs(car.y) if car.x < 0.0 else abs(np.hypot(car.x, car.y - radius) - radius))
