@@ -148,9 +148,9 @@ def settle(
     t = traits[w, i]
     if a.valid == 1 and (t.behaviour == 0 or t.controlled == 1):
         if t.controlled == 1:
-            a = locate(
-                g, a, wp.float32(a.x - g.origin_x), wp.float32(a.y - g.origin_y), route, w, i
-            )
+            x = wp.float32(a.x - g.origin_x)
+            y = wp.float32(a.y - g.origin_y)
+            a, _heading, _width = locate(g, a, x, y, route, w, i)
         else:
             chain = lane_chain()
             for k in range(AHEAD):

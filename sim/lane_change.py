@@ -118,7 +118,8 @@ def change_lane(
 ):
     """Advances a running lane change or decides on a new one; a new one renews ``a.ahead``."""
     if a.change < 1.0:
-        a.change = wp.min(a.change + dt / DURATION, 1.0)
+        # Slow cars take longer, standing ones wait where they are.
+        a.change = wp.min(a.change + dt / DURATION * wp.min(0.3 * a.speed, 1.0), 1.0)
         if a.change >= 1.0:
             a.from_lane = -1
         return a

@@ -50,7 +50,7 @@ class Point:
     x: wp.float32
     y: wp.float32
     z: wp.float32
-    heading: wp.float32
+    heading: wp.float32  # not wrapped: continuous along the lane
     curvature: wp.float32
     width: wp.float32
     line: wp.float32  # m left of the centreline where traffic drives; not 0 in corners cut
@@ -151,10 +151,11 @@ def _build(m: RoadMap, device: str) -> LaneGraph:
     points = np.zeros(len(xy), Point.numpy_dtype())
     points["x"], points["y"] = (xy - origin).T
     points["z"] = m.point_xyz[:, 2]
-    points["heading"] = m.point_heading
+    points["heading"] = _unwrapped(m, m.point_heading)
     points["curvature"] = m.point_curvature
     points["width"] = m.point_width
     tightest = _driving_lines(m, points)
+    points["line_heading"] = _unwrapped(m, points["line_heading"])
 
     stop_order = np.argsort(m.stop_lane, kind="stable")
     stops = np.zeros(len(stop_order), StopLine.numpy_dtype())
@@ -205,6 +206,13 @@ def _build(m: RoadMap, device: str) -> LaneGraph:
     graph.origin_x, graph.origin_y = origin
     _fill_grid(graph, m, points, device)
     return graph
+
+
+def _unwrapped(m: RoadMap, heading: np.ndarray) -> np.ndarray:
+    """(P,) headings without jumps within a lane, so that neighbours may be interpolated."""
+    jump = np.diff(heading, prepend=heading[0])
+    turns = np.cumsum(-2.0 * np.pi * np.round(jump / (2.0 * np.pi)))
+    return heading + turns - np.repeat(turns[m.point_start[:-1]], np.diff(m.point_start))
 
 
 def _driving_lines(m: RoadMap, points: np.ndarray) -> np.ndarray:
@@ -327,7 +335,7 @@ class Place:
 
     s: wp.float32  # m along the lane; below 0 or above its length beyond its ends
     lateral: wp.float32  # m left of the centreline
-    heading: wp.float32  # of the lane there
+    heading: wp.float32  # of the lane there, not wrapped
     width: wp.float32
     z: wp.float32
 
@@ -352,11 +360,11 @@ def point_at(g: LaneGraph, lane: wp.int32, s: wp.float32):
     p.x = a.x + f * (b.x - a.x)
     p.y = a.y + f * (b.y - a.y)
     p.z = a.z + f * (b.z - a.z)
-    p.heading = a.heading + f * wrap(b.heading - a.heading)
+    p.heading = a.heading + f * (b.heading - a.heading)
     p.curvature = a.curvature + f * (b.curvature - a.curvature)
     p.width = a.width + f * (b.width - a.width)
     p.line = a.line + f * (b.line - a.line)
-    p.line_heading = a.line_heading + f * wrap(b.line_heading - a.line_heading)
+    p.line_heading = a.line_heading + f * (b.line_heading - a.line_heading)
     p.line_curvature = a.line_curvature + f * (b.line_curvature - a.line_curvature)
     p.speed_cap = wp.min(a.speed_cap, b.speed_cap)
     return p
@@ -364,40 +372,43 @@ def point_at(g: LaneGraph, lane: wp.int32, s: wp.float32):
 
 @wp.func
 def project(g: LaneGraph, lane: wp.int32, x: wp.float32, y: wp.float32, guess: wp.float32):
-    """Where a point lies on a lane, from a guess of its arc length a few metres off at most.
+    """Where a point lies on a lane, from a guess of its arc length.
 
-    Newton on the arc length; straight on beyond the lane's ends.
+    Walks from segment to segment of the centreline, as far as the foot of the perpendicular says;
+    straight on beyond the lane's ends.
     """
-    length = g.lane[lane].length
-    s = wp.clamp(guess, 0.0, length)
-    along = float(0.0)
-    across = float(0.0)
-    p = point_at(g, lane, s)
-    for _turn in range(3):
-        c = wp.cos(p.heading)
-        n = wp.sin(p.heading)
-        dx = x - p.x
-        dy = y - p.y
-        along = dx * c + dy * n
-        across = dy * c - dx * n
-        # A circle of the lane's curvature here foreshortens the step off the centreline.
-        step = along / wp.max(1.0 - across * p.curvature, 0.3)
-        t = wp.clamp(s + step, 0.0, length)
-        if wp.abs(t - s) < 0.01:
+    row = g.lane[lane]
+    last = row.points - 2
+    k = wp.clamp(wp.int32(guess / row.spacing), 0, last)
+    f = float(0.0)
+    ux = float(0.0)
+    uy = float(0.0)
+    dx = float(0.0)
+    dy = float(0.0)
+    for _walk in range(4):
+        first = row.point + k
+        ux = g.point[first + 1].x - g.point[first].x
+        uy = g.point[first + 1].y - g.point[first].y
+        dx = x - g.point[first].x
+        dy = y - g.point[first].y
+        f = (dx * ux + dy * uy) / (ux * ux + uy * uy)
+        onto = wp.clamp(k + wp.int32(wp.floor(wp.clamp(f, -1.0e6, 1.0e6))), 0, last)
+        if onto == k:
             break
-        s = t
-        p = point_at(g, lane, s)
-    c = wp.cos(p.heading)
-    n = wp.sin(p.heading)
+        k = onto
+    a = g.point[row.point + k]
+    b = g.point[row.point + k + 1]
     out = Place()
-    along = (x - p.x) * c + (y - p.y) * n
-    out.s = s
-    if (s <= 0.0 and along < 0.0) or (s >= length and along > 0.0):
-        out.s = s + along
-    out.lateral = (y - p.y) * c - (x - p.x) * n
-    out.heading = p.heading
-    out.width = p.width
-    out.z = p.z
+    # Outside the bend of two segments the nearest point is their common one.
+    inside = wp.clamp(f, 0.0, 1.0)
+    share = inside
+    if (k == 0 and f < 0.0) or (k == last and f > 1.0):
+        share = f
+    out.s = (wp.float32(k) + share) * row.spacing
+    out.lateral = (ux * dy - uy * dx) / wp.sqrt(ux * ux + uy * uy)
+    out.heading = a.heading + inside * (b.heading - a.heading)
+    out.width = a.width + inside * (b.width - a.width)
+    out.z = a.z + inside * (b.z - a.z)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warp as wp
 
 from sim.dynamics import drive
+from sim.ground import ground_events
 from sim.lane_graph import LaneGraph, wrap
 from sim.path import OFF_LANE_ANGLE, follow_on, locate, refill
 from sim.state import AHEAD, LEFT_MAP, RED_LIGHT, Agent, Traits
@@ -70,27 +71,26 @@ def move(
         moved = 0.5 * (was + a.speed) * dt
         x = wp.float32(a.x - g.origin_x)
         y = wp.float32(a.y - g.origin_y)
+        lane_heading = float(0.0)
+        lane_width = float(0.0)
         if a.lane >= 0:
             if crossed_red(g, a, front, moved, lights, w):
                 bits = bits | RED_LIGHT
-            a = follow_on(g, a, x, y, moved)
+            a, lane_heading, lane_width = follow_on(g, a, x, y, moved)
             if a.lane < 0 and t.controlled == 0:
                 a.valid = 0
                 bits = bits | LEFT_MAP
         if t.controlled == 1:
-            off = bool(True)
-            if a.lane >= 0:
-                row = g.lane[a.lane]
-                here = g.point[row.point + wp.clamp(wp.int32(a.s / row.spacing), 0, row.points - 1)]
-                off = wp.abs(a.lateral) > 0.5 * here.width + 0.2
-                off = off or wp.abs(wrap(a.heading - here.heading)) > OFF_LANE_ANGLE
-            if off:
-                a = locate(g, a, x, y, route, w, i)
+            strays = a.lane < 0 or wp.abs(a.lateral) > 0.5 * lane_width + 0.2
+            if strays or wp.abs(wrap(a.heading - lane_heading)) > OFF_LANE_ANGLE:
+                a, lane_heading, lane_width = locate(g, a, x, y, route, w, i)
             if a.speed < 0.1:
                 a.waited = a.waited + dt
             else:
                 a.waited = 0.0
         if a.valid == 1 and a.lane >= 0 and a.ahead[AHEAD - 1] < 0:
             a = refill(g, a, t, route, w, i)
+        if a.valid == 1:
+            bits = bits | ground_events(g, a, t, x, y, lane_heading, lane_width)
     agents[w, i] = a
     events[w, i] = bits

@@ -93,7 +93,8 @@ def shift(a: Agent):
 
 @wp.func
 def follow_on(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32, moved: wp.float32):
-    """Updates lane, s and lateral after the agent moved ``moved`` m; lane -1 where its path ends."""
+    """The agent on its path after ``moved`` m (lane -1 where the path ends), with the lane's heading
+    and width there."""
     at = project(g, a.lane, x, y, a.s + moved)
     for _hop in range(4):
         length = g.lane[a.lane].length
@@ -111,7 +112,7 @@ def follow_on(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32, moved: wp.fl
         a.from_s = a.from_s + moved
         if a.from_s > g.lane[a.from_lane].length:
             a.from_lane = -1
-    return a
+    return a, at.heading, at.width
 
 
 @wp.func
@@ -126,13 +127,16 @@ def locate(
 ):
     """Finds the lane of an agent that steers by itself: the best one under its box centre.
 
-    Lanes of its route are preferred; lane becomes -1 where none is followed.
+    Lanes of its route are preferred; lane becomes -1 where none is followed. Returns the lane's
+    heading and width too.
     """
     best = float(1.0e9)
     lane = int(-1)
     s = float(0.0)
     lateral = float(0.0)
     z = a.z
+    heading = float(0.0)
+    width = float(0.0)
     cell = cell_of(g, x, y)
     if cell >= 0:
         for k in range(g.cell_start[cell], g.cell_start[cell + 1]):
@@ -155,6 +159,8 @@ def locate(
                         s = at.s
                         lateral = at.lateral
                         z = at.z
+                        heading = at.heading
+                        width = at.width
     a.lane = lane
     a.z = z
     a.s = s
@@ -164,4 +170,4 @@ def locate(
         chain[k] = -1
     chain[0] = lane
     a.ahead = chain
-    return a
+    return a, heading, width

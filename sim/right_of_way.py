@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import warp as wp
 
-from sim.car_following import time_to
+from sim.car_following import following, stopping, time_to
+from sim.decision import Decision, least, offsets
 from sim.lane_graph import Conflict, LaneGraph
-from sim.state import Agent
+from sim.state import Agent, Traits
 
 CROSS = wp.constant(0)  # ConflictKind
 MERGE = wp.constant(1)
@@ -114,3 +115,84 @@ def must_wait(
     my_turn = time_to(mine.entry, a.speed, 1.5) - a.waited
     their_turn = time_to(theirs.entry, o.speed, 1.5) - o.waited
     return their_turn < my_turn or (their_turn == my_turn and j < i)
+
+
+@wp.func
+def yield_at_shared_ground(
+    g: LaneGraph,
+    a: Agent,
+    t: Traits,
+    i: wp.int32,
+    off: offsets,
+    n: wp.int32,
+    free: wp.float32,
+    o: Agent,
+    ot: Traits,
+    j: wp.int32,
+    horizon: wp.float32,
+    lights: wp.array2d(dtype=wp.int32),
+    w: wp.int32,
+    d: Decision,
+):
+    """Right of way against one other vehicle, for the lanes within ``horizon`` m of the front."""
+    half = 0.5 * t.length
+    other_half = 0.5 * ot.length
+    inside = int(0)  # how far along the path lanes are entered: on through the present junction
+    junction = g.lane[a.lane].junction
+    while junction >= 0 and inside + 1 < n and g.lane[a.ahead[inside + 1]].junction == junction:
+        inside = inside + 1
+    for k in range(n):
+        entry = off[k] - a.s - half
+        if entry > horizon:
+            break
+        if g.lane[a.ahead[k]].conflicts > 0:
+            start = float(0.0)
+            for m in range(4):
+                other = o.ahead[m]
+                if other < 0 or start - o.s > 80.0:
+                    break
+                if other == a.lane and (m > 0 or o.s < a.s):
+                    break  # it comes along behind this agent
+                found = find_conflict(g, a.ahead[k], other)
+                if found >= 0:
+                    c = g.conflict[found]
+                    mine = Claim()
+                    mine.entry = entry
+                    mine.reach = off[k] + c.s_from - a.s - half
+                    mine.clear = off[k] + c.s_to - a.s + half
+                    mine.end = off[k] + c.s_to - a.s
+                    theirs = Claim()
+                    theirs.entry = start - o.s - other_half
+                    theirs.reach = start + c.other_from - o.s - other_half
+                    theirs.clear = start + c.other_to - o.s + other_half
+                    theirs.end = start + c.other_to - o.s
+                    if g.lane[a.ahead[k]].junction >= 0:
+                        if k <= inside or a.granted == a.ahead[k]:
+                            mine.entered = 1
+                        if m == 0 or o.granted == other:
+                            theirs.entered = 1
+                        elif g.lane[o.lane].junction == g.lane[other].junction:
+                            theirs.entered = 1
+                    else:  # two lanes that run together outside a junction
+                        if mine.reach <= 0.5:
+                            mine.entered = 1
+                        if theirs.reach <= 0.5:
+                            theirs.entered = 1
+                    relevant = mine.clear > 0.0 and theirs.clear > 0.0 and c.kind <= MERGE
+                    if relevant and c.kind == MERGE and theirs.entered == 1:
+                        leads = theirs.end < mine.end or (theirs.end == mine.end and j < i)
+                        if leads:
+                            gap = mine.end - theirs.end - half - other_half
+                            gap = wp.max(gap, mine.reach)
+                            d = least(d, following(a.speed, free, gap, o.speed, t), j)
+                        relevant = not leads
+                    if relevant and not held_by_light(g, o, other_half, m, lights, w):
+                        if must_wait(c, mine, a, i, theirs, o, j):
+                            line = entry - 0.5
+                            if mine.entered == 1 or g.lane[a.ahead[k]].junction < 0:
+                                line = mine.reach - 0.5
+                            if line > -1.0:
+                                d = least(d, stopping(a.speed, free, wp.max(line, 0.1), t), j)
+                                d.wait_at = wp.min(d.wait_at, k)
+                start = start + g.lane[other].length
+    return d

@@ -57,9 +57,7 @@ class Simulator:
                 settle, (count, shape[1]), fixed.graph, fixed.traits, fixed.route, first, agents
             )
             self._launch(switch_lights, (count, lights.shape[1]), fixed.timing, 0.0, first, lights)
-            self._launch(
-                check, (count, shape[1]), fixed.graph, agents, fixed.traits, first, events, hit
-            )
+            self._launch(check, (count, shape[1]), agents, fixed.traits, first, events, hit)
 
         self._split(worlds, shape[0])
         return SimState(fixed=fixed, step=0, agents=agents, lights=lights, events=events, hit=hit)
@@ -122,7 +120,7 @@ class Simulator:
                 first,
                 lights,
             )
-            self._launch(check, dim, g, agents, traits, first, events, hit)
+            self._launch(check, dim, agents, traits, first, events, hit)
 
         self._split(worlds, shape[0])
         return SimState(
