@@ -22,6 +22,9 @@ VEHICLE_FORESIGHT = 1.6
 more from the corridor, stays longer than this away from it"""
 WALKER_FORESIGHT = 3.5
 """s a pedestrian's or cyclist's sideways motion is believed"""
+CUT_IN_SPEED = 0.8
+"""m/s: a vehicle that has begun to drift sideways will soon do so at least this fast: lane changes
+begin slowly, and the ego would see them too late"""
 SLOW_ACROSS = 0.15
 """m/s of sideways speed below which a road user counts as keeping its lateral place"""
 
@@ -142,11 +145,13 @@ def time_in_corridor(agents: AgentsOnPath, right: Array, left: Array) -> tuple[A
     across = agents.speed_across
     moving = np.abs(across) > SLOW_ACROSS
     rate = np.where(moving, np.abs(across), 1.0)
+    drifting = (agents.kind <= AgentKind.MOTORCYCLE) & (agents.speed_along > 3.0)
+    hurry = np.where(drifting, np.maximum(rate, CUT_IN_SPEED), rate)
     from_left = (low > left) & (across < 0.0) & moving
     from_right = (high < right) & (across > 0.0) & moving
     inside = (low <= left) & (high >= right)
-    enter = np.where(from_left, (low - left) / rate, np.inf)
-    enter = np.where(from_right, (right - high) / rate, enter)
+    enter = np.where(from_left, (low - left) / hurry, np.inf)
+    enter = np.where(from_right, (right - high) / hurry, enter)
     enter = np.where(inside, 0.0, enter)
     way_out = np.where(across > 0.0, left - low, high - right)
     leave = np.where(moving & np.isfinite(enter), np.maximum(way_out, 0.0) / rate, np.inf)

@@ -121,13 +121,14 @@ def following_acceleration(
     ``free`` is the acceleration of a free road, ``gap`` m to and ``speed`` m/s of the leaders. IDM
     answers a leader that cuts in close but is not slower with full braking. As in Kesting, Treiber
     and Helbing, "Enhanced intelligent driver model" (2010), the answer is kept near what physics
-    needs: ``dv^2 / (2 gap)``.
+    needs, ``dv^2 / (2 gap)``, until bumpers nearly touch.
     """
     closing = v - speed
     wanted = free - gap_term(np.float64(v), gap, closing, idm)
     room = np.maximum(gap - 1.0, 0.1)
     needed = np.maximum(closing, 0.0) ** 2 / (2.0 * room)
-    return np.maximum(wanted, -np.maximum(2.8, 1.6 * needed))
+    touching = 2.2 * np.clip(1.5 - gap, 0.0, 1.0)
+    return np.maximum(wanted, -np.maximum(2.8 + touching, 1.6 * needed))
 
 
 def roll_out(
