@@ -31,9 +31,25 @@ def lateral_target(a: Agent, t: Traits):
     """m left of the centreline the agent steers for; a minimum-jerk blend during a change."""
     if a.change >= 1.0:
         return t.lateral_offset
-    p = wp.clamp(a.change, 0.0, 1.0)
+    p = a.change
     done = p * p * p * (10.0 - 15.0 * p + 6.0 * p * p)
     return a.change_lateral + (t.lateral_offset - a.change_lateral) * done
+
+
+@wp.func
+def pace(a: Agent):
+    """Share of a lane change done per DURATION: slow cars take longer, standing ones wait."""
+    return wp.min(0.3 * a.speed, 1.0)
+
+
+@wp.func
+def lateral_slope(a: Agent, t: Traits):
+    """m to the left per m driven that ``lateral_target`` moves."""
+    if a.change >= 1.0:
+        return 0.0
+    p = a.change
+    rate = 30.0 * p * p * (1.0 - 2.0 * p + p * p) * pace(a) / DURATION
+    return (t.lateral_offset - a.change_lateral) * rate / wp.max(a.speed, 1.0)
 
 
 @wp.struct
@@ -118,8 +134,7 @@ def change_lane(
 ):
     """Advances a running lane change or decides on a new one; a new one renews ``a.ahead``."""
     if a.change < 1.0:
-        # Slow cars take longer, standing ones wait where they are.
-        a.change = wp.min(a.change + dt / DURATION * wp.min(0.3 * a.speed, 1.0), 1.0)
+        a.change = wp.min(a.change + dt / DURATION * pace(a), 1.0)
         if a.change >= 1.0:
             a.from_lane = -1
         return a

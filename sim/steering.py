@@ -9,8 +9,9 @@ from sim.state import Agent, Traits
 
 
 @wp.func
-def steer(g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, dt: wp.float32):
-    """Steering angle that brings the box centre ``aim`` m left of the driving line.
+def steer(g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, slope: wp.float32, dt: wp.float32):
+    """Steering angle that brings the box centre ``aim`` m left of the driving line,
+    which moves ``slope`` m to the left per m driven.
 
     The centre, not the rear axle, is kept on the line, so that a long vehicle spreads its swept
     path to both sides. In a bend its heading then lags the line's by asin(offset * curvature). In
@@ -26,7 +27,7 @@ def steer(g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, dt: wp.float32):
     reach = 2.0 + 0.5 * wp.abs(a.speed)
     error = wp.clamp(a.lateral - line.line - aim, -reach, reach)
     lag = wp.asin(wp.clamp(t.centre_offset * line.line_curvature, -0.7, 0.7))
-    turn = wp.clamp(wrap(a.heading - line.line_heading) + lag, -1.0, 1.0)
+    turn = wp.clamp(wrap(a.heading - line.line_heading) + lag - wp.atan(slope), -1.0, 1.0)
     bend = bend / wp.max(1.0 - bend * aim, 0.3)
     kappa = bend - error / (reach * reach) - 2.0 * wp.sin(turn) / reach
     return wp.clamp(wp.atan(kappa * t.wheelbase), -t.max_steering, t.max_steering)

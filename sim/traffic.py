@@ -12,7 +12,7 @@ import warp as wp
 
 from sim.car_following import HARDEST, following, free_road, stopping
 from sim.decision import Decision, least, offsets
-from sim.lane_change import change_lane, lateral_target
+from sim.lane_change import change_lane, lateral_slope, lateral_target
 from sim.lane_graph import LEVEL, LaneGraph, point_at
 from sim.obstacles import LONG, keep_off_bodies, leave_room_to_swing, position_on_path
 from sim.right_of_way import yield_at_shared_ground
@@ -322,4 +322,4 @@ def decide(
     else:
         a.waited = 0.0
     out[w, i] = a
-    command[w, i] = wp.vec2(wp.clamp(d.acceleration, -HARDEST, t.a), steer(g, a, t, aim, dt))
+    command[w, i] = wp.vec2(wp.clamp(d.acceleration, -HARDEST, t.a), steer(g, a, t, aim, lateral_slope(a, t), dt))

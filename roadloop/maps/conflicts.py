@@ -32,6 +32,8 @@ MARGIN = 0.3
 """m of air two passing vehicles keep"""
 EDGE = 0.1
 """m each lane's strip keeps off its own edge, so that neighbours with noisy borders stay apart"""
+IN_ROW = 5.0
+"""m between two lanes one drives one after the other, below which they are one way, not two"""
 CLEARANCE = 3.0
 """m of height difference beyond which ground is not shared: one lane bridges the other"""
 
@@ -109,6 +111,7 @@ def shared_ground(road_map: RoadMap) -> LanePairs:
             # sections of one road touch where one ends and the next begins: nobody meets there
             in_row = road_map.lane_road[others] == road_map.lane_road[lane]
             in_row &= road_map.lane_section[others] != road_map.lane_section[lane]
+            in_row |= np.isin(others, _in_row(road_map, int(lane)))
             others = others[near.all(axis=1) & ~in_row]
             if len(others):
                 rows += _overlaps(road_map, int(lane), others, half, entry, exit_)
@@ -125,6 +128,20 @@ def shared_ground(road_map: RoadMap) -> LanePairs:
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     lane, other, kind = (table[:, k].astype(np.int32) for k in range(3))
     return LanePairs(lane, other, kind.astype(np.uint8), *table[:, 3:].T)
+
+
+def _in_row(road_map: RoadMap, lane: int) -> list[int]:
+    """Lanes that follow or precede ``lane`` directly or with less than IN_ROW m between."""
+    found: list[int] = []
+    for neighbours in (road_map.successors_of, road_map.predecessors_of):
+        edge = [(int(q), 0.0) for q in neighbours(lane)]
+        while edge:
+            other, gap = edge.pop()
+            found.append(other)
+            gap += float(road_map.lane_length[other])
+            if gap < IN_ROW:
+                edge += [(int(q), gap) for q in neighbours(other)]
+    return found
 
 
 def _half_widths(road_map: RoadMap) -> Array:
