@@ -135,14 +135,15 @@ def swing_out(window: PathWindow, s: Array, front_length: float) -> tuple[Array,
     return np.maximum(bend.max(axis=1), 0.0), np.maximum(-bend.min(axis=1), 0.0)
 
 
-def time_in_corridor(agents: AgentsOnPath, right: Array, left: Array) -> tuple[Array, Array]:
+def time_in_corridor(
+    agents: AgentsOnPath, right: Array, left: Array, across: Array
+) -> tuple[Array, Array]:
     """When each agent enters and leaves the band between ``d = right`` and ``d = left``, s.
 
-    All ``(agents,)``: entry is 0 for one that is inside now and inf for one that never comes;
-    leaving is inf for one that stays.
+    ``across`` is its speed to the left relative to the band, m/s. All ``(agents,)``: entry is 0 for
+    one that is inside now and inf for one that never comes; leaving is inf for one that stays.
     """
     low, high = agents.d_low, agents.d_high
-    across = agents.speed_across
     moving = np.abs(across) > SLOW_ACROSS
     rate = np.where(moving, np.abs(across), 1.0)
     drifting = (agents.kind <= AgentKind.MOTORCYCLE) & (agents.speed_along > 3.0)
@@ -162,6 +163,7 @@ def in_the_way(
     agents: AgentsOnPath,
     right: Array,
     left: Array,
+    slope: Array,
     front_s: float,
     rear_s: float,
     speed: float,
@@ -169,12 +171,14 @@ def in_the_way(
     """``(agents,)`` bool: road users the ego must treat as leaders.
 
     ``right`` and ``left`` ``(agents,)`` bound what the ego's box covers, in d beside each agent,
-    without margin. An agent counts when it is in the corridor or will be soon, unless it has left
-    before the ego arrives or the ego has passed before it comes.
+    without margin, and ``slope`` is how much that place moves to the left per m. An agent counts
+    when it is in the corridor or will be soon, unless it has left before the ego arrives or the ego
+    has passed before it comes.
     """
     walker = (agents.kind == AgentKind.PEDESTRIAN) | (agents.kind == AgentKind.CYCLIST)
     margin = np.where(walker, 0.5, 0.3)
-    enter, leave = time_in_corridor(agents, right - margin, left + margin)
+    across = agents.speed_across - slope * agents.speed_along
+    enter, leave = time_in_corridor(agents, right - margin, left + margin, across)
     soon = enter <= np.where(walker, WALKER_FORESIGHT, VEHICLE_FORESIGHT)
     ahead = agents.s_high > front_s
     # nobody runs the ego over from behind because it is a little ahead: noses decide

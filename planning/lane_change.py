@@ -1,8 +1,8 @@
 """Lane changes the route asks for: on time when there is a gap, later when there is none.
 
-The path itself moves over to the neighbour lane by a quintic step. When the gap is missing at its
-beginning, a step back cancels it, the ego stays on its lane, and a new step follows as soon as
-somebody lets it in; it stops before the room for that runs out.
+The path itself moves over to the neighbour lane by a quintic step. The offset kept here cancels
+that step, so that the ego stays on its lane, and adds a new one as soon as there is a gap, from
+where the path's own begins. Without a gap the ego stops before the room for the change runs out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class LaneChanges:
         """m along the path by which the change must be over"""
         self.decided = np.zeros(count, dtype=bool)
         """whether the gap was taken, so that the ego changes lane or has done so"""
-        self.deferred = np.zeros(count, dtype=bool)
+        self.offset = LateralOffset()
+        """m left of the path, so that undecided changes do not happen"""
         if count == 0:
             return
         aside = to_frenet(road_map, path.lane, path.xyz[:, 0], path.xyz[:, 1])[1]
@@ -54,42 +55,39 @@ class LaneChanges:
             self.by[i] = aside[row - 1] - aside[row]
             span = int(np.searchsorted(rules.span_from, change + 0.1, side="right")) - 1
             self.last[i] = rules.span_to[span]
+            cancelled = OffsetStep(float(self.start[i]), float(self.end[i]), -float(self.by[i]))
+            self.offset.steps.append(cancelled)
 
     def update(
         self,
         agents: AgentsOnPath,
-        offset: LateralOffset,
         rear_axle: float,
         front: float,
         rear: float,
         speed: float,
         half_width: float,
     ) -> Stop | None:
-        """Decide on the change that is due; add steps to ``offset``; where to wait, if at all.
+        """Decide on the change that is due, extending ``offset``; where to wait if it cannot begin.
 
         Positions are m along the path.
         """
-        due = np.flatnonzero(~self.decided & (self.start < rear_axle + max(speed, 3.0)))
-        if len(due) == 0:
+        self.offset.forget_before(rear_axle - 5.0)
+        waiting = np.flatnonzero(~self.decided & (self.start < front + 15.0 + speed * speed / 4.0))
+        if len(waiting) == 0:
             return None
-        i = int(due[0])
-        if rear_axle > self.end[i] and not self.deferred[i]:
-            self.decided[i] = True  # started beyond it
-            return None
-        length = min(step_length(self.by[i], speed, TIGHTEST), self.end[i] - self.start[i])
-        if self._gap(i, agents, rear_axle, front, rear, length, speed, half_width):
+        i = int(waiting[0])
+        length = min(
+            step_length(self.by[i], speed, TIGHTEST), max(self.last[i] - rear_axle, LEAST_ROOM)
+        )
+        if rear_axle >= self.start[i] and self._gap(
+            i, agents, rear_axle, front, rear, length, speed, half_width
+        ):
             self.decided[i] = True
-            if self.deferred[i]:
-                offset.steps.append(OffsetStep(rear_axle, rear_axle + length, float(self.by[i])))
+            self.offset.steps.append(OffsetStep(rear_axle, rear_axle + length, float(self.by[i])))
             return None
-        if not self.deferred[i]:
-            self.deferred[i] = True
-            start = float(self.start[i])
-            offset.steps.append(OffsetStep(start, float(self.end[i]), -float(self.by[i])))
-        wait = self.last[i] - max(LEAST_ROOM, length) + (front - rear_axle)
+        place = self.last[i] - LEAST_ROOM + (front - rear_axle)
         side = "left" if self.by[i] > 0.0 else "right"
-        reason = f"waiting for a gap to the {side}"
-        return Stop(max(float(wait), front if speed < 0.5 else front + 0.5), reason)
+        return Stop(max(float(place), front), f"waiting for a gap to the {side}")
 
     def _gap(
         self,

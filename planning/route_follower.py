@@ -73,7 +73,7 @@ class RouteFollower:
         path, self._line = build_route_line(self._map, scenario.route)
         self._rules: RouteRules = compile_route(self._map, path)
         self._right_of_way = RightOfWay(self._map, self._rules)
-        self._offset = LateralOffset()
+        self._passing = LateralOffset()
         self._s: float | None = None
         self._obstructed = False
         self._standing: dict[int, float] = {}
@@ -108,17 +108,21 @@ class RouteFollower:
         reach = np.flatnonzero(near & tracks.states.valid)
         standing = self._standing_times(tracks, observation.dt)
         agents = agents_on_path(window, tracks.states, reach)
-        self._offset.forget_before(s - 5.0)
+        self._passing.forget_before(s - 5.0)
 
         blocking = obstructions(agents, standing[agents.row], self._rules, half_width)
         self._obstructed = bool(blocking.any())
         self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
-        beside, _, _ = self._offset.at(np.maximum(agents.s_low - 2.0, s))
+        # an obstruction is passed where the ego's front reaches it, a lane is left where one is
+        passing = self._passing.at(np.maximum(agents.s_low - 2.0, s))
+        changing = self._changes.offset.at((agents.s_low + agents.s_high) / 2.0)
+        beside, slope = passing[0] + changing[0], passing[1] + changing[1]
         out_right, out_left = swing_out(window, agents.s_low, front_length)
         leading = in_the_way(
             agents,
             beside - half_width - out_right,
             beside + half_width + out_left,
+            slope,
             front,
             s - vehicle.rear_overhang,
             speed,
@@ -136,9 +140,7 @@ class RouteFollower:
             self._give_way(conflicts, tracks, reach, standing, lights, motion, front, *lengths),
             self._right_of_way.crossings(agents, motion, front, speed),
             self._room_behind_junction(agents, leading, front, vehicle.length, speed),
-            self._changes.update(
-                agents, self._offset, s, front, s - vehicle.rear_overhang, speed, half_width
-            ),
+            self._changes.update(agents, s, front, s - vehicle.rear_overhang, speed, half_width),
         ]
         nearest = min([stop, *(d for d in demands if d is not None)], key=lambda d: d.s)
         if nearest is not stop:
@@ -159,6 +161,11 @@ class RouteFollower:
         _, s, _ = window.project(np.array([x]), np.array([y]))
         self._s = float(s[0])
         return self._s
+
+    def _offset_at(self, s: Array) -> tuple[Array, Array, Array]:
+        """Planned m left of the path at ``s``, its slope and second derivative."""
+        passing, changing = self._passing.at(s), self._changes.offset.at(s)
+        return passing[0] + changing[0], passing[1] + changing[1], passing[2] + changing[2]
 
     def _standing_times(self, tracks: Tracks, dt: float) -> Array:
         """``(tracks,)`` s each road user has stood still."""
@@ -181,7 +188,7 @@ class RouteFollower:
         speed: float,
     ) -> None:
         """Plan a way around what blocks the lane, unless one is under way."""
-        if not blocking.any() or s < self._offset.active_until():
+        if not blocking.any() or s < self._passing.active_until():
             return
         passing = way_around(
             agents,
@@ -196,7 +203,7 @@ class RouteFollower:
             speed,
         )
         if passing is not None:
-            self._offset.steps += [passing.out, passing.back]
+            self._passing.steps += [passing.out, passing.back]
 
     def _law_stop(
         self,
@@ -222,11 +229,11 @@ class RouteFollower:
 
     def _profile(self, rows: slice, s: float) -> Array:
         line = self._line
-        _, _, bend = self._offset.at(line.s[rows])
+        _, _, bend = self._offset_at(line.s[rows])
         limit = line.speed_limit[rows]
-        if self._offset.steps:
-            first = min(step.start for step in self._offset.steps)
-            passing = (line.s[rows] > first) & (line.s[rows] < self._offset.active_until())
+        if self._passing.steps:
+            first = min(step.start for step in self._passing.steps)
+            passing = (line.s[rows] > first) & (line.s[rows] < self._passing.active_until())
             limit = np.where(passing, np.minimum(limit, PASSING_SPEED), limit)
         return speed_profile(line.s[rows], limit, line.curvature[rows] + bend, self.style)
 
@@ -326,7 +333,7 @@ class RouteFollower:
         s = motion.s[k] + v0 * rest + 0.5 * (v1 - v0) / ROLL_STEP * rest**2
         s = np.clip(s, motion.s[k], motion.s[k + 1])
         speed = v0 + (v1 - v0) / ROLL_STEP * rest
-        d, slope, _ = self._offset.at(s)
+        d, slope, _ = self._offset_at(s)
         heading = np.interp(s, line.s, line.heading)
         curvature = np.interp(s, line.s, line.curvature)
         x = np.interp(s, line.s, line.x) - d * np.sin(heading)

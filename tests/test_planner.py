@@ -356,8 +356,8 @@ def test_lane_change_with_a_gap_happens_on_the_way():
 def test_lane_change_waits_for_a_gap_and_then_happens():
     """A column on the left keeps pace with the ego for a while, then is gone."""
     road_map, route = side_by_side()
-    column = [Actor(constant(-60.0 + 12.0 * k, 3.5, 12.0)) for k in range(10)]
-    log = drive(road_map, route, column, speed=12.0, seconds=30.0)
+    column = [Actor(constant(-60.0 + 12.0 * k, 3.5, 12.0)) for k in range(8)]
+    log = drive(road_map, route, column, speed=12.0, seconds=36.0)
     assert min(log.clearance) > 0.8
     crossed = np.array(log.x)[np.array(log.y) > 1.75][0]
     assert crossed > 185.0  # a free lane is entered half-way, at 150 m
