@@ -191,7 +191,7 @@ def test_free_road_is_driven_at_the_limit_comfortably():
 
 def test_slow_leader_is_followed_at_a_headway():
     leader = Actor(constant(60.0, 0.0, 6.0))
-    log = drive(two_way(), along(), [leader], speed=12.0)
+    log = drive(two_way(), along(), [leader], speed=12.0, seconds=18.0)
     assert log.speed[-1] == pytest.approx(6.0, abs=0.3)
     assert 2.5 < log.clearance[-1] < 16.0
     assert min(log.clearance) > 2.0
@@ -249,7 +249,7 @@ def test_stop_sign_is_served_once():
 
 def test_parked_car_is_passed_and_the_lane_taken_again():
     parked = Actor(constant(100.0, -0.4), AgentKind.STATIC)
-    log = drive(two_way(), along(), [parked], speed=10.0)
+    log = drive(two_way(), along(), [parked], speed=10.0, seconds=22.0)
     assert min(log.clearance) > 0.3
     assert max(log.y) > 1.0
     assert abs(log.y[-1]) < 0.1
@@ -259,7 +259,7 @@ def test_parked_car_is_passed_and_the_lane_taken_again():
 def test_passing_waits_for_oncoming_traffic():
     parked = Actor(constant(100.0, -0.4), AgentKind.STATIC)
     stream = [Actor(constant(130.0 + 40.0 * k, 3.5, -10.0)) for k in range(6)]
-    log = drive(two_way(), along(), [parked, *stream], speed=10.0, seconds=60.0)
+    log = drive(two_way(), along(), [parked, *stream], speed=10.0, seconds=42.0)
     assert min(log.clearance) > 0.3
     assert min(log.speed) < 0.1
     assert any("blocked" in reason for reason in log.reason)
@@ -302,14 +302,14 @@ ACROSS = Route(np.array([0, 1, 2], np.int32), 40.0, 150.0)
 @pytest.mark.parametrize("start", np.linspace(-100.0, -20.0, 6))
 def test_crossing_car_with_priority_is_never_hit(start):
     other = Actor(constant(110.0, float(start), 0.0, 10.0))
-    log = drive(crossing(1), ACROSS, [other], speed=8.0, seconds=25.0)
+    log = drive(crossing(1), ACROSS, [other], speed=8.0, seconds=16.0)
     assert min(log.clearance) > 0.5
     assert log.x[-1] > 125.0
 
 
 def test_yielding_is_said_and_ends():
     other = Actor(constant(110.0, -60.0, 0.0, 8.0))
-    log = drive(crossing(1), ACROSS, [other], speed=8.0, seconds=25.0)
+    log = drive(crossing(1), ACROSS, [other], speed=8.0, seconds=16.0)
     assert "yielding to vehicle 1" in log.reason
 
 
@@ -326,7 +326,7 @@ def test_two_who_wait_for_each_other_do_not_wait_for_ever():
 
 def test_junction_is_kept_clear():
     """A car stands just behind the junction: the ego waits before it, not on it."""
-    log = drive(crossing(-1), ACROSS, [Actor(constant(125.0, 0.0))], speed=8.0, seconds=20.0)
+    log = drive(crossing(-1), ACROSS, [Actor(constant(125.0, 0.0))], speed=8.0, seconds=13.0)
     assert log.speed[-1] < 0.05
     assert log.x[-1] + FRONT < 100.0
     assert log.reason[-1] == "no room behind the junction"
