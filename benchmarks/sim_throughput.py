@@ -23,13 +23,13 @@ AGENTS = 32
 
 
 def scenarios(worlds: int):
-    """``worlds`` dense towns on one map: an ego and 31 others each."""
+    """``worlds`` dense towns on one map: an ego, 25 vehicles and 6 pedestrians each."""
     from sim.scenarios import build_scenario
 
-    first = build_scenario("dense_town", seed=0, agents=0)
-    walkers = len(first.agents.lane)
+    town = build_scenario("dense_town", seed=0).road_map
+    walkers = 6  # a quarter of the vehicles, as the scenario adds them
     return [
-        build_scenario("dense_town", seed=k, agents=AGENTS - 1 - walkers, road_map=first.road_map)
+        build_scenario("dense_town", seed=k, agents=AGENTS - 1 - walkers, road_map=town)
         for k in range(min(worlds, 64))
     ] * max(1, worlds // 64)
 

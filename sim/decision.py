@@ -1,4 +1,4 @@
-"""What an agent has decided so far, and the stretch of its path it looks at."""
+"""What an agent looks at, and what it has decided so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ import warp as wp
 from sim.state import AHEAD
 
 offsets = wp.types.vector(length=AHEAD + 1, dtype=wp.float32)
-"""m along the path from the start of ahead[0] to the start of ahead[k]; one more for the end"""
+
+
+@wp.struct
+class View:
+    """The stretch of its path an agent looks at, and what follows from its own state."""
+
+    world: wp.int32
+    index: wp.int32  # of the agent in its world
+    lanes: wp.int32  # how many of Agent.ahead are in view
+    start: offsets  # m along the path to the start of ahead[k]; one more for the end
+    aim: wp.float32  # m left of the driving line it steers for
+    free: wp.float32  # m/s^2, what it would do alone on the road
+    look: wp.float32  # m ahead it looks for leaders
+    horizon: wp.float32  # m before its front within which right of way matters
+    shared: wp.int32  # how many conflicts the lanes within the horizon have
+    inside: wp.int32  # last lane of the chain that belongs to the junction it is in
 
 
 @wp.struct

@@ -53,15 +53,18 @@ def drive(
     most = grip / wp.max(v * v, 0.01)
     curvature = wp.clamp(curvature, -most, most)
     yaw = curvature * v * dt
-    middle = a.heading + 0.5 * yaw
     heading = a.heading + yaw
     turns = wp.ceil((heading - wp.PI) / (2.0 * wp.PI))
     heading = heading - turns * 2.0 * wp.PI
     c = wp.cos(heading)
     s = wp.sin(heading)
     # The state holds the box centre: back to the axle, along the arc, forward again.
-    dx = v * dt * wp.cos(middle) + t.centre_offset * (c - a.cos)
-    dy = v * dt * wp.sin(middle) + t.centre_offset * (s - a.sin)
+    # The sum of two unit vectors points half way between them: the direction of the chord.
+    cx = a.cos + c
+    cy = a.sin + s
+    chord = v * dt / wp.sqrt(cx * cx + cy * cy)
+    dx = chord * cx + t.centre_offset * (c - a.cos)
+    dy = chord * cy + t.centre_offset * (s - a.sin)
     a.x = a.x + wp.float64(dx)
     a.y = a.y + wp.float64(dy)
     a.heading = heading

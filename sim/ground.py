@@ -69,9 +69,12 @@ def ground_events(
         # Well inside its lane, as nearly all traffic is: no corner can be out.
         turn = wrap(a.heading - heading)
         reach = wp.abs(a.lateral) + 0.5 * t.width + 0.5 * t.length * wp.abs(wp.sin(turn))
+        # The front may be on the next lane already; the rear is where the car has just been.
+        row = g.lane[a.lane]
+        if a.ahead[1] >= 0 and a.s + 0.5 * t.length > row.length:
+            width = wp.min(width, g.point[g.lane[a.ahead[1]].point].width)
         # 0.15 m for the lane's bend under half a car length (radius 20 m and 5 m of car)
-        inside = reach + 0.15 < 0.5 * width + SURFACE_TOLERANCE
-        settled = inside and a.s > 0.5 * t.length and a.s < g.lane[a.lane].length - 0.5 * t.length
+        settled = reach + 0.15 < 0.5 * width + SURFACE_TOLERANCE
         if wp.abs(turn) < WRONG_ANGLE and wp.abs(a.lateral) <= 0.5 * width:
             right_way = True
     if not settled and off_road(g, a, t, x, y):

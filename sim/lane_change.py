@@ -128,7 +128,6 @@ def change_lane(
     t: Traits,
     x: wp.float32,
     y: wp.float32,
-    look: wp.float32,
     step: wp.int32,
     dt: wp.float32,
 ):
@@ -154,6 +153,7 @@ def change_lane(
             return a
         if row.length - a.s < 1.3 * a.speed * DURATION + 8.0 and not ends:
             return a
+    look = wp.clamp(20.0 + 3.0 * a.speed + a.speed * a.speed / 6.0, 30.0, 150.0)
     here = look_beside(g, agents, traits, w, i, a, t, a.lane, a.s, look)
     wanted = wp.min(row.limit * t.speed_factor, t.max_speed)
     ratio = a.speed / wp.max(wanted, 0.1)

@@ -1,4 +1,4 @@
-"""Carries out what was decided: vehicles drive, walkers walk, paths are renewed."""
+"""One step of every agent: decide, drive or walk, find one's place on the lanes again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sim.ground import ground_events
 from sim.lane_graph import LaneGraph, wrap
 from sim.path import OFF_LANE_ANGLE, follow_on, locate, refill
 from sim.state import AHEAD, LEFT_MAP, RED_LIGHT, Agent, Traits
+from sim.traffic import announce, drive_in_traffic, run_script
 from sim.walkers import walk
 
 wp.set_module_options({"enable_backward": False})
@@ -40,57 +41,68 @@ def crossed_red(
 
 
 @wp.kernel
-def move(
+def advance(
     g: LaneGraph,
     before: wp.array2d(dtype=Agent),
     traits: wp.array2d(dtype=Traits),
     route: wp.array3d(dtype=wp.int32),
     lights: wp.array2d(dtype=wp.int32),
-    command: wp.array2d(dtype=wp.vec2),
     control: wp.array2d(dtype=wp.vec2),
+    time: wp.float32,
+    step: wp.int32,
     dt: wp.float32,
     first_world: wp.int32,
     agents: wp.array2d(dtype=Agent),
     events: wp.array2d(dtype=wp.int32),
 ):
-    """``agents`` holds the decided state and is moved in place; ``before`` is the step's start."""
+    """Every agent of ``before`` one step later in ``agents``; sets all event bits but collisions."""
     tid_w, i = wp.tid()
     w = first_world + tid_w
-    a = agents[w, i]
+    a = before[w, i]
     t = traits[w, i]
     bits = int(0)
-    if a.valid == 1 and t.behaviour == 2:
-        a = walk(before, traits, w, i, a, t, dt)
-    elif a.valid == 1 and (t.behaviour == 0 or t.controlled == 1):
-        asked = command[w, i]
-        if t.controlled == 1:
-            asked = control[w, i]
-        front = a.s + 0.5 * t.length
-        was = a.speed
-        a = drive(a, t, asked[0], asked[1], dt)
-        moved = 0.5 * (was + a.speed) * dt
-        x = wp.float32(a.x - g.origin_x)
-        y = wp.float32(a.y - g.origin_y)
-        lane_heading = float(0.0)
-        lane_width = float(0.0)
-        if a.lane >= 0:
-            if crossed_red(g, a, front, moved, lights, w):
-                bits = bits | RED_LIGHT
-            a, lane_heading, lane_width = follow_on(g, a, x, y, moved)
-            if a.lane < 0 and t.controlled == 0:
-                a.valid = 0
-                bits = bits | LEFT_MAP
-        if t.controlled == 1:
-            strays = a.lane < 0 or wp.abs(a.lateral) > 0.5 * lane_width + 0.2
-            if strays or wp.abs(wrap(a.heading - lane_heading)) > OFF_LANE_ANGLE:
-                a, lane_heading, lane_width = locate(g, a, x, y, route, w, i)
+    if a.valid == 1 and (t.behaviour != 1 or t.controlled == 1):
+        a = run_script(a, t, before[w, 0], time, dt)
+        if t.behaviour == 2 and t.controlled == 0:
+            a = walk(before, traits, w, i, a, t, dt)
+        else:
+            acceleration = float(0.0)
+            steering = float(0.0)
+            if t.controlled == 1:
+                acceleration = control[w, i][0]
+                steering = control[w, i][1]
+                if a.ahead[1] >= 0:
+                    a = announce(g, a, t)
+            elif a.lane >= 0:
+                a, acceleration, steering = drive_in_traffic(
+                    g, before, traits, lights, w, i, a, t, step, dt
+                )
             if a.speed < 0.1:
                 a.waited = a.waited + dt
             else:
                 a.waited = 0.0
-        if a.valid == 1 and a.lane >= 0 and a.ahead[AHEAD - 1] < 0:
-            a = refill(g, a, t, route, w, i)
-        if a.valid == 1:
-            bits = bits | ground_events(g, a, t, x, y, lane_heading, lane_width)
+            front = a.s + 0.5 * t.length
+            was = a.speed
+            a = drive(a, t, acceleration, steering, dt)
+            moved = 0.5 * (was + a.speed) * dt
+            x = wp.float32(a.x - g.origin_x)
+            y = wp.float32(a.y - g.origin_y)
+            lane_heading = float(0.0)
+            lane_width = float(0.0)
+            if a.lane >= 0:
+                if crossed_red(g, a, front, moved, lights, w):
+                    bits = bits | RED_LIGHT
+                a, lane_heading, lane_width = follow_on(g, a, x, y, moved)
+                if a.lane < 0 and t.controlled == 0:
+                    a.valid = 0
+                    bits = bits | LEFT_MAP
+            if t.controlled == 1:
+                strays = a.lane < 0 or wp.abs(a.lateral) > 0.5 * lane_width + 0.2
+                if strays or wp.abs(wrap(a.heading - lane_heading)) > OFF_LANE_ANGLE:
+                    a, lane_heading, lane_width = locate(g, a, x, y, route, w, i)
+            if a.valid == 1 and a.lane >= 0 and a.ahead[AHEAD - 1] < 0:
+                a = refill(g, a, t, route, w, i)
+            if a.valid == 1:
+                bits = bits | ground_events(g, a, t, x, y, lane_heading, lane_width)
     agents[w, i] = a
     events[w, i] = bits

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warp as wp
 
 from sim.car_following import following, stopping, time_to
-from sim.decision import Decision, least, offsets
+from sim.decision import Decision, View, least
 from sim.lane_graph import Conflict, LaneGraph
 from sim.state import Agent, Traits
 
@@ -21,6 +21,8 @@ CROSS = wp.constant(0)  # ConflictKind
 MERGE = wp.constant(1)
 PATIENCE = wp.constant(8.0)
 """s at a standstill after which rank gives way to whoever has waited longest"""
+RIVAL_REACH = wp.constant(80.0)
+"""m before a lane from which an agent may claim it"""
 LAST_RESORT = wp.constant(20.0)
 """s after which an agent goes although someone who does not move has the better claim"""
 
@@ -118,81 +120,102 @@ def must_wait(
 
 
 @wp.func
+def is_rival(g: LaneGraph, agents: wp.array2d(dtype=Agent), w: wp.int32, j: wp.int32):
+    """Whether the lanes an agent is on and comes to next share ground with others at all."""
+    start = -agents[w, j].s
+    for m in range(4):
+        lane = agents[w, j].ahead[m]
+        if lane < 0 or start > RIVAL_REACH:
+            break
+        if g.lane[lane].conflicts > 0:
+            return True
+        start = start + g.lane[lane].length
+    return False
+
+
+@wp.func
+def meeting(g: LaneGraph, v: View, a: Agent, half: wp.float32, k: wp.int32, c: Conflict):
+    """The agent's claim to the shared ground of conflict ``c`` on lane ``k`` of its path."""
+    mine = Claim()
+    mine.entry = v.start[k] - a.s - half
+    mine.reach = v.start[k] + c.s_from - a.s - half
+    mine.clear = v.start[k] + c.s_to - a.s + half
+    mine.end = v.start[k] + c.s_to - a.s
+    if g.lane[a.ahead[k]].junction < 0:  # two lanes that run together outside a junction
+        if mine.reach <= 0.5:
+            mine.entered = 1
+    elif k <= v.inside or a.granted == a.ahead[k]:
+        mine.entered = 1
+    return mine
+
+
+@wp.func
+def rival_meeting(
+    g: LaneGraph, o: Agent, half: wp.float32, start: wp.float32, m: wp.int32, c: Conflict
+):
+    """The same of the other agent, on lane ``m`` of its path, which starts at ``start`` m."""
+    theirs = Claim()
+    theirs.entry = start - o.s - half
+    theirs.reach = start + c.other_from - o.s - half
+    theirs.clear = start + c.other_to - o.s + half
+    theirs.end = start + c.other_to - o.s
+    junction = g.lane[o.ahead[m]].junction
+    if junction < 0:
+        if theirs.reach <= 0.5:
+            theirs.entered = 1
+    elif m == 0 or o.granted == o.ahead[m] or g.lane[o.lane].junction == junction:
+        theirs.entered = 1
+    return theirs
+
+
+@wp.func
 def yield_at_shared_ground(
     g: LaneGraph,
+    v: View,
     a: Agent,
     t: Traits,
-    i: wp.int32,
-    off: offsets,
-    n: wp.int32,
-    free: wp.float32,
     o: Agent,
     ot: Traits,
     j: wp.int32,
-    horizon: wp.float32,
     lights: wp.array2d(dtype=wp.int32),
-    w: wp.int32,
     d: Decision,
 ):
-    """Right of way against one other vehicle, for the lanes within ``horizon`` m of the front."""
+    """Right of way against one other vehicle, for the lanes within the horizon."""
     half = 0.5 * t.length
     other_half = 0.5 * ot.length
-    inside = int(0)  # how far along the path lanes are entered: on through the present junction
-    junction = g.lane[a.lane].junction
-    while junction >= 0 and inside + 1 < n and g.lane[a.ahead[inside + 1]].junction == junction:
-        inside = inside + 1
-    for k in range(n):
-        entry = off[k] - a.s - half
-        if entry > horizon:
+    for k in range(v.lanes):
+        if v.start[k] - a.s - half > v.horizon:
             break
-        if g.lane[a.ahead[k]].conflicts > 0:
+        lane = g.lane[a.ahead[k]]
+        if lane.conflicts > 0:
             start = float(0.0)
             for m in range(4):
                 other = o.ahead[m]
-                if other < 0 or start - o.s > 80.0:
+                if other < 0 or start - o.s > RIVAL_REACH:
                     break
                 if other == a.lane and (m > 0 or o.s < a.s):
                     break  # it comes along behind this agent
-                found = find_conflict(g, a.ahead[k], other)
+                found = int(-1)
+                if g.lane[other].junction == lane.junction:
+                    found = find_conflict(g, a.ahead[k], other)
                 if found >= 0:
                     c = g.conflict[found]
-                    mine = Claim()
-                    mine.entry = entry
-                    mine.reach = off[k] + c.s_from - a.s - half
-                    mine.clear = off[k] + c.s_to - a.s + half
-                    mine.end = off[k] + c.s_to - a.s
-                    theirs = Claim()
-                    theirs.entry = start - o.s - other_half
-                    theirs.reach = start + c.other_from - o.s - other_half
-                    theirs.clear = start + c.other_to - o.s + other_half
-                    theirs.end = start + c.other_to - o.s
-                    if g.lane[a.ahead[k]].junction >= 0:
-                        if k <= inside or a.granted == a.ahead[k]:
-                            mine.entered = 1
-                        if m == 0 or o.granted == other:
-                            theirs.entered = 1
-                        elif g.lane[o.lane].junction == g.lane[other].junction:
-                            theirs.entered = 1
-                    else:  # two lanes that run together outside a junction
-                        if mine.reach <= 0.5:
-                            mine.entered = 1
-                        if theirs.reach <= 0.5:
-                            theirs.entered = 1
+                    mine = meeting(g, v, a, half, k, c)
+                    theirs = rival_meeting(g, o, other_half, start, m, c)
                     relevant = mine.clear > 0.0 and theirs.clear > 0.0 and c.kind <= MERGE
                     if relevant and c.kind == MERGE and theirs.entered == 1:
-                        leads = theirs.end < mine.end or (theirs.end == mine.end and j < i)
+                        leads = theirs.end < mine.end or (theirs.end == mine.end and j < v.index)
                         if leads:
-                            gap = mine.end - theirs.end - half - other_half
-                            gap = wp.max(gap, mine.reach)
-                            d = least(d, following(a.speed, free, gap, o.speed, t), j)
+                            gap = wp.max(mine.end - theirs.end - half - other_half, mine.reach)
+                            d = least(d, following(a.speed, v.free, gap, o.speed, t), j)
                         relevant = not leads
-                    if relevant and not held_by_light(g, o, other_half, m, lights, w):
-                        if must_wait(c, mine, a, i, theirs, o, j):
-                            line = entry - 0.5
-                            if mine.entered == 1 or g.lane[a.ahead[k]].junction < 0:
+                    if relevant and not held_by_light(g, o, other_half, m, lights, v.world):
+                        if must_wait(c, mine, a, v.index, theirs, o, j):
+                            line = mine.entry - 0.5
+                            if mine.entered == 1 or lane.junction < 0:
                                 line = mine.reach - 0.5
                             if line > -1.0:
-                                d = least(d, stopping(a.speed, free, wp.max(line, 0.1), t), j)
+                                d = least(d, stopping(a.speed, v.free, wp.max(line, 0.1), t), j)
                                 d.wait_at = wp.min(d.wait_at, k)
                 start = start + g.lane[other].length
     return d

@@ -20,9 +20,8 @@ from roadloop.types import AgentStates, Control, EgoState, Observation, Scenario
 from sim.batch import make_batch, settle
 from sim.collision import check
 from sim.lights import switch_lights
-from sim.move import move
+from sim.move import advance
 from sim.state import Agent, SimState
-from sim.traffic import decide
 
 
 class Simulator:
@@ -74,7 +73,6 @@ class Simulator:
         shape = state.agents.shape
         control_array = self._control(control, shape)
         agents = wp.empty(shape, dtype=Agent, device=self.device)
-        command = wp.empty(shape, dtype=wp.vec2, device=self.device)
         lights = wp.empty(state.lights.shape, dtype=wp.int32, device=self.device)
         events = wp.empty(shape, dtype=wp.int32, device=self.device)
         hit = wp.empty(shape, dtype=wp.int32, device=self.device)
@@ -84,29 +82,16 @@ class Simulator:
         def worlds(first: int, count: int) -> None:
             dim = (count, shape[1])
             self._launch(
-                decide,
-                dim,
-                g,
-                state.agents,
-                traits,
-                state.lights,
-                time,
-                state.step,
-                fixed.dt,
-                first,
-                agents,
-                command,
-            )
-            self._launch(
-                move,
+                advance,
                 dim,
                 g,
                 state.agents,
                 traits,
                 fixed.route,
                 state.lights,
-                command,
                 control_array,
+                time,
+                state.step,
                 fixed.dt,
                 first,
                 agents,

@@ -1,9 +1,9 @@
-"""What traffic does: one kernel that turns a state into every agent's controls and intentions.
+"""What traffic does: from a state to every agent's controls and intentions.
 
 A vehicle follows its chain of lanes (``Agent.ahead``). Its acceleration is the smallest that any of
 these asks for: its wanted speed and the bends ahead, the leader on its path, anything else that
 reaches into its path, lights and stop signs, right of way at shared ground, a full exit. Steering
-follows the centreline by feed-forward curvature and feedback on the lateral and heading error.
+follows the driving line by feed-forward curvature and feedback on lateral and heading error.
 """
 
 from __future__ import annotations
@@ -11,58 +11,78 @@ from __future__ import annotations
 import warp as wp
 
 from sim.car_following import HARDEST, following, free_road, stopping
-from sim.decision import Decision, least, offsets
+from sim.decision import Decision, View, least, offsets
 from sim.lane_change import change_lane, lateral_slope, lateral_target
 from sim.lane_graph import LEVEL, LaneGraph, point_at
-from sim.obstacles import LONG, keep_off_bodies, leave_room_to_swing, position_on_path
-from sim.right_of_way import yield_at_shared_ground
+from sim.obstacles import LONG, keep_off, position_on_path
+from sim.right_of_way import is_rival, yield_at_shared_ground
 from sim.state import AHEAD, Agent, Traits
 from sim.steering import steer
-
-wp.set_module_options({"enable_backward": False})
 
 REROUTE = wp.constant(15.0)
 """s before a full exit after which a wandering agent chooses another one"""
 
 
 @wp.func
-def wanted_speed(g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32):
+def view_of(g: LaneGraph, a: Agent, t: Traits, w: wp.int32, i: wp.int32):
+    """What the agent looks at; ``free`` is filled by the caller."""
+    v = View()
+    v.world = w
+    v.index = i
+    v.look = wp.clamp(20.0 + 3.0 * a.speed + a.speed * a.speed / 6.0, 30.0, 150.0)
+    v.horizon = a.speed * a.speed / 4.0 + a.speed + 8.0
+    v.aim = lateral_target(a, t)
+    junction = g.lane[a.lane].junction
+    start = offsets()
+    n = int(0)
+    within = bool(True)
+    for k in range(AHEAD):
+        if a.ahead[k] < 0 or start[k] - a.s > v.look:
+            break
+        lane = g.lane[a.ahead[k]]
+        start[k + 1] = start[k] + lane.length
+        if start[k] - a.s - 0.5 * t.length < v.horizon:
+            v.shared = v.shared + lane.conflicts
+        within = within and junction >= 0 and lane.junction == junction
+        if within:
+            v.inside = k
+        n = n + 1
+    v.start = start
+    v.lanes = n
+    return v
+
+
+@wp.func
+def wanted_speed(g: LaneGraph, v: View, a: Agent, t: Traits):
     """The speed an agent alone on the road would drive: limit and bends ahead."""
     here = point_at(g, a.lane, a.s + 0.3 * a.speed)
-    v = wp.min(g.lane[a.lane].limit * t.speed_factor, here.speed_cap)
-    for k in range(1, n):
-        distance = off[k] - a.s
+    speed = wp.min(g.lane[a.lane].limit * t.speed_factor, here.speed_cap)
+    for k in range(1, v.lanes):
         lane = g.lane[a.ahead[k]]
         cap = wp.min(lane.limit * t.speed_factor, g.point[lane.point].speed_cap)
-        v = wp.min(v, wp.sqrt(cap * cap + 3.0 * wp.max(distance, 0.0)))  # 1.5 m/s^2
-    return wp.min(v, t.max_speed)
+        if cap < speed:
+            distance = wp.max(v.start[k] - a.s, 0.0)
+            speed = wp.min(speed, wp.sqrt(cap * cap + 3.0 * distance))  # braking at 1.5 m/s^2
+    return wp.min(speed, t.max_speed)
 
 
 @wp.func
 def obey_signals(
-    g: LaneGraph,
-    a: Agent,
-    t: Traits,
-    off: offsets,
-    n: wp.int32,
-    free: wp.float32,
-    lights: wp.array2d(dtype=wp.int32),
-    w: wp.int32,
-    d: Decision,
+    g: LaneGraph, v: View, a: Agent, t: Traits, lights: wp.array2d(dtype=wp.int32), d: Decision
 ):
     """Lights and stop signs ahead. What it decides to stop for stays decided: returns ``a`` too."""
     front = a.s + 0.5 * t.length
-    for k in range(n):
-        if off[k] - front > 100.0:
+    for k in range(v.lanes):
+        if v.start[k] - front > 100.0:
             break
         row = g.lane[a.ahead[k]]
         for q in range(row.stop, row.stop + row.stops):
             line = g.stop[q]
-            distance = off[k] + line.s - front
+            distance = v.start[k] + line.s - front
             if distance > -0.3:
                 stop = bool(False)
                 if line.kind == 0:
-                    state = lights[w, line.signal]
+                    state = lights[v.world, line.signal]
                     stop = state == 1 or state == 2
                     if state == 3:
                         stop = a.stopping == line.signal or a.speed * a.speed < 7.0 * distance
@@ -74,7 +94,8 @@ def obey_signals(
                     else:
                         stop = True
                 if stop:
-                    d = least(d, stopping(a.speed, free, wp.max(distance - 0.5, 0.05), t), -1)
+                    room = wp.max(distance - 0.5, 0.05)
+                    d = least(d, stopping(a.speed, v.free, room, t), -1)
                     d.wait_at = wp.min(d.wait_at, k)
     return a, d
 
@@ -113,197 +134,90 @@ def choose_another_way(a: Agent):
 
 
 @wp.func
-def dead_end(
-    g: LaneGraph, a: Agent, t: Traits, off: offsets, n: wp.int32, free: wp.float32, d: Decision
-):
+def dead_end(g: LaneGraph, v: View, a: Agent, t: Traits, d: Decision):
     """A lane that ends beside another one is to be left; where the map ends, one drives on out."""
-    last = g.lane[a.ahead[n - 1]]
-    if last.left >= 0 or last.right >= 0:
-        distance = off[n] - a.s - 0.5 * t.length - 2.0
-        d = least(d, stopping(a.speed, free, wp.max(distance, 0.1), t), -1)
+    last = g.lane[a.ahead[v.lanes - 1]]
+    if last.successors == 0 and (last.left >= 0 or last.right >= 0):
+        distance = v.start[v.lanes] - a.s - 0.5 * t.length - 2.0
+        d = least(d, stopping(a.speed, v.free, wp.max(distance, 0.1), t), -1)
     return d
+
+
+@wp.func
+def matters(
+    g: LaneGraph,
+    v: View,
+    a: Agent,
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    j: wp.int32,
+    ahead: wp.float32,
+    apart: wp.float32,
+):
+    """What an agent ``apart`` m away that is not on the path may be: 1 a body in the way, 2 a rival
+    for shared ground, 3 both, 0 neither. A quick look that dismisses most.
+    """
+    lane = agents[v.world, j].lane
+    kind = int(0)
+    if ahead > 0.0 and apart < v.look and wp.abs(agents[v.world, j].z - a.z) < LEVEL:
+        # Somebody who keeps to a lane that shares no ground with any other is in nobody's way.
+        orderly = bool(False)
+        if lane >= 0 and a.change >= 1.0 and traits[v.world, j].length <= LONG:
+            orderly = g.lane[lane].conflicts == 0 and agents[v.world, j].change >= 1.0
+            orderly = orderly and wp.abs(agents[v.world, j].lateral) < 0.8
+            orderly = orderly and traits[v.world, j].controlled == 0
+        if not orderly:
+            kind = 1
+    if v.shared > 0 and lane >= 0 and traits[v.world, j].behaviour == 0:
+        if is_rival(g, agents, v.world, j):
+            kind = kind + 2
+    return kind
 
 
 @wp.func
 def mind(
     g: LaneGraph,
+    v: View,
     a: Agent,
     t: Traits,
-    i: wp.int32,
-    off: offsets,
-    n: wp.int32,
-    aim: wp.float32,
-    free: wp.float32,
-    look: wp.float32,
-    horizon: wp.float32,
-    shared: wp.int32,
     o: Agent,
     ot: Traits,
     j: wp.int32,
-    dx: wp.float32,
-    dy: wp.float32,
+    kind: wp.int32,
+    ahead: wp.float32,
     lights: wp.array2d(dtype=wp.int32),
-    w: wp.int32,
     d: Decision,
 ):
-    """One other agent, (dx, dy) m away: a leader, a body in the way, a rival for shared ground."""
-    s = float(-1.0)
-    if o.lane >= 0:
-        s = position_on_path(a, n, off, o)
-    if s >= 0.0 and (s > a.s or j < i):
-        beside = float(0.0)
-        if o.lane == a.lane:
-            beside = wp.abs(o.lateral - a.lateral) - 0.5 * (t.width + ot.width)
-        if beside < 0.5:
-            rear = s - a.s - 0.5 * ot.length
-            d = least(d, following(a.speed, free, rear - 0.5 * t.length, o.speed, t), j)
-            if rear < d.room:
-                d.room = rear
-                d.room_speed = o.speed
-        return d
-    ahead = dx * a.cos + dy * a.sin
-    near = ahead > 0.0 and dx * dx + dy * dy < look * look and wp.abs(o.z - a.z) < LEVEL
-    # Somebody who keeps to a lane that shares no ground with any other is in nobody's way.
-    orderly = o.lane >= 0 and ot.controlled == 0 and ot.length <= LONG and a.change >= 1.0
-    orderly = orderly and o.change >= 1.0 and wp.abs(o.lateral) < 0.8
-    if near and not (orderly and g.lane[wp.max(o.lane, 0)].conflicts == 0):
-        x = wp.float32(o.x - g.origin_x)
-        y = wp.float32(o.y - g.origin_y)
-        if ot.length > LONG:
-            q = 0.25 * ot.length
-            for half in range(2):
-                end = q * wp.float32(1 - 2 * half)
-                ex = end * o.cos
-                ey = end * o.sin
-                d = keep_off_bodies(
-                    g,
-                    a,
-                    t,
-                    off,
-                    n,
-                    aim,
-                    free,
-                    o,
-                    ot,
-                    j,
-                    d,
-                    x + ex,
-                    y + ey,
-                    2.0 * q,
-                    ahead + ex * a.cos + ey * a.sin,
-                )
-        else:
-            d = keep_off_bodies(g, a, t, off, n, aim, free, o, ot, j, d, x, y, ot.length, ahead)
-        if t.length > LONG:
-            d = leave_room_to_swing(g, a, t, off, n, free, o, j, d, x, y, ahead)
-    if shared > 0 and o.lane >= 0 and ot.behaviour == 0:
-        d = yield_at_shared_ground(g, a, t, i, off, n, free, o, ot, j, horizon, lights, w, d)
+    """Reacts to an agent by what it ``matters`` as."""
+    if kind != 2:
+        d = keep_off(g, v, a, t, o, ot, j, ahead, d)
+    if kind >= 2:
+        d = yield_at_shared_ground(g, v, a, t, o, ot, j, lights, d)
     return d
 
 
-@wp.kernel
-def decide(
-    g: LaneGraph,
-    agents: wp.array2d(dtype=Agent),
-    traits: wp.array2d(dtype=Traits),
-    lights: wp.array2d(dtype=wp.int32),
-    time: wp.float32,
-    step: wp.int32,
-    dt: wp.float32,
-    first_world: wp.int32,
-    out: wp.array2d(dtype=Agent),
-    command: wp.array2d(dtype=wp.vec2),
-):
-    """Copies each agent to ``out`` with its intentions renewed; ``command`` is (acceleration, steering)."""
-    tid_w, i = wp.tid()
-    w = first_world + tid_w
-    a = agents[w, i]
-    t = traits[w, i]
-    if a.valid == 0 or t.behaviour == 1:
-        out[w, i] = a
-        command[w, i] = wp.vec2(0.0, 0.0)
-        return
-    a = run_script(a, t, agents[w, 0], time, dt)
-    if t.behaviour == 2 or t.controlled == 1 or a.lane < 0:
-        # Walkers decide in sim.walkers; a controlled agent's controls come from outside.
-        if t.controlled == 1 and a.ahead[1] >= 0:
-            # Others must know when it is about to enter a junction lane: when it no longer stops.
-            entry = g.lane[a.lane].length - a.s - 0.5 * t.length
-            a.granted = -1
-            if entry < a.speed * a.speed / 8.0 + 0.3 and a.speed > 0.5:
-                a.granted = a.ahead[1]
-        out[w, i] = a
-        command[w, i] = wp.vec2(0.0, 0.0)
-        return
+@wp.func
+def claim_junction(g: LaneGraph, v: View, a: Agent, t: Traits, dt: wp.float32, d: Decision):
+    """Clears the agent for the next junction lane, or takes the clearance back.
 
-    x = wp.float32(a.x - g.origin_x)
-    y = wp.float32(a.y - g.origin_y)
-    look = wp.clamp(20.0 + 3.0 * a.speed + a.speed * a.speed / 6.0, 30.0, 150.0)
-    a = change_lane(g, agents, traits, w, i, a, t, x, y, look, step, dt)
-    off = offsets()
-    n = int(0)
-    for k in range(AHEAD):
-        if a.ahead[k] < 0 or off[k] - a.s > look:
-            break
-        off[k + 1] = off[k] + g.lane[a.ahead[k]].length
-        n = n + 1
-
-    aim = lateral_target(a, t)
-    free = free_road(a.speed, wanted_speed(g, a, t, off, n), t)
-    d = Decision()
-    d.acceleration = free
-    d.leader = -1
-    d.room = 1.0e9
-    d.wait_at = AHEAD
-    if g.lane[a.ahead[n - 1]].successors == 0:
-        d = dead_end(g, a, t, off, n, free, d)
-
-    a, d = obey_signals(g, a, t, off, n, free, lights, w, d)
-    horizon = a.speed * a.speed / 4.0 + a.speed + 8.0
-    shared = int(0)  # lanes within the horizon that share ground with others
-    for k in range(n):
-        if off[k] - a.s - 0.5 * t.length < horizon:
-            shared = shared + g.lane[a.ahead[k]].conflicts
-    radius = wp.max(look, 70.0)
-    for j in range(agents.shape[1]):
-        dx = wp.float32(agents[w, j].x - a.x)
-        dy = wp.float32(agents[w, j].y - a.y)
-        if dx * dx + dy * dy < radius * radius and j != i and agents[w, j].valid == 1:
-            d = mind(
-                g,
-                a,
-                t,
-                i,
-                off,
-                n,
-                aim,
-                free,
-                look,
-                horizon,
-                shared,
-                agents[w, j],
-                traits[w, j],
-                j,
-                dx,
-                dy,
-                lights,
-                w,
-                d,
-            )
-
-    # Clear the next junction lane for itself, or give the clearance back.
+    Before a junction whose exit is full it waits; if that lasts, a wandering agent leaves by
+    another one.
+    """
     kept = int(-1)
-    for k in range(1, n):
-        present = g.lane[a.lane].junction
-        if g.lane[a.ahead[k]].junction >= 0 and g.lane[a.ahead[k]].junction != present:
-            entry = off[k] - a.s - 0.5 * t.length
+    present = g.lane[a.lane].junction
+    for k in range(1, v.lanes):
+        junction = g.lane[a.ahead[k]].junction
+        if junction >= 0 and junction != present:
+            entry = v.start[k] - a.s - 0.5 * t.length
             full = bool(False)
             if k + 1 < AHEAD and a.ahead[k + 1] >= 0 and g.lane[a.ahead[k + 1]].junction < 0:
-                beyond = d.room - (off[k + 1] - a.s)
-                full = d.room_speed < 2.0 and beyond < t.length + 1.5 and d.room > off[k] - a.s
+                beyond = d.room - (v.start[k + 1] - a.s)
+                full = d.room_speed < 2.0 and beyond < t.length + 1.5
+                full = full and d.room > v.start[k] - a.s
             if full and a.granted != a.ahead[k]:
                 if entry > -0.3:
-                    d = least(d, stopping(a.speed, free, wp.max(entry - 0.5, 0.05), t), d.leader)
+                    room = wp.max(entry - 0.5, 0.05)
+                    d = least(d, stopping(a.speed, v.free, room, t), d.leader)
                 d.wait_at = wp.min(d.wait_at, k)
                 if a.waited > REROUTE and t.wanders == 1 and k == 1:
                     a = choose_another_way(a)
@@ -311,15 +225,71 @@ def decide(
                 kept = a.ahead[k]
             break
     a.granted = kept
+    return a, d
 
+
+@wp.func
+def announce(g: LaneGraph, a: Agent, t: Traits):
+    """A controlled agent counts as entering its next lane once it can hardly stop before it."""
+    entry = g.lane[a.lane].length - a.s - 0.5 * t.length
+    a.granted = -1
+    if entry < a.speed * a.speed / 8.0 + 0.3 and a.speed > 0.5:
+        a.granted = a.ahead[1]
+    return a
+
+
+@wp.func
+def drive_in_traffic(
+    g: LaneGraph,
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    lights: wp.array2d(dtype=wp.int32),
+    w: wp.int32,
+    i: wp.int32,
+    a: Agent,
+    t: Traits,
+    step: wp.int32,
+    dt: wp.float32,
+):
+    """A vehicle of the traffic: the agent with its intentions renewed, acceleration and steering."""
+    x = wp.float32(a.x - g.origin_x)
+    y = wp.float32(a.y - g.origin_y)
+    a = change_lane(g, agents, traits, w, i, a, t, x, y, step, dt)
+    v = view_of(g, a, t, w, i)
+    v.free = free_road(a.speed, wanted_speed(g, v, a, t), t)
+    d = Decision()
+    d.acceleration = v.free
+    d.leader = -1
+    d.room = 1.0e9
+    d.wait_at = AHEAD
+    d = dead_end(g, v, a, t, d)
+    a, d = obey_signals(g, v, a, t, lights, d)
+    radius = wp.max(v.look, 70.0)
+    for j in range(agents.shape[1]):
+        dx = wp.float32(agents[w, j].x - a.x)
+        dy = wp.float32(agents[w, j].y - a.y)
+        if dx * dx + dy * dy < radius * radius and j != i and agents[w, j].valid == 1:
+            s = position_on_path(v, a, agents, j)
+            if s >= 0.0 and (s > a.s or j < i):
+                beside = float(0.0)
+                if agents[w, j].lane == a.lane:
+                    beside = wp.abs(agents[w, j].lateral - a.lateral)
+                    beside = beside - 0.5 * (t.width + traits[w, j].width)
+                if beside < 0.5:
+                    rear = s - a.s - 0.5 * traits[w, j].length
+                    speed = agents[w, j].speed
+                    d = least(d, following(a.speed, v.free, rear - 0.5 * t.length, speed, t), j)
+                    if rear < d.room:
+                        d.room = rear
+                        d.room_speed = speed
+            else:
+                ahead = dx * a.cos + dy * a.sin
+                kind = matters(g, v, a, agents, traits, j, ahead, wp.sqrt(dx * dx + dy * dy))
+                if kind > 0:
+                    d = mind(g, v, a, t, agents[w, j], traits[w, j], j, kind, ahead, lights, d)
+    a, d = claim_junction(g, v, a, t, dt, d)
     if a.script >= 0.0 and t.action == 1 and a.script < t.action_hold:
         d = least(d, -t.action_rate, -1)
-        if a.speed < 0.05:
-            d.acceleration = wp.min(d.acceleration, -0.5)
     a.leader = d.leader
-    if a.speed < 0.1:
-        a.waited = a.waited + dt
-    else:
-        a.waited = 0.0
-    out[w, i] = a
-    command[w, i] = wp.vec2(wp.clamp(d.acceleration, -HARDEST, t.a), steer(g, a, t, aim, lateral_slope(a, t), dt))
+    steering = steer(g, a, t, v.aim, lateral_slope(a, t), dt)
+    return a, wp.clamp(d.acceleration, -HARDEST, t.a), steering

@@ -61,15 +61,20 @@ def body_in_front(
     i: wp.int32,
     a: Agent,
 ):
-    """Whether another body covers the ground one step ahead of the walker."""
+    """Whether another body covers the ground right in front; close past a standing one is enough."""
     for j in range(agents.shape[1]):
         if j != i and agents[w, j].valid == 1 and traits[w, j].kind != 6:
-            dx = wp.float32(a.x - agents[w, j].x) + 0.9 * a.cos
-            dy = wp.float32(a.y - agents[w, j].y) + 0.9 * a.sin
+            reach = float(0.9)
+            spare = float(0.4)
+            if agents[w, j].speed < 0.2:
+                reach = 0.5
+                spare = 0.1
+            dx = wp.float32(a.x - agents[w, j].x) + reach * a.cos
+            dy = wp.float32(a.y - agents[w, j].y) + reach * a.sin
             c = agents[w, j].cos
             s = agents[w, j].sin
-            inside = wp.abs(dx * c + dy * s) < 0.5 * traits[w, j].length + 0.4
-            if inside and wp.abs(dy * c - dx * s) < 0.5 * traits[w, j].width + 0.4:
+            inside = wp.abs(dx * c + dy * s) < 0.5 * traits[w, j].length + spare
+            if inside and wp.abs(dy * c - dx * s) < 0.5 * traits[w, j].width + spare:
                 return True
     return False
 
