@@ -17,8 +17,6 @@ from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.types import LightProgramme, LightState
 from sim.state import LightTiming
 
-wp.set_module_options({"enable_backward": False})
-
 GREEN = 14.0
 """s"""
 ALL_RED = 2.0
@@ -110,14 +108,3 @@ def light_state(t: LightTiming, time: wp.float32):
     if phase < t.red:
         return 3  # LightState.YELLOW
     return 1
-
-
-@wp.kernel
-def switch_lights(
-    timing: wp.array2d(dtype=LightTiming),
-    time: wp.float32,
-    first_world: wp.int32,
-    out: wp.array2d(dtype=wp.int32),
-):
-    w, k = wp.tid()
-    out[first_world + w, k] = light_state(timing[first_world + w, k], time)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warp as wp
 
+from sim.collision import overlap_partner
 from sim.dynamics import drive
 from sim.ground import ground_events
 from sim.lane_graph import LaneGraph, wrap
+from sim.lights import light_state
 from sim.path import OFF_LANE_ANGLE, follow_on, locate, refill
-from sim.state import AHEAD, LEFT_MAP, RED_LIGHT, Agent, Traits
+from sim.state import AHEAD, HIT, LEFT_MAP, RED_LIGHT, Agent, LightTiming, Traits
 from sim.traffic import announce, drive_in_traffic, run_script
 from sim.walkers import walk
 
@@ -106,3 +108,27 @@ def advance(
                 bits = bits | ground_events(g, a, t, x, y, lane_heading, lane_width)
     agents[w, i] = a
     events[w, i] = bits
+
+
+@wp.kernel
+def conclude(
+    agents: wp.array2d(dtype=Agent),
+    traits: wp.array2d(dtype=Traits),
+    timing: wp.array2d(dtype=LightTiming),
+    time: wp.float32,
+    first_world: wp.int32,
+    lights: wp.array2d(dtype=wp.int32),
+    events: wp.array2d(dtype=wp.int32),
+    hit: wp.array2d(dtype=wp.int32),
+):
+    """What follows from where everybody is at ``time``: lights, collisions and with whom."""
+    tid_w, i = wp.tid()
+    w = first_world + tid_w
+    for k in range(i, timing.shape[1], agents.shape[1]):
+        lights[w, k] = light_state(timing[w, k], time)
+    partner = int(-1)
+    if agents[w, i].valid == 1:
+        partner = overlap_partner(agents, traits, w, i)
+        if partner >= 0:
+            events[w, i] = events[w, i] | HIT
+    hit[w, i] = partner

@@ -18,9 +18,7 @@ import warp as wp
 from roadloop.errors import RoadloopError
 from roadloop.types import AgentStates, Control, EgoState, Observation, Scenario, Tracks
 from sim.batch import make_batch, settle
-from sim.collision import check
-from sim.lights import switch_lights
-from sim.move import advance
+from sim.move import advance, conclude
 from sim.state import Agent, SimState
 
 
@@ -52,11 +50,11 @@ class Simulator:
         hit = wp.empty(shape, dtype=wp.int32, device=self.device)
 
         def worlds(first: int, count: int) -> None:
+            dim = (count, shape[1])
+            self._launch(settle, dim, fixed.graph, fixed.traits, fixed.route, first, agents)
             self._launch(
-                settle, (count, shape[1]), fixed.graph, fixed.traits, fixed.route, first, agents
+                conclude, dim, agents, fixed.traits, fixed.timing, 0.0, first, lights, events, hit
             )
-            self._launch(switch_lights, (count, lights.shape[1]), fixed.timing, 0.0, first, lights)
-            self._launch(check, (count, shape[1]), agents, fixed.traits, first, events, hit)
 
         self._split(worlds, shape[0])
         return SimState(fixed=fixed, step=0, agents=agents, lights=lights, events=events, hit=hit)
@@ -97,15 +95,10 @@ class Simulator:
                 agents,
                 events,
             )
+            then = time + fixed.dt
             self._launch(
-                switch_lights,
-                (count, lights.shape[1]),
-                fixed.timing,
-                time + fixed.dt,
-                first,
-                lights,
+                conclude, dim, agents, traits, fixed.timing, then, first, lights, events, hit
             )
-            self._launch(check, dim, agents, traits, first, events, hit)
 
         self._split(worlds, shape[0])
         return SimState(
