@@ -4,9 +4,9 @@
 
 Prints, per map: collisions between agents per vehicle-kilometre (one per pair and contact), red
 lights crossed, vehicles stuck (standing for more than 60 s at a stretch without a cause ahead: red
-light, or a queue that ends at one; or for more than 200 s whatever the cause), distance from the lane's centre outside junctions and lane
-changes (99th percentile), mean speed, and how fast it was computed. Exit status 1 if a target is
-missed.
+light, or a queue that ends at one; or for more than 200 s whatever the cause), the longest stand,
+distance from the lane's centre outside junctions and lane changes (99th percentile), mean speed,
+and how fast it was computed. Exit status 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def world_without_ego(road_map, vehicles: int, seed: int, dt: float, duration: f
 
 
 def waits_for_a_light(agents: np.ndarray, lights: np.ndarray, road_map) -> np.ndarray:
-    """(agents,) bool: a red or yellow light within 15 m, or somebody who waits for one, is why it stands."""
+    """(agents,) bool: it stands for a red or yellow light within 15 m, or behind such a one."""
     stop_of = {}
     rows = zip(road_map.stop_lane, road_map.stop_s, road_map.stop_signal, strict=True)
     for lane, s, signal in rows:
@@ -101,13 +101,9 @@ def measure(road_map, vehicles: int, minutes: float, seed: int, dt: float = 0.1)
             counts["hit"] += 1
             incidents.append((step * dt, "hit", i, j))
         touching = pairs
-        for name, bit in (
-            ("red", RED_LIGHT),
-            ("off", OFF_ROAD),
-            ("wrong", WRONG_WAY),
-            ("left", LEFT_MAP),
-        ):
-            which = np.flatnonzero(events & int(bit.val if hasattr(bit, "val") else bit))
+        bits = (("red", RED_LIGHT), ("off", OFF_ROAD), ("wrong", WRONG_WAY), ("left", LEFT_MAP))
+        for name, bit in bits:
+            which = np.flatnonzero(events & int(bit))
             counts[name] += len(which)
             if name in ("red",):
                 incidents += [(step * dt, name, int(i) + 1, -1) for i in which]
@@ -178,7 +174,8 @@ def main() -> int:
         missed |= any(row[name] > limit for name, limit in TARGETS.items())
         if args.incidents:
             for incident in row["incidents"]:
-                print("   %6.1f s  %s %d %d" % incident)
+                when, what, who, other = incident
+                print(f"   {when:6.1f} s  {what} {who} {other}")
     print("targets: " + ", ".join(f"{name} <= {limit}" for name, limit in TARGETS.items()))
     return int(missed)
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def at(value: T, index: Any) -> T:
-    """The same dataclass of arrays with every array field indexed by ``index`` (e.g. a time step)."""
+    """The same dataclass with every array field indexed by ``index`` (e.g. a time step)."""
     picked = {}
     for f in dataclasses.fields(value):  # type: ignore[arg-type]
         item = getattr(value, f.name)
@@ -206,7 +206,7 @@ class CameraImage:
 
 @dataclass(frozen=True)
 class LidarSweep:
-    """One sweep: ``points`` is ``(points, 4)``: x, y, z in the ego frame and intensity in [0, 1]."""
+    """One sweep: ``points`` is ``(points, 4)``: x, y, z in the ego frame, intensity in [0, 1]."""
 
     points: Array
     timestamp_us: int
@@ -214,7 +214,7 @@ class LidarSweep:
 
 @dataclass(frozen=True)
 class RadarScan:
-    """One scan: ``(targets,)`` arrays in the ego frame; ``radial_speed`` is positive when receding."""
+    """One scan: ``(targets,)`` arrays in the ego frame; ``radial_speed`` > 0 is receding."""
 
     x: Array
     y: Array
@@ -284,7 +284,7 @@ class Action(IntEnum):
 
 @dataclass(frozen=True)
 class Agents:
-    """The other road users of a scenario: start states and how each behaves; fields ``(agents,)``."""
+    """The other road users of a scenario: start states and manners; fields ``(agents,)``."""
 
     states: AgentStates
     behaviour: Array

@@ -61,7 +61,7 @@ def ground_events(
     heading: wp.float32,
     width: wp.float32,
 ):
-    """OFF_ROAD and WRONG_WAY bits; ``heading`` and ``width`` are those of its lane, if it has one."""
+    """OFF_ROAD and WRONG_WAY bits; ``heading`` and ``width`` are its lane's, if it has one."""
     bits = int(0)
     settled = bool(False)
     right_way = a.speed < 0.1

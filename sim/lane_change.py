@@ -64,7 +64,7 @@ class Neighbour:
 
 @wp.func
 def position_beside(g: LaneGraph, lane: wp.int32, o: Agent):
-    """s of an agent measured along ``lane``, also from its successors and predecessors; -1e9: not there."""
+    """s of an agent along ``lane``, also from its successors and predecessors; else -1e9."""
     if o.lane == lane:
         return o.s
     if o.from_lane == lane:

@@ -57,7 +57,7 @@ def advance(
     agents: wp.array2d(dtype=Agent),
     events: wp.array2d(dtype=wp.int32),
 ):
-    """Every agent of ``before`` one step later in ``agents``; sets all event bits but collisions."""
+    """Every agent of ``before`` one step later in ``agents``; all event bits but collisions."""
     tid_w, i = wp.tid()
     w = first_world + tid_w
     a = before[w, i]

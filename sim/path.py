@@ -93,8 +93,10 @@ def shift(a: Agent):
 
 @wp.func
 def follow_on(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32, moved: wp.float32):
-    """The agent on its path after ``moved`` m (lane -1 where the path ends), with the lane's heading
-    and width there."""
+    """The agent on its path after ``moved`` m, with the lane's heading and width there.
+
+    Its lane is -1 where the path ends.
+    """
     at = project(g, a.lane, x, y, a.s + moved)
     for _hop in range(4):
         length = g.lane[a.lane].length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -124,12 +125,12 @@ def user_on(
     kind: AgentKind = AgentKind.CAR,
     *,
     rng: np.random.Generator | None = None,
-    **changes: object,
+    **changes: Any,
 ) -> RoadUser:
     """A road user on a lane; with ``rng`` its size and manners are drawn, else they are typical."""
     (length, width, height), spread = SIZES[kind]
-    lateral = float(changes.get("lateral_offset", 0.0))  # type: ignore[arg-type]
-    values: dict[str, object] = {}
+    lateral = float(changes.get("lateral_offset", 0.0))
+    values: dict[str, Any] = {}
     if rng is not None:
         length, width, height = np.array([length, width, height]) * (
             1.0 + spread * np.clip(rng.standard_normal(3), -2.0, 2.0)
@@ -146,7 +147,7 @@ def user_on(
         }
     if kind == AgentKind.CYCLIST:
         side = 1.0 if road_map.left_hand else -1.0
-        lateral = float(changes.get("lateral_offset", side * 1.0))  # type: ignore[arg-type]
+        lateral = float(changes.get("lateral_offset", side * 1.0))
         values |= {"max_speed": 5.5, "politeness": -1.0, "lateral_offset": lateral}
     x, y, z, heading = pose_on(road_map, lane, s, lateral)
     fields: dict = {
@@ -230,7 +231,7 @@ def walker_at(
     rng: np.random.Generator,
     *,
     far_side: bool = False,
-    **changes: object,
+    **changes: Any,
 ) -> RoadUser:
     """A pedestrian at the kerb of a crosswalk, about to walk across lane ``crossing_lane``.
 

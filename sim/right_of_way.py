@@ -57,7 +57,7 @@ def held_by_light(
     lights: wp.array2d(dtype=wp.int32),
     w: wp.int32,
 ):
-    """Whether a red light (or a yellow it can stop for) stands before the agent's lane ``hops`` on."""
+    """Whether a red light, or a yellow it can stop for, is before the agent's lane ``hops`` on."""
     start = float(0.0)
     for k in range(hops + 1):
         lane = a.ahead[k]

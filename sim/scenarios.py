@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Scene:
     clear: float = 20.0
     """m around ego and scripted agents without background traffic"""
 
-    def add(self, lane: int, s: float, kind: AgentKind = AgentKind.CAR, **changes: object) -> None:
+    def add(self, lane: int, s: float, kind: AgentKind = AgentKind.CAR, **changes: Any) -> None:
         """Puts a road user on a lane; manners are drawn."""
         self.users.append(user_on(self.road_map, lane, s, kind, rng=self.rng, **changes))
 
@@ -122,19 +123,8 @@ def build_scenario(
     circles = [(x, y, scene.clear)] + [(u.x, u.y, scene.clear) for u in scene.users]
     scene.users += traffic(road_map, rng, scene.background, keep_clear=circles)
     speed = 0.8 * scene.limit(lane) if scene.speed is None else scene.speed
-    vehicle = VehicleParameters()
-    zero = np.float64(0.0)
-    ego = EgoState(
-        x=np.float64(x),
-        y=np.float64(y),
-        z=np.float64(z),
-        heading=np.float64(heading),
-        speed=np.float64(speed),
-        acceleration=zero,
-        steering=zero,
-        yaw_rate=zero,
-        vehicle=vehicle,
-    )
+    start = (x, y, z, heading, speed, 0.0, 0.0, 0.0)
+    ego = EgoState(*(np.asarray(value, float) for value in start), vehicle=VehicleParameters())
     return Scenario(
         name=f"{name}-{seed}",
         family=name,
@@ -155,6 +145,12 @@ def build_scenario(
 
 def lane_following(scene: Scene) -> None:
     scene.route = longest_random_route(scene, (900.0, 500.0, 300.0, 150.0))
+
+
+def random_route_in_traffic(scene: Scene) -> None:
+    scene.route = random_route(scene.road_map, scene.rng, min_length=300.0, max_length=500.0)
+    scene.speed = 0.0
+    scene.users += pedestrians(scene.road_map, scene.rng, scene.background // 6)
 
 
 def dense_town(scene: Scene) -> None:
@@ -343,9 +339,10 @@ def roundabout(scene: Scene) -> None:
     m = scene.road_map
     ring = m.junction_is_roundabout[m.lane_junction] & (m.lane_junction >= 0) & m.is_travel
     entries = [
-        int(q) for q in np.flatnonzero(ring) if _gives_way(m, int(q)) and len(m.predecessors_of(q))
-        and not any(ring[p] for p in m.predecessors_of(int(q)))
-    ]  # fmt: skip
+        lane
+        for lane in map(int, np.flatnonzero(ring))
+        if _gives_way(m, lane) and not ring[m.predecessors_of(lane)].all()
+    ]
     scene.route, _ = route_through(
         m, scene.rng, np.array(entries, int), 70.0, 110.0, "an entry to a roundabout"
     )
@@ -458,6 +455,13 @@ FAMILIES: dict[str, Family] = {
         uncontrolled_junction,
         duration=60.0,
         agents=6,
+    ),
+    "random_route": Family(
+        "Drive 300 to 500 m from anywhere on the map among thirty cars.",
+        lambda seed: generate_map("town", seed=seed),
+        random_route_in_traffic,
+        duration=240.0,
+        agents=30,
     ),
     "dense_town": Family(
         "Drive across a town among thirty cars, lights, signs and pedestrians.",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import warp as wp
@@ -157,9 +158,7 @@ class Simulator:
             self._pool = ThreadPoolExecutor(self.threads, "roadloop-sim")
             self._pool_owner = os.getpid()
         edges = [worlds * k // parts for k in range(parts + 1)]
-        jobs = [
-            self._pool.submit(work, a, b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        jobs = [self._pool.submit(work, a, b - a) for a, b in pairwise(edges)]
         for job in jobs:
             job.result()
 

@@ -210,10 +210,11 @@ def claim_junction(g: LaneGraph, v: View, a: Agent, t: Traits, dt: wp.float32, d
         if junction >= 0 and junction != present:
             entry = v.start[k] - a.s - 0.5 * t.length
             full = bool(False)
-            if k + 1 < AHEAD and a.ahead[k + 1] >= 0 and g.lane[a.ahead[k + 1]].junction < 0:
-                beyond = d.room - (v.start[k + 1] - a.s)
-                full = d.room_speed < 2.0 and beyond < t.length + 1.5
-                full = full and d.room > v.start[k] - a.s
+            if k + 1 < AHEAD:  # nested: a kernel's `and` evaluates both sides
+                if a.ahead[k + 1] >= 0:
+                    beyond = d.room - (v.start[k + 1] - a.s)
+                    full = g.lane[a.ahead[k + 1]].junction < 0 and d.room_speed < 2.0
+                    full = full and beyond < t.length + 1.5 and d.room > v.start[k] - a.s
             if full and a.granted != a.ahead[k]:
                 if entry > -0.3:
                     room = wp.max(entry - 0.5, 0.05)
@@ -251,7 +252,7 @@ def drive_in_traffic(
     step: wp.int32,
     dt: wp.float32,
 ):
-    """A vehicle of the traffic: the agent with its intentions renewed, acceleration and steering."""
+    """A vehicle of the traffic: the agent, its intentions renewed; acceleration and steering."""
     x = wp.float32(a.x - g.origin_x)
     y = wp.float32(a.y - g.origin_y)
     a = change_lane(g, agents, traits, w, i, a, t, x, y, step, dt)

@@ -61,7 +61,7 @@ def body_in_front(
     i: wp.int32,
     a: Agent,
 ):
-    """Whether another body covers the ground right in front; close past a standing one is enough."""
+    """Whether a body covers the ground right in front; close past a standing one is enough."""
     for j in range(agents.shape[1]):
         if j != i and agents[w, j].valid == 1 and traits[w, j].kind != 6:
             reach = float(0.9)

@@ -77,9 +77,7 @@ def test_boxes_overlap_as_in_geometry() -> None:
     events, hit = state.events.numpy(), state.hit.numpy()
     a, b = (box_corners(xy[:, 0], xy[:, 1], h, ln, w) for xy, h, ln, w in boxes)
     expected = boxes_overlap(a, b)
-    shrunk, _ = (
-        box_corners(xy[:, 0], xy[:, 1], h, ln - 2e-3, w - 2e-3) for xy, h, ln, w in boxes
-    )
+    shrunk, _ = (box_corners(xy[:, 0], xy[:, 1], h, ln - 2e-3, w - 2e-3) for xy, h, ln, w in boxes)
     touching = expected & ~boxes_overlap(shrunk, b) | ~expected & (box_distance(a, b) < 1e-3)
     assert touching.mean() < 0.01
     assert 0.3 < expected.mean() < 0.9

@@ -387,6 +387,20 @@ def test_nobody_changes_into_a_car_beside() -> None:
     assert (driven.agents["lane"][:, 0, 2] == 0).all()
 
 
+def test_nobody_cuts_off_faster_traffic() -> None:
+    """A selfish car behind a truck lets two fast ones pass before it changes to their lane."""
+    truck = user_on(AVENUE, 0, 110.0, AgentKind.TRUCK, speed=6.0, max_speed=6.0, politeness=-1.0)
+    selfish = user_on(AVENUE, 0, 92.0, speed=6.0, politeness=0.0)
+    fast = [user_on(AVENUE, 1, s, speed=13.5, politeness=-1.0) for s in (45.0, 70.0)]
+    driven = drive(AVENUE, [truck, selfish, *fast], 200)
+    a = driven.agents[:, 0, 1:]
+    assert faults(driven) == NONE
+    change = int(np.argmax(a["lane"][:, 1] == 1))
+    assert change > 0  # it did change, once both were past
+    assert (a["x"][change, 2:] > a["x"][change, 1]).all()
+    assert a["acceleration"][:, 2:].min() > -1.5
+
+
 # --- scripts ------------------------------------------------------------------------------------
 
 
