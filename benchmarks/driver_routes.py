@@ -43,7 +43,7 @@ def drive(map_path: str, driver_name: str, agents: int, seed: int) -> dict:
     return {
         "map": road_map.name,
         "seed": seed,
-        "finished": progress.passed is True,
+        "finished": progress.value >= 1.0,
         "progress": progress.value,
         "time": last.time,
         "at_fault": result.term("collision_at_fault").passed is False,

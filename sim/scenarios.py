@@ -154,7 +154,7 @@ def random_route_in_traffic(scene: Scene) -> None:
 
 
 def dense_town(scene: Scene) -> None:
-    scene.route = longest_random_route(scene, (900.0, 600.0, 300.0, 150.0))
+    scene.route = longest_random_route(scene, (450.0, 300.0, 150.0))
     scene.speed = 0.0
     scene.users += pedestrians(scene.road_map, scene.rng, max(scene.background // 4, 2))
 
@@ -465,7 +465,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "dense_town": Family(
         "Drive across a town among thirty cars, lights, signs and pedestrians.",
-        lambda seed: generate_map("town", seed=seed),
+        lambda seed: generate_map("town", seed=seed, rows=3, columns=4, block=120.0),
         dense_town,
         duration=60.0,
         agents=30,

@@ -32,6 +32,8 @@ SURFACE_TOLERANCE = 0.3
 """m a corner may overhang the road edge (nuPlan's drivable-area compliance)"""
 AGAINST_PARTLY, AGAINST_FULLY = 2.0, 6.0
 """m within a second against the lane: half and all of nuPlan's driving-direction score"""
+MAKING_PROGRESS = 0.2
+"""share of the route below which a drive made no progress (nuPlan, ego_is_making_progress)"""
 MIN_TTC = 0.95
 """s, time to collision must stay above this (nuPlan)"""
 GOAL_REACH = 3.0
@@ -243,12 +245,16 @@ def _on_path(path: Path, x: Array, y: Array, hint: Array | None) -> tuple[Array,
 
 
 def route_progress(driven: Driven, progress: Array) -> Term:
-    """Share of the route driven; passed when its goal was reached (to 3 m)."""
+    """Share of the route driven; passed when its goal was reached (to 3 m).
+
+    Lost below nuPlan's bound for making progress; in between the time ran out, which is no verdict.
+    """
     share = float(progress[-1])
     detail = "reached the goal" if share >= 1.0 else f"drove {share:.0%} of the route"
+    passed = True if share >= 1.0 else False if share < MAKING_PROGRESS else None
     if not driven.rollout.finished:
         detail += " before the run was interrupted"
-    return Term("route_progress", "Route progress", share, "", share >= 1.0, None, detail)
+    return Term("route_progress", "Route progress", share, "", passed, None, detail)
 
 
 def min_ttc(driven: Driven, ttc: Array) -> Term:

@@ -27,7 +27,7 @@ class Report {
     this.#keyboard();
     find("plots").append(...this.plots.map((plot) => plot.figure));
     new ResizeObserver(() => this.layout()).observe(document.querySelector("main"));
-    this.camera.scale = this.canvas.clientWidth < 600 ? 6 : 8;
+    this.camera.scale = this.canvas.clientWidth < 600 ? 4 : 6;
     this.layout();
   }
 
