@@ -15,11 +15,14 @@ from roadloop.maps.road_map import RoadMap
 from roadloop.types import EgoState, LightProgramme, LightState, Route, Scenario, VehicleParameters
 from sim.population import RoadUser, agents_from, pose_on
 from sim.simulator import Simulator
-from sim.state import SimState
+from sim.state import HIT, OFF_ROAD, RED_LIGHT, WRONG_WAY, SimState
 
 TOWNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "carla_maps"
 FAR = 1000.0
 """m from the map where an ego stands that is to meet nobody"""
+LONG = 6.5
+"""m, length from which a vehicle's ends swing out of its lane in corners"""
+NO_FAULTS = {"hit": 0, "off road": 0, "wrong way": 0, "red light": 0}
 
 
 def scenario_on(
@@ -109,6 +112,24 @@ def record(
     return Recorded(agents, events, lights, states[-1])
 
 
+def drive(road_map: RoadMap, users: Sequence[RoadUser], steps: int, **options: object) -> Recorded:
+    """Runs one world; ``options`` are those of ``scenario_on``."""
+    simulator = Simulator()
+    state = simulator.reset([scenario_on(road_map, users, **options)])  # type: ignore[arg-type]
+    return record(simulator, state, steps)
+
+
+def faults(driven: Recorded) -> dict[str, int]:
+    """How many agent steps of traffic (the ego left out) had each event.
+
+    The corners of buses and trucks may swing over the kerb.
+    """
+    bits = {"hit": HIT, "off road": OFF_ROAD, "wrong way": WRONG_WAY, "red light": RED_LIGHT}
+    events = driven.events[:, :, 1:].copy()
+    events[:, driven.last.fixed.traits.numpy()["length"][:, 1:] > LONG] &= ~OFF_ROAD
+    return {name: int(np.count_nonzero(events & bit)) for name, bit in bits.items()}
+
+
 def digest(state: SimState, world: int | None = None, agents: int | None = None) -> str:
     """Hex SHA-256 of everything that changes in a state, or in one world's first ``agents``.
 
@@ -123,6 +144,11 @@ def digest(state: SimState, world: int | None = None, agents: int | None = None)
         found.update(np.ascontiguousarray(array.numpy()[worlds, :agents]).tobytes())
     found.update(np.ascontiguousarray(state.lights.numpy()[worlds]).tobytes())
     return found.hexdigest()
+
+
+def lanes_outside_junctions(road_map: RoadMap) -> np.ndarray:
+    """Indices of travel lanes."""
+    return np.flatnonzero(road_map.is_travel & (road_map.lane_junction < 0))
 
 
 def carla_town(name: str) -> RoadMap:

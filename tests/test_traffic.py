@@ -1,4 +1,4 @@
-"""What traffic does: following, lights, signs, right of way, lane changes, scripted actions."""
+"""What traffic does: following, lights, signs, right of way, scripted actions."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hand_map import HandLane, HandMap, straight
-from sim_worlds import Recorded, all_lights, record, scenario_on
+from sim_worlds import (
+    NO_FAULTS,
+    Recorded,
+    all_lights,
+    drive,
+    faults,
+    lanes_outside_junctions,
+    record,
+    scenario_on,
+)
 
 from roadloop.maps.generate import generate_map
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.types import (
     Action,
-    AgentKind,
-    Behaviour,
     LightProgramme,
     LightState,
     Trigger,
     VehicleParameters,
 )
 from sim.lights import light_programme
-from sim.population import RoadUser, pedestrians, traffic, user_on
+from sim.population import RoadUser, traffic, user_on
 from sim.simulator import Simulator
-from sim.state import HIT, OFF_ROAD, RED_LIGHT, WRONG_WAY
 
 LONG_ROAD = generate_map("straight", length=1500.0, variation=0.0)
 
@@ -54,7 +59,11 @@ def test_traits_are_those_of_the_scenario() -> None:
 
 
 def test_gap_behind_a_slower_leader_is_the_models_equilibrium() -> None:
-    lane, v, wanted = int(lanes_of(LONG_ROAD)[0]), 8.0, float(LONG_ROAD.lane_speed_limit[1])
+    lane, v, wanted = (
+        int(lanes_outside_junctions(LONG_ROAD)[0]),
+        8.0,
+        float(LONG_ROAD.lane_speed_limit[1]),
+    )
     leader = user_on(LONG_ROAD, lane, 120.0, speed=v, max_speed=v)
     users = [leader] + [
         user_on(LONG_ROAD, lane, 85.0 - 35.0 * k, speed=v, headway=1.0 + 0.4 * k) for k in range(3)
@@ -70,7 +79,7 @@ def test_gap_behind_a_slower_leader_is_the_models_equilibrium() -> None:
 
 
 def test_free_car_settles_at_its_wanted_speed() -> None:
-    lane = int(lanes_of(LONG_ROAD)[0])
+    lane = int(lanes_outside_junctions(LONG_ROAD)[0])
     for factor, cap in ((1.0, 60.0), (0.8, 60.0), (1.2, 60.0), (1.0, 5.0)):
         user = user_on(LONG_ROAD, lane, 10.0, speed_factor=factor, max_speed=cap)
         speed = drive(LONG_ROAD, [user], 500).agents["speed"][:, 0, 1]
@@ -81,7 +90,7 @@ def test_free_car_settles_at_its_wanted_speed() -> None:
 
 def test_bends_are_taken_at_two_metres_per_square_second_to_the_side() -> None:
     m = generate_map("curve", radius=50.0, variation=0.0)
-    lane = int(lanes_of(m)[0])
+    lane = int(lanes_outside_junctions(m)[0])
     driven = drive(m, [user_on(m, lane, 10.0, speed=15.0)], 300).agents[:, 0, 1]
     driven = driven[driven["valid"] == 1]
     sideways = np.abs(driven["yaw_rate"] * driven["speed"])
@@ -92,18 +101,18 @@ def test_bends_are_taken_at_two_metres_per_square_second_to_the_side() -> None:
 
 
 def test_follower_stops_behind_a_standing_car() -> None:
-    lane = int(lanes_of(LONG_ROAD)[0])
+    lane = int(lanes_outside_junctions(LONG_ROAD)[0])
     parked = user_on(LONG_ROAD, lane, 200.0, max_speed=0.01)
     coming = user_on(LONG_ROAD, lane, 20.0, speed=13.0)
     driven = drive(LONG_ROAD, [parked, coming], 600)
     gap = np.diff(driven.agents["s"][-1, 0, [2, 1]])[0] - parked.length
     assert 1.0 < gap < 3.0 + 0.01 * 60
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
     assert driven.agents["acceleration"].min() > -4.0
 
 
 def test_traffic_drives_round_nothing_and_waits_for_the_ego() -> None:
-    lane = int(lanes_of(LONG_ROAD)[0])
+    lane = int(lanes_outside_junctions(LONG_ROAD)[0])
     driven = drive(
         LONG_ROAD, [user_on(LONG_ROAD, lane, 20.0, speed=13.0)], 400, ego=(lane, 150.0), lateral=0.8
     )
@@ -125,7 +134,7 @@ def approaching(m: RoadMap, lanes: np.ndarray, distance: float = 60.0) -> list[R
 
 def entries(m: RoadMap) -> np.ndarray:
     """Lanes that lead into a junction."""
-    return np.array([q for q in lanes_of(m) if len(m.successors_of(int(q)))])
+    return np.array([q for q in lanes_outside_junctions(m) if len(m.successors_of(int(q)))])
 
 
 def front_to_line(m: RoadMap, a: np.ndarray, users: list[RoadUser]) -> np.ndarray:
@@ -140,7 +149,7 @@ def test_all_stop_before_a_red_light_and_stay() -> None:
         JUNCTION, entries(JUNCTION), 75.0
     )
     driven = drive(JUNCTION, users, 400, lights=all_lights(JUNCTION, LightState.RED))
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
     last = driven.agents[-1, 0, 1:]
     np.testing.assert_allclose(last["speed"], 0.0, atol=0.05)
     assert (JUNCTION.lane_junction[last["lane"]] < 0).all()
@@ -165,7 +174,7 @@ def test_they_go_when_it_turns_green() -> None:
     assert not inside[:200].any()
     first = np.argmax(inside, axis=0)[entered]
     assert (first < 200 + 60).all()  # off the line within 6 s
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
 
 
 @pytest.mark.parametrize("distance", [8.0, 15.0, 22.0, 30.0, 45.0])
@@ -179,7 +188,7 @@ def test_yellow_is_passed_or_stopped_for_but_never_becomes_red_light(distance: f
     lane = entries(JUNCTION)[:1]
     users = [dataclasses.replace(u, speed=12.0) for u in approaching(JUNCTION, lane, distance)]
     driven = drive(JUNCTION, users, 150, lights=programme)
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
     assert driven.agents["acceleration"][:, 0, 1].min() > -6.0
 
 
@@ -198,7 +207,7 @@ def test_stop_sign_is_stopped_for_and_left_again() -> None:
     assert (distance[stood] < 2.5).all()
     assert m.lane_junction[a["lane"][:, 0]].max() >= 0  # it went on
     assert stood.sum() < 40
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
 
 
 # --- right of way -------------------------------------------------------------------------------
@@ -221,7 +230,7 @@ def test_two_minutes_of_traffic_without_fault(name: str) -> None:
     """Six worlds each; nobody collides, runs a red light or leaves the road."""
     m, count = BUSY[name]
     driven = busy(m, count, worlds=6, steps=1200)
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
     a = driven.agents[:, :, 1:]
     junction = m.lane_junction[a["lane"]]
     entered = (junction >= 0).any(0)
@@ -271,6 +280,41 @@ def test_turning_car_waits_for_oncoming_traffic() -> None:
     entered = np.argmax(lane == [turn] + 3 * [straight_on], axis=0)
     assert (entered > 0).all()
     assert entered[0] > entered[1:].max()
-    assert faults(driven) == NONE
+    assert faults(driven) == NO_FAULTS
 
 
+# --- scripts ------------------------------------------------------------------------------------
+
+
+def scripted(lane: int, s: float, trigger: Trigger, value: float, action: Action) -> RoadUser:
+    user = user_on(
+        LONG_ROAD, lane, s, speed=10.0, max_speed=10.0, politeness=-1.0, trigger=trigger,
+        trigger_value=value, action=action, action_rate=4.0, action_hold=5.0,
+    )  # fmt: skip
+    return user
+
+
+def test_scripted_brake_begins_and_ends_when_told() -> None:
+    lane = int(lanes_outside_junctions(LONG_ROAD)[0])
+    a = drive(LONG_ROAD, [scripted(lane, 50.0, Trigger.TIME, 3.0, Action.BRAKE)], 200).agents
+    acceleration, speed = a["acceleration"][:, 0, 1], a["speed"][:, 0, 1]
+    assert np.abs(acceleration[:31]).max() < 0.1
+    assert acceleration[31] < -1.0  # the first step after 3 s, through the brake's lag
+    assert acceleration[31:50].min() == pytest.approx(-4.0, abs=0.05)
+    assert speed[60:80].max() == 0.0
+    assert speed[81:].max() > 5.0  # 5 s later it drives on
+    assert np.argmax(a["script"][:, 0, 1] >= 0.0) == 31
+
+
+@pytest.mark.parametrize(
+    ("trigger", "value"), [(Trigger.EGO_DISTANCE, 30.0), (Trigger.EGO_ARRIVAL, 4.0)]
+)
+def test_scripts_wait_for_the_ego(trigger: Trigger, value: float) -> None:
+    """A parked car ahead of an ego that drives 10 m/s towards it from 100 m."""
+    lane = int(lanes_outside_junctions(LONG_ROAD)[0])
+    user = scripted(lane, 150.0, trigger, value, Action.BRAKE)
+    user.speed, user.max_speed = 0.0, 0.01
+    driven = drive(LONG_ROAD, [user], 100, ego=(lane, 50.0), speed=10.0)
+    begun = int(np.argmax(driven.agents["script"][:, 0, 1] >= 0.0))
+    metres = 30.0 if trigger == Trigger.EGO_DISTANCE else 40.0
+    assert begun * 0.1 == pytest.approx((100.0 - metres) / 10.0, abs=0.25)
