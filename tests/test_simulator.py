@@ -185,7 +185,7 @@ GOLDEN = {
         "3802ce8e2baf3107dd87ea077e94cd71478f01bfd7c44b14e79727f3364c11ee"
     ),
     ("roundabout", 0, 60): "ab1e3fe4f359c8e0acc4b3aec4b3e3def026685a3bb8795f17449ff3ce559d72",
-    ("dense_town", 3, 60): "7e0dca152d290222d64cca86ae99a09265d1dacfd8e8c2432a9342534eeddd86",
+    ("dense_town", 3, 60): "7d2b0bae291207061762be7e97103f20481b55304114adfdf6999bac1ca6fb92",
 }
 
 
