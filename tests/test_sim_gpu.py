@@ -44,7 +44,7 @@ def test_agrees_with_the_cpu_on_a_simple_road() -> None:
 
 
 def test_a_town_batch_runs_and_repeats() -> None:
-    """64 worlds of 32 agents (25 cars, 6 walkers, the ego): no error, finite, in traffic as on the CPU, the same bytes twice."""
+    """64 worlds of 25 cars, 6 walkers and the ego: as fast as on the CPU, the same bytes twice."""
     town = generate_map("town", seed=0)
     scenarios = [build_scenario("dense_town", seed=s, road_map=town, agents=25) for s in range(64)]
     hashes = []
