@@ -97,7 +97,16 @@ def _put_ego(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndar
     t["grip"] = v.friction * GRAVITY
     t["speed_factor"], t["max_speed"], t["headway"], t["min_gap"] = 1.0, 100.0, 1.5, 2.0
     t["a"], t["b"] = 1.5, 2.0
+    _blend(traits[:1], s.dt)
     route[0, : len(s.route.lanes)] = s.route.lanes
+
+
+def _blend(traits: np.ndarray, dt: float) -> None:
+    """What follows from other traits and the step: first-order lags over one step, 2 sqrt(a b)."""
+    for actuator in ("steering", "acceleration"):
+        lag = np.maximum(traits[f"{actuator}_lag"], 1e-3)
+        traits[f"{actuator}_blend"] = 1.0 - np.exp(-dt / lag)
+    traits["root_ab"] = 2.0 * np.sqrt(traits["a"] * traits["b"])
 
 
 def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndarray) -> None:
@@ -126,6 +135,7 @@ def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.n
     # traffic likes corners where that stays under 1.3 m.
     traits["turning"] = 2.6 / ((1.0 - rear) * start.length) ** 2
     traits["steering_lag"], traits["acceleration_lag"] = 0.1, 0.2
+    _blend(traits, s.dt)
     traits["grip"] = 0.9 * GRAVITY
     traits["walk_x0"], traits["walk_y0"] = start.x, start.y
     traits["walk_x1"], traits["walk_y1"] = g.walk_to.T

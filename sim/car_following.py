@@ -27,7 +27,7 @@ def following(
     v: wp.float32, free: wp.float32, gap: wp.float32, leader_speed: wp.float32, t: Traits
 ):
     """IDM acceleration behind a leader ``gap`` m ahead, given the free-road acceleration."""
-    closing = v * (v - leader_speed) / (2.0 * wp.sqrt(t.a * t.b))
+    closing = v * (v - leader_speed) / t.root_ab
     wished = t.min_gap + wp.max(0.0, v * t.headway + closing)
     ratio = wished / wp.max(gap, 0.1)
     return wp.max(wp.min(free, t.a) - t.a * ratio * ratio, -HARDEST)

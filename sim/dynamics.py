@@ -34,16 +34,14 @@ def drive(
     """The agent one step later as a vehicle: pose, speed and actuators."""
     target = wp.clamp(command_acceleration, -t.max_deceleration, t.max_acceleration)
     target = wp.clamp(target, -t.grip, t.grip)
-    blend = 1.0 - wp.exp(-dt / wp.max(t.acceleration_lag, 1.0e-3))
-    acceleration = a.acceleration + (target - a.acceleration) * blend
+    acceleration = a.acceleration + (target - a.acceleration) * t.acceleration_blend
     speed = a.speed + acceleration * dt
     if speed < 0.0:  # brakes hold a standing vehicle; a Control has no reverse gear
         speed = 0.0
         acceleration = wp.max(acceleration, 0.0)
     wish = wp.clamp(command_steering, -t.max_steering, t.max_steering)
-    blend = 1.0 - wp.exp(-dt / wp.max(t.steering_lag, 1.0e-3))
     turn = wp.clamp(
-        (wish - a.steering) * blend, -t.max_steering_rate * dt, t.max_steering_rate * dt
+        (wish - a.steering) * t.steering_blend, -t.max_steering_rate * dt, t.max_steering_rate * dt
     )
     steering = a.steering + turn
 

@@ -66,9 +66,9 @@ def ground_events(
     settled = bool(False)
     right_way = a.speed < 0.1
     if a.lane >= 0:
-        # Well inside its lane, as nearly all traffic is: no corner can be out.
+        # Well inside its lane, as nearly all traffic is: no corner can be out (|sin x| <= |x|).
         turn = wrap(a.heading - heading)
-        reach = wp.abs(a.lateral) + 0.5 * t.width + 0.5 * t.length * wp.abs(wp.sin(turn))
+        reach = wp.abs(a.lateral) + 0.5 * t.width + 0.5 * t.length * wp.abs(turn)
         # The front may be on the next lane already; the rear is where the car has just been.
         row = g.lane[a.lane]
         if a.ahead[1] >= 0 and a.s + 0.5 * t.length > row.length:

@@ -186,7 +186,7 @@ def change_lane(
             gain = mine - now - t.politeness * loss
             if ends and g.lane[lane].successors > 0:
                 gain = 100.0
-            elif g.lane[lane].onward < row.onward or g.lane[lane].successors == 0:
+            elif g.lane[lane].onward < row.onward or (not ends and g.lane[lane].successors == 0):
                 gain = -100.0
             if scripted:
                 safe = True

@@ -277,16 +277,21 @@ def _onward(m: RoadMap) -> np.ndarray:
     On a map that is mostly ways in and out (a single junction, a motorway) traffic is to leave it,
     not to circle in a roundabout for ever: there every lane counts.
     """
-    alive = m.is_travel.copy()
     source = np.repeat(np.arange(m.lanes), np.diff(m.successor_start))
+    onward = _pruned(m.is_travel, source, m.successor)
+    core = _pruned(onward, m.successor, source)  # not the ways in either
+    share = m.lane_length[core].sum() / m.lane_length[m.is_travel].sum()
+    return onward if share > 0.5 else m.is_travel
+
+
+def _pruned(lanes: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(L,) the lanes without those whose edges (source -> target) lead nowhere in the end."""
     while True:
-        live_edge = alive[source] & alive[m.successor]
-        ways_on = np.bincount(source[live_edge], minlength=m.lanes)
-        still = alive & (ways_on > 0)
-        if (still == alive).all():
-            share = m.lane_length[still].sum() / m.lane_length[m.is_travel].sum()
-            return still if share > 0.5 else m.is_travel
-        alive = still
+        live = lanes[source] & lanes[target]
+        still = lanes & (np.bincount(source[live], minlength=len(lanes)) > 0)
+        if (still == lanes).all():
+            return still
+        lanes = still
 
 
 def _fill_grid(graph: LaneGraph, m: RoadMap, points: np.ndarray, device: str) -> None:
@@ -385,7 +390,8 @@ def project(g: LaneGraph, lane: wp.int32, x: wp.float32, y: wp.float32, guess: w
     uy = float(0.0)
     dx = float(0.0)
     dy = float(0.0)
-    for _walk in range(4):
+    came = int(-1)
+    for walk in range(6):
         first = row.point + k
         ux = g.point[first + 1].x - g.point[first].x
         uy = g.point[first + 1].y - g.point[first].y
@@ -393,8 +399,10 @@ def project(g: LaneGraph, lane: wp.int32, x: wp.float32, y: wp.float32, guess: w
         dy = y - g.point[first].y
         f = (dx * ux + dy * uy) / (ux * ux + uy * uy)
         onto = wp.clamp(k + wp.int32(wp.floor(wp.clamp(f, -1.0e6, 1.0e6))), 0, last)
-        if onto == k:
+        # Outside a corner the feet say "next" and "previous" by turns: the corner it is.
+        if onto == k or onto == came or walk == 5:
             break
+        came = k
         k = onto
     a = g.point[row.point + k]
     b = g.point[row.point + k + 1]

@@ -33,6 +33,8 @@ MIX = {
     AgentKind.CYCLIST: 0.01,
 }
 """shares of moving traffic"""
+MIN_SPACE = 9.0
+"""m of lane a standing car takes with its gap"""
 
 
 @dataclass
@@ -176,7 +178,13 @@ def traffic(
     lanes = np.flatnonzero(driving & (road_map.lane_length > 12.0))
     if len(lanes) == 0 and count > 0:
         raise RoadloopError(f"map {road_map.name} has no lane of 12 m to place traffic on")
-    share = road_map.lane_length[lanes] / road_map.lane_length[lanes].sum()
+    total = float(road_map.lane_length[lanes].sum())
+    if count * MIN_SPACE > total:
+        raise RoadloopError(
+            f"map {road_map.name} has {total:.0f} m of lanes, {count} agents take at least "
+            f"{MIN_SPACE:.0f} m each: ask for fewer"
+        )
+    share = road_map.lane_length[lanes] / total
     kinds = list(MIX)
     users: list[RoadUser] = []
     for _try in range(60 * count + 200):
@@ -231,6 +239,7 @@ def walker_at(
     rng: np.random.Generator,
     *,
     far_side: bool = False,
+    aside: float = 0.0,
     **changes: Any,
 ) -> RoadUser:
     """A pedestrian at the kerb of a crosswalk, about to walk across lane ``crossing_lane``.
@@ -238,6 +247,7 @@ def walker_at(
     Args:
         crossing: row of the map's crossing arrays.
         far_side: start at the left of the lane (beyond oncoming traffic) instead of the right.
+        aside: m along the lane from the middle of the crosswalk, for walkers side by side.
     """
     walk = road_map.crossing_crosswalk[crossing]
     rows = slice(road_map.crosswalk_start[walk], road_map.crosswalk_start[walk + 1])
@@ -246,7 +256,7 @@ def walker_at(
     middle = 0.5 * (road_map.crossing_from[crossing] + road_map.crossing_to[crossing])
     heading = pose_on(road_map, lane, float(middle))[3]
     left = np.array([-np.sin(heading), np.cos(heading)])
-    centre = corners[:, :2].mean(0)
+    centre = corners[:, :2].mean(0) + aside * np.array([np.cos(heading), np.sin(heading)])
     across = (corners[:, :2] - centre) @ left
     right_end, left_end = (centre + left * t for t in (across.min() - 0.8, across.max() + 0.8))
     start, goal = (left_end, right_end) if far_side else (right_end, left_end)

@@ -275,7 +275,7 @@ def pedestrian_crossing(scene: Scene) -> None:
     for k in range(int(scene.rng.integers(1, 4))):
         scene.users.append(
             walker_at(
-                m, row, scene.rng, far_side=bool(scene.rng.integers(2)),
+                m, row, scene.rng, far_side=bool(scene.rng.integers(2)), aside=0.9 * k,
                 trigger=Trigger.EGO_ARRIVAL, trigger_value=scene.rng.uniform(3.0, 5.0) + 0.4 * k,
                 action=Action.WALK,
             )
@@ -337,7 +337,7 @@ def merge(scene: Scene) -> None:
 
 def roundabout(scene: Scene) -> None:
     m = scene.road_map
-    ring = m.junction_is_roundabout[m.lane_junction] & (m.lane_junction >= 0) & m.is_travel
+    ring = np.isin(m.lane_junction, np.flatnonzero(m.junction_is_roundabout)) & m.is_travel
     entries = [
         lane
         for lane in map(int, np.flatnonzero(ring))

@@ -84,6 +84,8 @@ class Traits:
     max_deceleration: wp.float32
     steering_lag: wp.float32
     acceleration_lag: wp.float32
+    steering_blend: wp.float32  # share of a command the actuator follows in a step
+    acceleration_blend: wp.float32
     grip: wp.float32  # m/s^2, friction * g
     speed_factor: wp.float32
     max_speed: wp.float32
@@ -91,6 +93,7 @@ class Traits:
     min_gap: wp.float32
     a: wp.float32  # IDM maximum acceleration
     b: wp.float32  # IDM comfortable deceleration
+    root_ab: wp.float32  # 2 sqrt(a b)
     politeness: wp.float32
     lateral_offset: wp.float32
     walk_x0: wp.float64

@@ -26,8 +26,9 @@ def steer(g: LaneGraph, a: Agent, t: Traits, aim: wp.float32, slope: wp.float32,
         bend = point_at(g, a.ahead[1], s - length).line_curvature
     reach = 2.0 + 0.5 * wp.abs(a.speed)
     error = wp.clamp(a.lateral - line.line - aim, -reach, reach)
-    lag = wp.asin(wp.clamp(t.centre_offset * line.line_curvature, -0.7, 0.7))
-    turn = wp.clamp(wrap(a.heading - line.line_heading) + lag - wp.atan(slope), -1.0, 1.0)
+    # Small angles, for which asin x = x and atan x = x do.
+    lag = wp.clamp(t.centre_offset * line.line_curvature, -0.7, 0.7)
+    turn = wp.clamp(wrap(a.heading - line.line_heading) + lag - slope, -1.0, 1.0)
     bend = bend / wp.max(1.0 - bend * aim, 0.3)
-    kappa = bend - error / (reach * reach) - 2.0 * wp.sin(turn) / reach
+    kappa = bend - error / (reach * reach) - 2.0 * turn / reach
     return wp.clamp(wp.atan(kappa * t.wheelbase), -t.max_steering, t.max_steering)

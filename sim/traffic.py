@@ -137,7 +137,12 @@ def choose_another_way(a: Agent):
 def dead_end(g: LaneGraph, v: View, a: Agent, t: Traits, d: Decision):
     """A lane that ends beside another one is to be left; where the map ends, one drives on out."""
     last = g.lane[a.ahead[v.lanes - 1]]
-    if last.successors == 0 and (last.left >= 0 or last.right >= 0):
+    goes_on = bool(False)
+    if last.left >= 0:
+        goes_on = g.lane[last.left].successors > 0
+    if last.right >= 0:
+        goes_on = goes_on or g.lane[last.right].successors > 0
+    if last.successors == 0 and goes_on:
         distance = v.start[v.lanes] - a.s - 0.5 * t.length - 2.0
         d = least(d, stopping(a.speed, v.free, wp.max(distance, 0.1), t), -1)
     return d
@@ -265,7 +270,8 @@ def drive_in_traffic(
     d.wait_at = AHEAD
     d = dead_end(g, v, a, t, d)
     a, d = obey_signals(g, v, a, t, lights, d)
-    radius = wp.max(v.look, 70.0)
+    # Two cars that clear themselves for a junction must have seen each other before.
+    radius = wp.max(v.look, wp.max(50.0 + 4.0 * a.speed, 70.0))
     for j in range(agents.shape[1]):
         dx = wp.float32(agents[w, j].x - a.x)
         dy = wp.float32(agents[w, j].y - a.y)

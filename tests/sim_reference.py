@@ -131,9 +131,9 @@ def _steering(car: Car, line: Centreline, dt: float) -> float:
     reach = 2.0 + 0.5 * car.speed
     error = np.clip(car.lateral - aim, -reach, reach)
     # The box centre is kept on the line: in a bend the axle behind it lags the line's direction.
-    lag = np.arcsin(t["centre_offset"] * bend_here)
+    lag = t["centre_offset"] * bend_here
     turn = np.clip(_wrapped(car.heading - line.at(car.s, line.heading)) + lag, -1.0, 1.0)
-    kappa = bend - error / reach**2 - 2.0 * np.sin(turn) / reach
+    kappa = bend - error / reach**2 - 2.0 * turn / reach
     return float(np.clip(np.arctan(kappa * t["wheelbase"]), -t["max_steering"], t["max_steering"]))
 
 

@@ -184,8 +184,8 @@ GOLDEN = {
     ("lead_vehicle_brake", 1, 60): (
         "3802ce8e2baf3107dd87ea077e94cd71478f01bfd7c44b14e79727f3364c11ee"
     ),
-    ("roundabout", 0, 60): "ab1e3fe4f359c8e0acc4b3aec4b3e3def026685a3bb8795f17449ff3ce559d72",
-    ("dense_town", 3, 60): "7d2b0bae291207061762be7e97103f20481b55304114adfdf6999bac1ca6fb92",
+    ("roundabout", 0, 60): "a3e5e6709057b5a456c5dff4fe8afeec92646369058b7b81bb8afd3184abdb01",
+    ("dense_town", 3, 60): "45ba5776d0def03fc33b1fb39a16ffff1e9d2040cfcf08336c57d69dbb641f60",
 }
 
 
