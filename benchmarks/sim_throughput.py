@@ -3,7 +3,8 @@
     python benchmarks/sim_throughput.py [--device cpu] [--seconds 4] [--skip-highway-env]
 
 Traffic (IDM, MOBIL, right of way, lights), vehicle dynamics, collisions, off-road and wrong-way
-checks run in every step, for 1, 64 and 1024 worlds of 32 agents in a generated town. Figures:
+checks run in every step, for 1, 64 and 1024 worlds of 32 agents in a generated town,
+after 20 s in which queues have formed. Figures:
 CPU seconds (what one core does, undisturbed by other programs) and wall seconds; one thread, two
 threads, and two processes side by side; start-up and first step; and, in the same run, highway-env
 (`highway-fast-v0`, `highway-v0`), counting one agent advanced by one simulation step as one step
@@ -16,22 +17,31 @@ import argparse
 import multiprocessing
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 
 AGENTS = 32
+WINDOW = 0.1
+"""s of measuring at a stretch"""
 
 
 def scenarios(worlds: int):
-    """``worlds`` dense towns on one map: an ego, 25 vehicles and 6 pedestrians each."""
+    """``worlds`` worlds in one generated town of 4 x 4 junctions: 28 vehicles, 4 pedestrians each.
+
+    The ego waits beside the map and is not counted: undriven it would only block a road.
+    """
     from sim.scenarios import build_scenario
 
-    town = build_scenario("dense_town", seed=0).road_map
-    walkers = 6  # a quarter of the vehicles, as the scenario adds them
-    return [
-        build_scenario("dense_town", seed=k, agents=AGENTS - 1 - walkers, road_map=town)
+    town = build_scenario("random_route", seed=0, agents=0).road_map
+    low = town.point_xyz.min(0) - 500.0
+    walkers = 4  # a sixth of the vehicles, as the scenario adds them
+    built = [
+        build_scenario("random_route", seed=k, agents=AGENTS - walkers, road_map=town)
         for k in range(min(worlds, 64))
-    ] * max(1, worlds // 64)
+    ]
+    away = [replace(s, ego=replace(s.ego, x=low[0], y=low[1])) for s in built]
+    return away * max(1, worlds // 64)
 
 
 class Batch:
@@ -45,17 +55,22 @@ class Batch:
         self.simulator = Simulator(device, threads)
         self.state = self.simulator.reset(scenarios(worlds))
         self.control = wp.zeros(self.state.agents.shape, dtype=wp.vec2, device=device)
-        self.size = int(np.prod(self.state.agents.shape))
-        for _ in range(200 if worlds <= 64 else 30):
+        self.size = worlds * AGENTS
+        for _ in range(200):
             self.state = self.simulator.step(self.state, self.control)
         self.synchronise = wp.synchronize
 
     def measure(self, seconds: float) -> tuple[float, float]:
-        """Agent-steps per wall second and per CPU second: the best of three windows."""
+        """Agent-steps per wall second and per CPU second: the best of short windows.
+
+        A shared machine slows down by half for seconds at a time; the best window is what the code
+        takes when it has the core to itself.
+        """
         best_wall = best_cpu = 0.0
-        for _window in range(3):
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
             wall, cpu, steps = time.perf_counter(), time.process_time(), 0
-            while time.perf_counter() - wall < seconds / 3.0:
+            while time.perf_counter() - wall < WINDOW:
                 self.state = self.simulator.step(self.state, self.control)
                 steps += self.size
             self.synchronise()
@@ -97,15 +112,17 @@ def highway_env(name: str, seconds: float) -> float:
     env.reset(seed=0)
     config = env.unwrapped.config
     substeps = config["simulation_frequency"] // config["policy_frequency"]
-    done, cpu = 0, time.process_time()
-    while time.process_time() - cpu < seconds:
-        _, _, terminated, truncated, _ = env.step(1)
-        done += substeps * len(env.unwrapped.road.vehicles)
-        if terminated or truncated:
-            env.reset()
-    rate = done / (time.process_time() - cpu)
+    best, until = 0.0, time.process_time() + seconds
+    while time.process_time() < until:
+        done, cpu = 0, time.process_time()
+        while time.process_time() - cpu < WINDOW:
+            _, _, terminated, truncated, _ = env.step(1)
+            done += substeps * len(env.unwrapped.road.vehicles)
+            if terminated or truncated:
+                env.reset()
+        best = max(best, done / (time.process_time() - cpu))
     env.close()
-    return rate
+    return best
 
 
 def main() -> None:
