@@ -155,10 +155,11 @@ class Simulator:
             work(0, worlds)
             return
         if self._pool is None or self._pool_owner != os.getpid():  # threads do not survive a fork
-            self._pool = ThreadPoolExecutor(self.threads, "roadloop-sim")
+            self._pool = ThreadPoolExecutor(self.threads - 1, "roadloop-sim")
             self._pool_owner = os.getpid()
         edges = [worlds * k // parts for k in range(parts + 1)]
-        jobs = [self._pool.submit(work, a, b - a) for a, b in pairwise(edges)]
+        jobs = [self._pool.submit(work, a, b - a) for a, b in pairwise(edges[:-1])]
+        work(edges[-2], edges[-1] - edges[-2])  # the caller's thread takes the last part
         for job in jobs:
             job.result()
 
