@@ -8,6 +8,7 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -395,3 +396,11 @@ def test_mistakes_are_told_in_one_line(mistake: Callable[[], None], message: str
     with pytest.raises(RoadloopError, match=message) as caught:
         mistake()
     assert "\n" not in str(caught.value)
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "simulator.md").read_text()
+    example = page.split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(compile(example, "docs/simulator.md", "exec"), names)
+    assert names["agents"].shape[0] == 8 and names["state"].step == 50
