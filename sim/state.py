@@ -59,7 +59,7 @@ class Agent:
     draws: wp.int32  # random numbers used so far
     script: wp.float32  # s since its scripted action began, -1: not yet
     walking: wp.int32  # walker: 0 waits at its start, 1 walks over, 2 waits there, 3 walks back
-    walk_wait: wp.float32  # s left to wait at the kerb
+    walk_wait: wp.float32  # s left to wait at the kerb; on the way: s it was blocked
     leader: wp.int32  # whom it follows or waits for, -1
 
 

@@ -1,18 +1,21 @@
 """Pedestrians: they walk between two points and wait at the kerb for a gap.
 
 A walker steps out when no vehicle will reach its line within the time it needs to cross, or when
-its script tells it to. On the way it stops for a body right in front of it.
+its script tells it to. On the way it stops for a body right in front of it, and turns back if that
+stays there.
 """
 
 from __future__ import annotations
 
 import warp as wp
 
-from sim.lane_graph import LEVEL
+from sim.lane_graph import LEVEL, wrap
 from sim.state import Agent, Traits
 
 MARGIN = wp.constant(1.5)
 """s a walker wants to spare when it steps out"""
+BLOCKED = wp.constant(4.0)
+"""s it stands before a body on its way until it turns back"""
 
 
 @wp.func
@@ -109,6 +112,7 @@ def walk(
             go = False  # a scripted walker crosses once
         if go:
             a.walking = a.walking + 1
+            a.walk_wait = 0.0
             a.heading = wp.atan2(dy, dx)
             a.cos = wp.cos(a.heading)
             a.sin = wp.sin(a.heading)
@@ -117,9 +121,17 @@ def walk(
         speed = wp.min(t.max_speed, distance / dt)
         if not scripted_now and body_in_front(agents, traits, w, i, a):
             speed = 0.0
+            a.walk_wait = a.walk_wait + dt
+        if a.walk_wait > BLOCKED:  # a car stands there and may wait for the walker: turn back
+            a.walking = 4 - a.walking
+            a.walk_wait = 0.0
+            speed = 0.0
+            a.heading = wrap(a.heading + wp.PI)
+            a.cos = -a.cos
+            a.sin = -a.sin
         a.x = a.x + wp.float64(speed * dt * a.cos)
         a.y = a.y + wp.float64(speed * dt * a.sin)
-        if distance <= t.max_speed * dt:
+        if distance <= t.max_speed * dt and speed > 0.0:
             a.walking = (a.walking + 1) % 4
             dice = wp.rand_init(t.seed, a.draws)
             a.draws = a.draws + 1
