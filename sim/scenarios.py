@@ -347,6 +347,7 @@ FAMILIES: dict[str, Family] = {
         "A slower car from the next lane pulls in close ahead.",
         lambda seed: generate_map("straight", seed=seed, length=400.0, lanes=2),
         cut_in,
+        duration=45.0,
     ),
     "red_light": Family(
         "A light turns red on the way and green again some seconds later.",
