@@ -37,6 +37,12 @@ class Decision:
 
 
 @wp.func
+def look_ahead(speed: wp.float32):
+    """m an agent looks along the road at a speed: 3 s and a comfortable stop (3 m/s^2) at least."""
+    return wp.clamp(20.0 + 3.0 * speed + speed * speed / 6.0, 30.0, 150.0)
+
+
+@wp.func
 def least(d: Decision, acceleration: wp.float32, cause: wp.int32):
     """The decision with one more demand on the acceleration."""
     if acceleration < d.acceleration:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warp as wp
 
 from sim.car_following import following
+from sim.decision import look_ahead
 from sim.lane_graph import LaneGraph, project
 from sim.state import AHEAD, Agent, Traits, lane_chain
 
@@ -153,7 +154,7 @@ def change_lane(
             return a
         if row.length - a.s < 1.3 * a.speed * DURATION + 8.0 and not ends:
             return a
-    look = wp.clamp(20.0 + 3.0 * a.speed + a.speed * a.speed / 6.0, 30.0, 150.0)
+    look = look_ahead(a.speed)
     here = look_beside(g, agents, traits, w, i, a, t, a.lane, a.s, look)
     wanted = wp.min(row.limit * t.speed_factor, t.max_speed)
     ratio = a.speed / wp.max(wanted, 0.1)

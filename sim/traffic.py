@@ -11,7 +11,7 @@ from __future__ import annotations
 import warp as wp
 
 from sim.car_following import HARDEST, following, free_road, stopping
-from sim.decision import Decision, View, least, offsets
+from sim.decision import Decision, View, least, look_ahead, offsets
 from sim.lane_change import change_lane, lateral_slope, lateral_target
 from sim.lane_graph import LEVEL, LaneGraph, point_at
 from sim.obstacles import LONG, keep_off, position_on_path
@@ -29,7 +29,7 @@ def view_of(g: LaneGraph, a: Agent, t: Traits, w: wp.int32, i: wp.int32):
     v = View()
     v.world = w
     v.index = i
-    v.look = wp.clamp(20.0 + 3.0 * a.speed + a.speed * a.speed / 6.0, 30.0, 150.0)
+    v.look = look_ahead(a.speed)
     v.horizon = a.speed * a.speed / 4.0 + a.speed + 8.0
     v.aim = lateral_target(a, t)
     junction = g.lane[a.lane].junction
