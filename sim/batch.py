@@ -8,7 +8,7 @@ import numpy as np
 import warp as wp
 
 from roadloop.errors import RoadloopError
-from roadloop.types import AgentKind, Scenario
+from roadloop.types import AgentKind, Behaviour, Scenario
 from sim.lane_graph import LaneGraph, lane_graph
 from sim.path import locate, refill
 from sim.state import AHEAD, Agent, Fixed, LightTiming, Traits, lane_chain
@@ -156,7 +156,7 @@ def settle(
     w = first_world + tid_w
     a = agents[w, i]
     t = traits[w, i]
-    if a.valid == 1 and (t.behaviour == 0 or t.controlled == 1):
+    if a.valid == 1 and (t.behaviour == Behaviour.TRAFFIC or t.controlled == 1):
         if t.controlled == 1:
             x = wp.float32(a.x - g.origin_x)
             y = wp.float32(a.y - g.origin_y)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warp as wp
 
+from roadloop.types import Action
 from sim.car_following import following
 from sim.decision import look_ahead
 from sim.lane_graph import LaneGraph, project
@@ -140,7 +141,8 @@ def change_lane(
         return a
     a.change_wait = a.change_wait - dt
     row = g.lane[a.lane]
-    scripted = a.script >= 0.0 and a.script < 1.5 * dt and (t.action == 2 or t.action == 3)
+    starts = a.script >= 0.0 and a.script < 1.5 * dt
+    scripted = starts and (t.action == Action.CHANGE_LEFT or t.action == Action.CHANGE_RIGHT)
     ends = row.successors == 0
     if not scripted:
         if t.politeness < 0.0 or (step + i) % EVERY != 0 or row.junction >= 0:
@@ -168,7 +170,7 @@ def change_lane(
         lane = row.left
         if side == 1:
             lane = row.right
-        asked = not scripted or t.action == 2 + side
+        asked = not scripted or t.action == Action.CHANGE_LEFT + side
         if lane >= 0 and asked and g.lane[lane].junction < 0:
             at = project(g, lane, x, y, a.s)
             seen = look_beside(g, agents, traits, w, i, a, t, lane, at.s, look)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warp as wp
 
+from roadloop.maps.road_map import SignalKind
+from roadloop.types import Behaviour, LightState
 from sim.collision import overlap_partner
 from sim.dynamics import drive
 from sim.ground import ground_events
@@ -35,8 +37,8 @@ def crossed_red(
         for q in range(row.stop, row.stop + row.stops):
             line = g.stop[q]
             at = start + line.s
-            if line.kind == 0 and at > front and at <= front + moved:
-                if lights[w, line.signal] == 1:
+            if line.kind == SignalKind.TRAFFIC_LIGHT and at > front and at <= front + moved:
+                if lights[w, line.signal] == LightState.RED:
                     return True
         start = start + row.length
     return False
@@ -63,9 +65,9 @@ def advance(
     a = before[w, i]
     t = traits[w, i]
     bits = int(0)
-    if a.valid == 1 and (t.behaviour != 1 or t.controlled == 1):
+    if a.valid == 1 and (t.behaviour != Behaviour.STATIC or t.controlled == 1):
         a = run_script(a, t, before[w, 0], time, dt)
-        if t.behaviour == 2 and t.controlled == 0:
+        if t.behaviour == Behaviour.WALK and t.controlled == 0:
             a = walk(before, traits, w, i, a, t, dt)
         else:
             acceleration = float(0.0)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import warp as wp
 
+from roadloop.maps.road_map import SignalKind
+from roadloop.types import LightState
 from sim.car_following import following, stopping, time_to
 from sim.decision import Decision, View, least
 from sim.lane_graph import Conflict, LaneGraph
@@ -64,13 +66,13 @@ def held_by_light(
         row = g.lane[lane]
         for q in range(row.stop, row.stop + row.stops):
             line = g.stop[q]
-            if line.kind == 0:
+            if line.kind == SignalKind.TRAFFIC_LIGHT:
                 distance = start + line.s - a.s - half
                 state = lights[w, line.signal]
                 if distance > -0.5:
-                    if state == 1 or state == 2:
+                    if state == LightState.RED or state == LightState.RED_YELLOW:
                         return True
-                    if state == 3 and a.speed * a.speed < 2.0 * 3.5 * distance:
+                    if state == LightState.YELLOW and a.speed * a.speed < 2.0 * 3.5 * distance:
                         return True
         start = start + row.length
     return False

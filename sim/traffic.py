@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import warp as wp
 
+from roadloop.maps.road_map import SignalKind
+from roadloop.types import Action, Behaviour, LightState, Trigger
 from sim.car_following import HARDEST, following, free_road, stopping
 from sim.decision import Decision, View, least, look_ahead, offsets
 from sim.lane_change import change_lane, lateral_slope, lateral_target
@@ -81,14 +83,14 @@ def obey_signals(
             distance = v.start[k] + line.s - front
             if distance > -0.3:
                 stop = bool(False)
-                if line.kind == 0:
+                if line.kind == SignalKind.TRAFFIC_LIGHT:
                     state = lights[v.world, line.signal]
-                    stop = state == 1 or state == 2
-                    if state == 3:
+                    stop = state == LightState.RED or state == LightState.RED_YELLOW
+                    if state == LightState.YELLOW:
                         stop = a.stopping == line.signal or a.speed * a.speed < 7.0 * distance
                     if stop:
                         a.stopping = line.signal
-                elif line.kind == 1 and a.stopped_for != a.ahead[k]:
+                elif line.kind == SignalKind.STOP and a.stopped_for != a.ahead[k]:
                     if distance < 2.5 and a.speed < 0.1:
                         a.stopped_for = a.ahead[k]
                     else:
@@ -103,18 +105,18 @@ def obey_signals(
 @wp.func
 def run_script(a: Agent, t: Traits, ego: Agent, time: wp.float32, dt: wp.float32):
     """Starts and advances the agent's scripted action."""
-    if t.trigger != 0:
+    if t.trigger != Trigger.NEVER:
         if a.script >= 0.0:
             a.script = a.script + dt
         else:
             dx = wp.float32(a.x - ego.x)
             dy = wp.float32(a.y - ego.y)
             fire = bool(False)
-            if t.trigger == 1:
+            if t.trigger == Trigger.TIME:
                 fire = time >= t.trigger_value - 0.5 * dt
-            elif t.trigger == 2:
+            elif t.trigger == Trigger.EGO_DISTANCE:
                 fire = wp.sqrt(dx * dx + dy * dy) <= t.trigger_value
-            elif t.trigger == 3:
+            elif t.trigger == Trigger.EGO_ARRIVAL:
                 ahead = dx * ego.cos + dy * ego.sin
                 fire = ahead > 0.0 and ahead <= t.trigger_value * wp.max(ego.speed, 0.1)
             if fire:
@@ -173,7 +175,7 @@ def matters(
             orderly = orderly and traits[v.world, j].controlled == 0
         if not orderly:
             kind = 1
-    if v.shared > 0 and lane >= 0 and traits[v.world, j].behaviour == 0:
+    if v.shared > 0 and lane >= 0 and traits[v.world, j].behaviour == Behaviour.TRAFFIC:
         if is_rival(g, agents, v.world, j):
             kind = kind + 2
     return kind
@@ -295,7 +297,7 @@ def drive_in_traffic(
                 if kind > 0:
                     d = mind(g, v, a, t, agents[w, j], traits[w, j], j, kind, ahead, lights, d)
     a, d = claim_junction(g, v, a, t, dt, d)
-    if a.script >= 0.0 and t.action == 1 and a.script < t.action_hold:
+    if a.script >= 0.0 and t.action == Action.BRAKE and a.script < t.action_hold:
         d = least(d, -t.action_rate, -1)
     a.leader = d.leader
     steering = steer(g, a, t, v.aim, lateral_slope(a, t), dt)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warp as wp
 
+from roadloop.types import Action, AgentKind
 from sim.lane_graph import LEVEL, wrap
 from sim.state import Agent, Traits
 
@@ -34,7 +35,7 @@ def gap_is_free(
     ly = wp.float32(to_y - a.y)
     length = wp.max(wp.sqrt(lx * lx + ly * ly), 0.1)
     for j in range(agents.shape[1]):
-        if j != i and agents[w, j].valid == 1 and traits[w, j].kind != 6:
+        if j != i and agents[w, j].valid == 1 and traits[w, j].kind != AgentKind.PEDESTRIAN:
             dx = wp.float32(agents[w, j].x - a.x)
             dy = wp.float32(agents[w, j].y - a.y)
             if dx * dx + dy * dy < 6400.0 and wp.abs(agents[w, j].z - a.z) < LEVEL:
@@ -66,7 +67,7 @@ def body_in_front(
 ):
     """Whether a body covers the ground right in front; close past a standing one is enough."""
     for j in range(agents.shape[1]):
-        if j != i and agents[w, j].valid == 1 and traits[w, j].kind != 6:
+        if j != i and agents[w, j].valid == 1 and traits[w, j].kind != AgentKind.PEDESTRIAN:
             reach = float(0.9)
             spare = float(0.4)
             if agents[w, j].speed < 0.2:
@@ -104,7 +105,7 @@ def walk(
     speed = float(0.0)
     if a.walking == 0 or a.walking == 2:
         a.walk_wait = a.walk_wait - dt
-        scripted = t.action == 4
+        scripted = t.action == Action.WALK
         go = scripted and a.script >= 0.0
         if not scripted and a.walk_wait <= 0.0 and distance > 0.5:
             go = gap_is_free(agents, traits, w, i, a, to_x, to_y, distance / t.max_speed)
@@ -117,7 +118,7 @@ def walk(
             a.cos = wp.cos(a.heading)
             a.sin = wp.sin(a.heading)
     if a.walking == 1 or a.walking == 3:
-        scripted_now = t.action == 4 and a.script >= 0.0
+        scripted_now = t.action == Action.WALK and a.script >= 0.0
         speed = wp.min(t.max_speed, distance / dt)
         if not scripted_now and body_in_front(agents, traits, w, i, a):
             speed = 0.0
