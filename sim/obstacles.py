@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warp as wp
 
+from roadloop.types import AgentKind
 from sim.car_following import following, stopping
 from sim.decision import Decision, View, least
 from sim.lane_graph import LaneGraph, project, wrap
 from sim.right_of_way import PATIENCE
 from sim.state import Agent, Traits
 
-PEDESTRIAN = wp.constant(6)  # AgentKind
-CYCLIST = wp.constant(5)
 LONG = wp.constant(6.5)
 """m, length from which a vehicle's ends swing out of its lane in corners"""
 CLEARANCE = wp.constant(0.3)
@@ -92,7 +91,7 @@ def keep_off_body(
     forward = wp.max(o.speed * wp.cos(turn), 0.0)
     if side < margin:
         return least(d, following(a.speed, v.free, gap, forward, t), j)
-    if ot.kind == PEDESTRIAN or ot.kind == CYCLIST:
+    if ot.kind == AgentKind.PEDESTRIAN or ot.kind == AgentKind.CYCLIST:
         drift = o.speed * wp.sin(turn)
         if (at.lateral > v.aim and drift < -0.3) or (at.lateral < v.aim and drift > 0.3):
             there = (side - margin) / wp.abs(drift)

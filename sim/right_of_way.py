@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import warp as wp
 
-from roadloop.maps.road_map import SignalKind
+from roadloop.maps.road_map import ConflictKind, SignalKind
 from roadloop.types import LightState
 from sim.car_following import following, stopping, time_to
 from sim.decision import Decision, View, least
 from sim.lane_graph import Conflict, LaneGraph
 from sim.state import Agent, Traits
 
-CROSS = wp.constant(0)  # ConflictKind
-MERGE = wp.constant(1)
 PATIENCE = wp.constant(8.0)
 """s at a standstill after which rank gives way to whoever has waited longest"""
 RIVAL_REACH = wp.constant(80.0)
@@ -204,8 +202,10 @@ def yield_at_shared_ground(
                     c = g.conflict[found]
                     mine = meeting(g, v, a, half, k, c)
                     theirs = rival_meeting(g, o, other_half, start, m, c)
-                    relevant = mine.clear > 0.0 and theirs.clear > 0.0 and c.kind <= MERGE
-                    if relevant and c.kind == MERGE and theirs.entered == 1:
+                    relevant = (
+                        mine.clear > 0.0 and theirs.clear > 0.0 and c.kind != ConflictKind.DIVERGE
+                    )
+                    if relevant and c.kind == ConflictKind.MERGE and theirs.entered == 1:
                         leads = theirs.end < mine.end or (theirs.end == mine.end and j < v.index)
                         if leads:
                             gap = wp.max(mine.end - theirs.end - half - other_half, mine.reach)

@@ -13,7 +13,7 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
-from roadloop.maps.road_map import RoadMap, SignalKind
+from roadloop.maps.road_map import ConflictKind, RoadMap, SignalKind
 from roadloop.maps.routing import random_route
 from roadloop.types import (
     Action,
@@ -200,7 +200,7 @@ def unprotected_left_turn(scene: Scene) -> None:
         )
     # A stream of oncoming cars whose path crosses the turn.
     rows = np.arange(m.conflict_start[via], m.conflict_start[via + 1])
-    rows = rows[(m.conflict_yield[rows] > 0) & (m.conflict_kind[rows] == 0)]
+    rows = rows[(m.conflict_yield[rows] > 0) & (m.conflict_kind[rows] == ConflictKind.CROSS)]
     oncoming = int(m.conflict_lane[rows[0]])
     before = m.predecessors_of(oncoming)
     lane = int(before[0]) if len(before) else oncoming
@@ -268,7 +268,7 @@ def merge(scene: Scene) -> None:
     m = scene.road_map
     owes = np.zeros(m.lanes, bool)
     lane_of_row = np.repeat(np.arange(m.lanes), np.diff(m.conflict_start))
-    rows = (m.conflict_kind == 1) & (m.conflict_yield > 0)
+    rows = (m.conflict_kind == ConflictKind.MERGE) & (m.conflict_yield > 0)
     owes[lane_of_row[rows]] = True
     turns = np.array([abs(turn_of(m, int(q))) < 0.5 for q in range(m.lanes)])
     scene.route, via = route_through(
@@ -277,7 +277,7 @@ def merge(scene: Scene) -> None:
     scene.speed = min(0.8 * scene.limit(scene.start[0]), 20.0)
     # Traffic on the lane that has priority, in and before the merge.
     rows = np.arange(m.conflict_start[via], m.conflict_start[via + 1])
-    rows = rows[(m.conflict_kind[rows] == 1) & (m.conflict_yield[rows] > 0)]
+    rows = rows[(m.conflict_kind[rows] == ConflictKind.MERGE) & (m.conflict_yield[rows] > 0)]
     other = int(m.conflict_lane[rows[0]])
     before = m.predecessors_of(other)
     lane = int(before[0]) if len(before) else other
