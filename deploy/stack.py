@@ -50,7 +50,7 @@ class Stack:
     def reset(self, scenario: Scenario) -> None:
         """Start a scenario: every part forgets the last one."""
         self.plan = None
-        self.tracker.reset()
+        self.tracker.reset(scenario)
         self.planner.reset(scenario)
         self.controller.reset()
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.types import Observation, Tracks, at
+from roadloop.types import Observation, Scenario, Tracks, at
 
 
 class GroundTruth:
@@ -21,7 +21,7 @@ class GroundTruth:
             raise RoadloopError(f"GroundTruth max_range is {max_range}: expected metres above 0")
         self.max_range = max_range
 
-    def reset(self) -> None:
+    def reset(self, scenario: Scenario) -> None:
         """Nothing is remembered between steps."""
 
     def update(self, observation: Observation) -> Tracks:

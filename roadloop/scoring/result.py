@@ -1,10 +1,16 @@
-"""What a score is: named terms with a verdict and a sentence each, and signals; kept as JSON."""
+"""What a score is: named terms with a value, a verdict and a sentence each; kept as JSON.
+
+Every definition of the field that judges a drive gives the same thing, a `Score`: its name and the
+version of its definition, a value where it has one, and the terms that value is made of. A term
+that does not apply has the value None and is left out as its definition says; a term that cannot
+be computed is no term but a RoadloopError that names what is missing.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +18,10 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 
-VERSION = "1"
-"""Version of the definitions; scores of different versions are not comparable."""
-
 
 @dataclass(frozen=True)
 class Term:
-    """One verdict about a rollout."""
+    """One part of a score."""
 
     name: str
     title: str
@@ -26,20 +29,31 @@ class Term:
     """None where there is nothing to measure"""
     unit: str
     passed: bool | None
-    """None: does not apply"""
+    """None: does not apply, or the term is a measurement without a bound"""
     lost_at: float | None
     """s, when it was first broken"""
     detail: str
     """one sentence for people"""
+    higher_is_better: bool | None = None
+    """which way is good; None where it is neither"""
 
 
 @dataclass(frozen=True)
 class Score:
-    """All terms of one rollout and the signals behind them, each series ``(time,)``."""
+    """One definition's judgement of one rollout."""
 
+    name: str
+    """of the definition: safety, nuplan, carla-2.1 ..."""
+    title: str
     version: str
+    """of the definition and the switches it was computed with; different versions never compare"""
+    value: float | None
+    """the score itself, higher is better; None where the definition gives terms only"""
+    unit: str
+    """of the value: "" for shares in [0, 1], "%" """
     terms: tuple[Term, ...]
-    series: dict[str, np.ndarray]
+    series: dict[str, np.ndarray] = field(default_factory=dict)
+    """signals behind the terms, each ``(time,)``"""
 
     def term(self, name: str) -> Term:
         """The term of that name; RoadloopError names the known ones."""
@@ -56,7 +70,11 @@ class Score:
             for name, values in self.series.items()
         }
         return {
+            "name": self.name,
+            "title": self.title,
             "version": self.version,
+            "value": self.value,
+            "unit": self.unit,
             "terms": [asdict(term) for term in self.terms],
             "series": series,
         }
@@ -83,7 +101,8 @@ def read_score(path: str | Path) -> Score:
             name: np.array([_absent(name) if v is None else v for v in values], dtype=np.float64)
             for name, values in data["series"].items()
         }
-        return Score(data["version"], terms, series)
+        head = {key: data[key] for key in ("name", "title", "version", "value", "unit")}
+        return Score(**head, terms=terms, series=series)
     except OSError as error:
         raise RoadloopError(
             f"{path} cannot be read: {error.strerror}; score the run first"

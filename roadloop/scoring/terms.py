@@ -14,7 +14,7 @@ from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.collision import Contact, ContactKind, contacts, time_to_collision
 from roadloop.scoring.comfort import BOUNDS, MIN_SAMPLES, broken_bounds, comfort_signals
 from roadloop.scoring.driven import Driven
-from roadloop.scoring.result import VERSION, Score, Term, read_score, write_score
+from roadloop.scoring.result import Score, Term, read_score, write_score
 from roadloop.scoring.rules import (
     STOP_SPEED,
     crossings,
@@ -28,6 +28,8 @@ __all__ = ["Score", "Term", "read_score", "score", "write_score"]
 
 Array = np.ndarray
 
+VERSION = "1"
+"""Version of these definitions; scores of different versions are not comparable."""
 SURFACE_TOLERANCE = 0.3
 """m a corner may overhang the road edge (nuPlan's drivable-area compliance)"""
 AGAINST_PARTLY, AGAINST_FULLY = 2.0, 6.0
@@ -60,7 +62,11 @@ def score(rollout: Rollout, road_map: RoadMap) -> Score:
     comfort, signals = comfort_term(driven)
     location = driven.location
     return Score(
+        name="safety",
+        title="Safety terms",
         version=VERSION,
+        value=None,
+        unit="",
         terms=(
             collision_at_fault(driven, hits),
             collision_not_at_fault(driven, hits),
