@@ -104,6 +104,7 @@ class RolloutWriter:
             vehicle=scenario.ego.vehicle,
             route=scenario.route,
         )
+        self._meta["parameters"] = dict(scenario.parameters)
         self._rows: dict[str, list[Table]] = {name: [] for name in WRITE_ORDER}
         self._parts = 0
         self._steps = 0
@@ -315,6 +316,7 @@ def _meta(
         "family": family,
         "seed": seed,
         "driver": driver,
+        "parameters": {},
         "map": {"name": map_name, "content_hash": map_hash, "source": map_source},
         "dt": float(dt),
         "duration": None if duration is None else float(duration),

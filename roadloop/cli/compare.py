@@ -1,0 +1,59 @@
+"""``roadloop compare``: two runs of one suite, case by case."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from roadloop.command_line import File, default_text
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two runs of one suite: what differs, and whether more than by chance.
+
+    Runs are paired by case: mean difference with a bootstrap interval for every score and term,
+    and the cases that changed most, with both replays. With --gate NAME the exit status is 1
+    where B is significantly worse than A on that score (nuplan) or term
+    (safety.collision_at_fault), so that continuous integration can use it.
+    Units stand beside the values; the interval covers 95 percent.
+
+    Example: roadloop compare runs/standard-idm runs/noisy --gate nuplan
+    """
+
+    a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR_A")]
+    """folder of a suite run: what is compared with"""
+    b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR_B")]
+    """folder of another run of the same suite"""
+    gate: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME")] = ()
+    """score or SCORE.TERM on which B must not be significantly worse"""
+    level: float = 0.95
+    """confidence of the intervals"""
+    out: Annotated[File, default_text("compare.html in DIR_B")] = None
+    """page to write"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+
+    def run(self) -> int:
+        from roadloop.compare import compare_runs, comparison_json, comparison_text, gate
+        from roadloop.suite_results import read_results
+        from roadloop.viz.compare_page import write_compare_page
+
+        a, b = read_results(self.a), read_results(self.b)
+        comparison = compare_runs(a, b, level=self.level)
+        worse = [name for name in self.gate if gate(comparison, name)]
+        page = write_compare_page(self.out or self.b / "compare.html", comparison)
+        if self.json:
+            result = {**comparison_json(comparison), "worse": worse, "page": str(page)}
+            print(json.dumps(result, indent=2, allow_nan=False))
+        else:
+            print(comparison_text(comparison))
+            print(page)
+        for name in worse:
+            print(f"roadloop: {self.b} is significantly worse on {name}", file=sys.stderr)
+        return 1 if worse else 0

@@ -1,0 +1,193 @@
+"""``roadloop drive``: one scenario in closed loop, with its log, score, report and video."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from roadloop.cli.drivers import Latency, Perception, Settings, build_driver, numbers
+from roadloop.cli.names import known
+from roadloop.command_line import INTERRUPTED, Count, File, Folder, Seconds, Seed, default_text
+from roadloop.config import dump_config
+from roadloop.errors import RoadloopError
+from roadloop.terminal import (
+    Laps,
+    drive_json,
+    drive_text,
+    progress_bar,
+    score_json,
+    score_text,
+    start_warp,
+)
+
+if TYPE_CHECKING:
+    from roadloop.drive_folder import DriveFolder
+    from roadloop.interfaces import Driver
+    from roadloop.maps.road_map import RoadMap
+    from roadloop.types import Scenario
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Drive one scenario in closed loop and show what happened.
+
+    Builds the scenario, lets the driver drive it, and writes into DIR: rollout/ (the log,
+    Parquet), score.json, report.html, video.mp4 and config.yaml (this run, for --config).
+    Lengths are metres, times seconds, speeds metres per second.
+    The last line printed is the path of the report. Ctrl-C ends the drive early; what was
+    driven until then is scored and written, and the exit status is 130.
+
+    Example: roadloop drive dense_town --seconds 60 --agents 30 --seed 7
+    """
+
+    scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")] = "dense_town"
+    """what to drive; `roadloop list` names them"""
+    map: Annotated[File, default_text("the scenario's own")] = None
+    """OpenDRIVE map (.xodr) to drive on"""
+    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
+    """who drives; `roadloop list` names them, MODULE:FUNCTION makes one of your own"""
+    perception: Perception = "truth"
+    """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
+    set: Settings = ()
+    """a setting of the driver, e.g. time_headway=0.7"""
+    latency: Latency = ""
+    """how late the driver's answers come: seconds, or a file of measured ones"""
+    seconds: Annotated[Seconds, default_text("the scenario's own")] = None
+    """s, length of the drive; it ends sooner where the route is finished"""
+    agents: Annotated[Count, default_text("the scenario's own")] = None
+    """vehicles of background traffic, beside those the scenario itself needs"""
+    seed: Seed = 0
+    """same seed, same drive"""
+    parameter: Settings = ()
+    """a parameter of the scenario, e.g. ego_speed=8.3"""
+    out: Annotated[Folder, default_text("runs/SCENARIO-seedN")] = None
+    """folder to write into"""
+    overwrite: bool = False
+    """replace the run that DIR already holds"""
+    video: bool = True
+    """video.mp4 is written, unless --no-video"""
+    json: bool = False
+    """print one JSON object and nothing else"""
+    config: Annotated[str, tyro.conf.arg(metavar="RUN")] = ""
+    """run file: a .yaml path, or the name of one that comes with roadloop; options given here
+    win over it"""
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise RoadloopError(f"seconds is {self.seconds:g}; it must be above 0")
+        if self.agents is not None and self.agents < 0:
+            raise RoadloopError(f"agents is {self.agents}; it must be 0 or more")
+        if self.seed < 0:
+            raise RoadloopError(f"seed is {self.seed}; it must be 0 or more")
+
+    def run(self) -> int:
+        from roadloop.drive_folder import DriveFolder
+        from roadloop.maps.cache import load_map
+        from sim.scenarios import FAMILIES, build_scenario
+
+        known("scenario", self.scenario, FAMILIES)
+        driver = build_driver(self.driver, self.perception, self.set, self.latency)
+        folder = DriveFolder(self.out or Path("runs") / f"{self.scenario}-seed{self.seed}")
+        folder.prepare(overwrite=self.overwrite)
+
+        laps = Laps()
+        start_warp()
+        road_map = None if self.map is None else load_map(self.map)
+        scenario = build_scenario(
+            self.scenario,
+            seed=self.seed,
+            road_map=road_map,
+            agents=self.agents,
+            duration=self.seconds,
+            parameters=numbers("--parameter", self.parameter),
+        )
+        if not self.json:
+            note = "the first drive on a machine also compiles the simulator"
+            print(f"roadloop: driving {self.scenario} ({note})", file=sys.stderr)
+        folder.clear()
+        folder.config.write_text(self._run_file(), encoding="utf-8")
+        laps.lap("build")
+        finished = self._simulate(scenario, driver, folder)
+        laps.lap("drive")
+        if not finished:
+            print("roadloop: interrupted; scoring what was driven", file=sys.stderr)
+        result = self._write_results(scenario.road_map, folder, laps)
+        if self.json:
+            print(json.dumps(result, indent=2, allow_nan=False))
+        return 0 if finished else INTERRUPTED
+
+    def _run_file(self) -> str:
+        """This run as YAML, without where and how its results are shown."""
+        source = None if self.map is None else self.map.resolve()
+        run = dataclasses.replace(self, map=source)
+        return dump_config(run, leave_out=("out", "overwrite", "json", "config"))
+
+    def _simulate(self, scenario: Scenario, driver: Driver, folder: DriveFolder) -> bool:
+        """Write the log of the drive; False where Ctrl-C ended it."""
+        from roadloop.logs.store import RolloutWriter
+        from sim.run import drive_scenario
+        from sim.simulator import SimWorld
+
+        source = "" if self.map is None else str(self.map.resolve())
+        try:
+            with (
+                progress_bar("drive", "s", scenario.duration, quiet=self.json) as bar,
+                RolloutWriter(
+                    folder.rollout, scenario, driver.name, overwrite=True, map_source=source
+                ) as writer,
+            ):
+                drive_scenario(
+                    scenario,
+                    driver,
+                    SimWorld(),
+                    writer=writer,
+                    on_step=lambda observation: bar.update(observation.time - bar.n),
+                )
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _write_results(self, road_map: RoadMap, folder: DriveFolder, laps: Laps) -> dict[str, Any]:
+        """Score, report and video of the log in ``folder``; what --json prints."""
+        from roadloop.logs.store import read_rollout
+        from roadloop.scoring.terms import score, write_score
+        from roadloop.viz.report import write_report
+        from roadloop.viz.video import write_video
+
+        rollout = read_rollout(folder.rollout)
+        if len(rollout.time) == 0:
+            raise RoadloopError(f"{folder.rollout}: interrupted before the first step")
+        scored = score(rollout, road_map)
+        write_score(folder.score, scored)
+        laps.lap("score")
+        if not self.json:
+            print(drive_text(rollout))
+            print(score_text(scored))
+        write_report(folder.report, rollout, road_map, scored)
+        laps.lap("report")
+        if self.video:
+            with progress_bar("video", "frame", 0, quiet=self.json) as bar:
+
+                def show(done: int, frames: int) -> None:
+                    bar.total = frames
+                    bar.update(done - bar.n)
+
+                write_video(folder.video, rollout, road_map, score=scored, progress=show)
+            laps.lap("video")
+        paths = ["rollout", "score", "report", *(["video"] if self.video else [])]
+        if not self.json:
+            for name in [*paths[:2], *paths[3:], "report"]:
+                print(f"{name:9}{getattr(folder, name)}")
+        return {
+            **drive_json(rollout),
+            "score": score_json(scored),
+            "paths": {name: str(getattr(folder, name)) for name in paths},
+            "timings_s": laps.seconds,
+        }

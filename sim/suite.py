@@ -1,0 +1,208 @@
+"""Suites: lists of scenario x seed x parameters, read from YAML, with a hash of what they ask.
+
+::
+
+    description: Three seeds of two families.
+    cases:
+      - scenario: cut_in
+        seeds: 3                      # 0, 1, 2; or a list
+      - scenario: ccrs
+        parameters:                   # every list is swept, all against all
+          ego_speed: [5.6, 11.1]
+      - scenario: random_route
+        maps: all                     # once for every .xodr of the folder given with --maps
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from roadloop.config import config_folder, load_config, unknown
+from roadloop.errors import RoadloopError
+from roadloop.maps.cache import load_map
+from roadloop.maps.road_map import RoadMap
+from roadloop.types import Scenario
+from sim.scenarios import FAMILIES, build_scenario
+
+
+@dataclass(frozen=True)
+class Case:
+    """One drive of a suite."""
+
+    name: str
+    """unique within the suite"""
+    scenario: str
+    seed: int
+    parameters: tuple[tuple[str, float], ...] = ()
+    agents: int | None = None
+    seconds: float | None = None
+    map_file: str = ""
+    map_hash: str = ""
+
+    def build(self) -> Scenario:
+        """The scenario, ready to drive. Raises RoadloopError where it cannot be built."""
+        return build_scenario(
+            self.scenario,
+            seed=self.seed,
+            road_map=self.road_map(),
+            agents=self.agents,
+            duration=self.seconds,
+            parameters=dict(self.parameters),
+        )
+
+    def road_map(self) -> RoadMap | None:
+        """The map of ``map_file``, None where the scenario brings its own."""
+        if not self.map_file:
+            return None
+        road_map = load_map(self.map_file)
+        if road_map.content_hash != self.map_hash:
+            raise RoadloopError(
+                f"{self.map_file} has changed since the suite was read; start a new run"
+            )
+        return road_map
+
+    def command(self, options: str = "") -> str:
+        """The command line that drives this case by itself; ``options`` name driver and senses."""
+        words = [f"roadloop drive {self.scenario} --seed {self.seed}"]
+        words += [f"--parameter {name}={value:g}" for name, value in self.parameters]
+        words += [f"--agents {self.agents}"] if self.agents is not None else []
+        words += [f"--seconds {self.seconds:g}"] if self.seconds is not None else []
+        words += [f"--map {self.map_file}"] if self.map_file else []
+        return " ".join([*words, *([options] if options else [])])
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of cases under one name."""
+
+    name: str
+    description: str
+    cases: tuple[Case, ...]
+
+    @property
+    def hash(self) -> str:
+        """Hex SHA-256 of what is asked: every case in order, maps by content, not by path."""
+        asked = []
+        for case in self.cases:
+            entry = asdict(case)
+            del entry["map_file"]
+            asked.append(entry)
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some cases of a suite as written in its file."""
+
+    scenario: str
+    seeds: int | list[int] = 1
+    parameters: dict[str, float | list[float]] = field(default_factory=dict)
+    agents: int | None = None
+    seconds: float | None = None
+    """s, length of the drive"""
+    maps: str = ""
+    """empty: the scenario's own; "all": every map of the folder"""
+
+
+@dataclass(frozen=True)
+class _File:
+    description: str
+    cases: list[_Block]
+
+
+def suite_names() -> dict[str, Path]:
+    """The suites that come with roadloop, by name."""
+    return {path.stem: path for path in sorted((config_folder() / "suites").glob("*.yaml"))}
+
+
+def suite_descriptions() -> dict[str, str]:
+    """name -> one line on what it is."""
+    return {name: load_config(_File, path).description for name, path in suite_names().items()}
+
+
+def load_suite(name: str | Path, maps: Path | None = None) -> Suite:
+    """The suite of that name or YAML file.
+
+    Args:
+        maps: folder of OpenDRIVE files, for suites that are driven on the user's maps.
+
+    Raises:
+        RoadloopError: no such suite, an unknown scenario or parameter, a folder without maps.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        shipped = suite_names()
+        if str(name) not in shipped:
+            raise RoadloopError(unknown("suite", str(name), shipped) + " (or give a .yaml file)")
+        path = shipped[str(name)]
+    written = load_config(_File, path)
+    cases: list[Case] = []
+    for block in written.cases:
+        if block.scenario not in FAMILIES:
+            raise RoadloopError(f"{path}: {unknown('scenario', block.scenario, FAMILIES)}")
+        cases += _cases(block, path, maps)
+    if not cases:
+        raise RoadloopError(f"{path}: the suite has no cases")
+    seen: set[str] = set()
+    for case in cases:
+        if case.name in seen:
+            raise RoadloopError(f"{path}: {case.name} is in the suite twice")
+        seen.add(case.name)
+    return Suite(path.stem, written.description, tuple(cases))
+
+
+def _cases(block: _Block, path: Path, maps: Path | None) -> list[Case]:
+    seeds = list(range(block.seeds)) if isinstance(block.seeds, int) else block.seeds
+    if not seeds or min(seeds) < 0:
+        raise RoadloopError(f"{path}: {block.scenario}: seeds must be 0 or more, and at least one")
+    known = FAMILIES[block.scenario].parameters
+    for name in block.parameters:
+        if name not in known:
+            raise RoadloopError(f"{path}: {block.scenario}: {unknown('parameter', name, known)}")
+    axes = [v if isinstance(v, list) else [v] for v in block.parameters.values()]
+    swept = [tuple(zip(block.parameters, values)) for values in itertools.product(*axes)]
+    plain = [
+        Case("", block.scenario, seed, values, block.agents, block.seconds)
+        for values in swept
+        for seed in seeds
+    ]
+    if not block.maps:
+        return [replace(case, name=_name(case, "")) for case in plain]
+    if block.maps != "all":
+        raise RoadloopError(f'{path}: {block.scenario}: maps is "{block.maps}"; it may be "all"')
+    return [
+        replace(case, name=_name(case, file.stem), map_file=str(file), map_hash=content_hash)
+        for file, content_hash in _map_files(path, maps).items()
+        for case in plain
+    ]
+
+
+def _name(case: Case, map_name: str) -> str:
+    """``SCENARIO[-MAP][-PARAMETERvalue ...]-SEED``, fit for a file name."""
+    words = [case.scenario, *([map_name] if map_name else [])]
+    words += [f"{name}{value:.4g}" for name, value in case.parameters]
+    return "-".join([*words, str(case.seed)])
+
+
+def _map_files(path: Path, maps: Path | None) -> Mapping[Path, str]:
+    """Every OpenDRIVE file of the folder, with the content hash of its map."""
+    if maps is None:
+        raise RoadloopError(
+            f"{path.stem} is driven on your own maps: give their folder with --maps"
+        )
+    files = sorted(p.resolve() for p in maps.glob("*.xodr")) if maps.is_dir() else []
+    if not files:
+        raise RoadloopError(f"{maps}: no such folder, or no OpenDRIVE maps (.xodr) in it")
+    hashes = {}
+    for file in files:
+        road_map = load_map(file)
+        if not road_map.is_travel.any():
+            raise RoadloopError(f"{file}: the map has no driving lanes; take it out of the folder")
+        hashes[file] = road_map.content_hash
+    return hashes
