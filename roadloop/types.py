@@ -261,6 +261,7 @@ class Behaviour(IntEnum):
     TRAFFIC = 0  # IDM + MOBIL on the lane graph, obeys lights, signs and right of way
     STATIC = 1  # never moves
     WALK = 2  # pedestrian walking between two points, waiting at the kerb for a gap
+    REPLAY = 3  # moved along Agents.replay, whatever the others do
 
 
 class Trigger(IntEnum):
@@ -322,6 +323,12 @@ class Agents:
     """m/s^2 for BRAKE"""
     action_hold: Array
     """s the action lasts, inf for ever"""
+    replay: Array
+    """(agents, steps, 4) x, y, heading, speed of the box centre at t = k * dt, for REPLAY.
+
+    NaN where the agent is not there. After the last step it stands at its last pose; (agents, 0, 4)
+    where nobody is replayed.
+    """
 
 
 @dataclass(frozen=True)
@@ -358,6 +365,8 @@ class Scenario:
     agents: Agents
     lights: LightProgramme
     description: str = ""
+    parameters: dict[str, float] = field(default_factory=dict)
+    """of the family, those that were given"""
 
 
 @dataclass(frozen=True)

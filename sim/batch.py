@@ -8,10 +8,13 @@ import numpy as np
 import warp as wp
 
 from roadloop.errors import RoadloopError
+from roadloop.geometry import wrap_angle
 from roadloop.types import AgentKind, Behaviour, Scenario
 from sim.lane_graph import LaneGraph, lane_graph
 from sim.path import locate, refill
-from sim.state import AHEAD, Agent, Fixed, LightTiming, Traits, lane_chain
+from sim.population import check_motion
+from sim.replay import settle_replayed
+from sim.state import AHEAD, Agent, Fixed, LightTiming, Pose, Traits, lane_chain
 
 wp.set_module_options({"enable_backward": False})
 
@@ -69,6 +72,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
     for name in ("from_lane", "granted", "stopping", "stopped_for", "script", "leader"):
         agents[name] = -1
     agents["change"] = 1.0
+    poses = _put_replay(scenarios, traits)
     fixed = Fixed(
         scenarios=tuple(scenarios),
         dt=first.dt,
@@ -76,6 +80,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
         traits=wp.array(traits, dtype=Traits, device=device),
         route=wp.array(route, dtype=wp.int32, device=device),
         timing=wp.array(timing, dtype=LightTiming, device=device),
+        replay=wp.array(poses, dtype=Pose, device=device),
         ids=ids,
     )
     return fixed, wp.array(agents, dtype=Agent, device=device)
@@ -113,6 +118,9 @@ def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.n
     g, start = s.agents, s.agents.states
     for name in ("x", "y", "z", "heading", "speed", "valid"):
         agents[name] = getattr(start, name)
+    moved = np.flatnonzero(g.behaviour == Behaviour.REPLAY)
+    if len(moved):
+        _start_replayed(s, moved, agents)
     agents["lane"], agents["s"], agents["lateral"] = g.lane, g.s, g.lateral_offset
     for name in ("kind", "length", "width", "height"):
         traits[name] = getattr(start, name)
@@ -143,6 +151,40 @@ def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.n
     traits["wanders"] = g.route[:, 0] < 0
 
 
+def _start_replayed(s: Scenario, moved: np.ndarray, agents: np.ndarray) -> None:
+    """Puts replayed agents to the first pose of their motion; invalid where they come later."""
+    for row in moved:
+        check_motion(s.agents.replay[row], f"scenario {s.name}: the replay of agent {row}")
+    first = s.agents.replay[moved, 0]
+    there = np.isfinite(first[:, 0])
+    agents["valid"][moved] = there
+    for k, name in enumerate(("x", "y", "heading", "speed")):
+        values = first[there, k]
+        agents[name][moved[there]] = wrap_angle(values) if name == "heading" else values
+
+
+def _put_replay(scenarios: Sequence[Scenario], traits: np.ndarray) -> np.ndarray:
+    """The (poses,) Pose of all motions, and where each agent's are; worlds may share them."""
+    starts: dict[int, int] = {}
+    parts, total = [np.zeros(1, Pose.numpy_dtype())], 1
+    for w, s in enumerate(scenarios):
+        moved = np.flatnonzero(s.agents.behaviour == Behaviour.REPLAY)
+        if len(moved) == 0:
+            continue
+        steps = s.agents.replay.shape[1]
+        if id(s.agents) not in starts:
+            starts[id(s.agents)] = total
+            part = np.zeros(len(moved) * steps, Pose.numpy_dtype())
+            flat = s.agents.replay[moved].reshape(-1, 4)
+            part["x"], part["y"], part["speed"] = flat[:, 0], flat[:, 1], flat[:, 3]
+            part["heading"] = wrap_angle(flat[:, 2])
+            parts.append(part)
+            total += len(part)
+        traits["replay"][w, 1 + moved] = starts[id(s.agents)] + np.arange(len(moved)) * steps
+        traits["replay_steps"][w, 1 + moved] = steps
+    return np.concatenate(parts)
+
+
 @wp.kernel
 def settle(
     g: LaneGraph,
@@ -171,4 +213,6 @@ def settle(
                 a.hop = 1
         if a.lane >= 0:
             a = refill(g, a, t, route, w, i)
+    if a.valid == 1 and t.behaviour == Behaviour.REPLAY:
+        a = settle_replayed(g, a, route, w, i)
     agents[w, i] = a

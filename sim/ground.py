@@ -31,6 +31,25 @@ def off_road(g: LaneGraph, a: Agent, t: Traits, x: wp.float32, y: wp.float32):
 
 
 @wp.func
+def ground_height(g: LaneGraph, x: wp.float32, y: wp.float32, z: wp.float32):
+    """Height of the road surface under a point, the nearest to ``z``; ``z`` off the road."""
+    cell = cell_of(g, x, y)
+    found = z
+    if cell < 0:
+        return found
+    best = float(LEVEL)
+    for k in range(g.cell_start[cell], g.cell_start[cell + 1]):
+        lane = g.cell_lane[k]
+        row = g.lane[lane]
+        at = project(g, lane, x, y, wp.float32(g.cell_point[k]) * row.spacing)
+        within = at.s >= -0.05 and at.s <= row.length + 0.05
+        if within and wp.abs(at.lateral) <= 0.5 * at.width and wp.abs(at.z - z) < best:
+            best = wp.abs(at.z - z)
+            found = at.z
+    return found
+
+
+@wp.func
 def wrong_way(g: LaneGraph, a: Agent, x: wp.float32, y: wp.float32):
     """Whether the box centre is on travel lanes and drives against all of them."""
     cell = cell_of(g, x, y)

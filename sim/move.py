@@ -12,7 +12,8 @@ from sim.ground import ground_events
 from sim.lane_graph import LaneGraph, wrap
 from sim.lights import light_state
 from sim.path import OFF_LANE_ANGLE, follow_on, locate, refill
-from sim.state import AHEAD, HIT, LEFT_MAP, RED_LIGHT, Agent, LightTiming, Traits
+from sim.replay import replay_motion
+from sim.state import AHEAD, HIT, LEFT_MAP, RED_LIGHT, Agent, LightTiming, Pose, Traits
 from sim.traffic import announce, drive_in_traffic, run_script
 from sim.walkers import walk
 
@@ -50,6 +51,7 @@ def advance(
     before: wp.array2d(dtype=Agent),
     traits: wp.array2d(dtype=Traits),
     route: wp.array3d(dtype=wp.int32),
+    replay: wp.array(dtype=Pose),
     lights: wp.array2d(dtype=wp.int32),
     control: wp.array2d(dtype=wp.vec2),
     time: wp.float32,
@@ -65,7 +67,9 @@ def advance(
     a = before[w, i]
     t = traits[w, i]
     bits = int(0)
-    if a.valid == 1 and (t.behaviour != Behaviour.STATIC or t.controlled == 1):
+    if t.behaviour == Behaviour.REPLAY:
+        a = replay_motion(g, replay, route, w, i, a, t, step + 1, dt)
+    elif a.valid == 1 and (t.behaviour != Behaviour.STATIC or t.controlled == 1):
         a = run_script(a, t, before[w, 0], time, dt)
         if t.behaviour == Behaviour.WALK and t.controlled == 0:
             a = walk(before, traits, w, i, a, t, dt)

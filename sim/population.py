@@ -68,6 +68,8 @@ class RoadUser:
     action: Action = Action.NONE
     action_rate: float = 0.0
     action_hold: float = np.inf
+    replay: np.ndarray | None = None
+    """(steps, 4) x, y, heading, speed per step, for REPLAY; NaN rows where it is not there"""
 
 
 def agents_from(users: Sequence[RoadUser]) -> Agents:
@@ -89,7 +91,7 @@ def agents_from(users: Sequence[RoadUser]) -> Agents:
         length=column("length"),
         width=column("width"),
         height=column("height"),
-        valid=np.ones(len(users), bool),
+        valid=np.array([u.replay is None or np.isfinite(u.replay[0]).all() for u in users], bool),
     )
     route = np.full((len(users), max([len(u.route) for u in users], default=0) or 1), -1, np.int32)
     for row, user in zip(route, users, strict=True):
@@ -106,8 +108,64 @@ def agents_from(users: Sequence[RoadUser]) -> Agents:
         walk_to=column("walk_to").reshape(-1, 2),
         trigger=column("trigger", np.uint8),
         action=column("action", np.uint8),
+        replay=_motions([u.replay for u in users]),
         **{name: column(name) for name in scalars},
     )
+
+
+def _motions(motions: Sequence[np.ndarray | None]) -> np.ndarray:
+    """``Agents.replay`` of road users: (agents, steps, 4), shorter motions stand at their end."""
+    steps = max((len(m) for m in motions if m is not None), default=0)
+    out = np.full((len(motions), steps, 4), np.nan)
+    for row, motion in zip(out, motions, strict=True):
+        if motion is not None:
+            row[: len(motion)] = motion
+            row[len(motion) :] = motion[-1] * [1.0, 1.0, 1.0, 0.0]
+    return out
+
+
+def replayed(
+    kind: AgentKind,
+    motion: np.ndarray,
+    length: float,
+    width: float,
+    height: float,
+    z: float = 0.0,
+) -> RoadUser:
+    """A road user that is moved along ``motion``.
+
+    Args:
+        motion: (steps, 4) x, y, heading, speed of the box centre at t = k * dt; rows of NaN where
+            the road user is not there.
+
+    Raises:
+        RoadloopError: a motion of another shape, half a pose, or no pose at all.
+    """
+    motion = np.asarray(motion, np.float64)
+    check_motion(motion, f"the motion of a {kind.name.lower()}")
+    x, y, heading, speed = motion[np.flatnonzero(np.isfinite(motion[:, 0]))[0]].tolist()
+    return RoadUser(
+        kind, x, y, heading, length, width, height, z=z, speed=speed,
+        behaviour=Behaviour.REPLAY, replay=motion,
+    )  # fmt: skip
+
+
+def check_motion(motion: np.ndarray, what: str) -> None:
+    """Raises RoadloopError unless ``motion`` is (steps, 4), its rows finite or NaN, not all NaN."""
+    if motion.ndim != 2 or motion.shape[1] != 4 or len(motion) == 0:
+        raise RoadloopError(
+            f"{what} has shape {motion.shape}, must be (steps, 4): x, y, heading, speed"
+        )
+    there = np.isfinite(motion).all(axis=1)
+    wrong = ~there & ~np.isnan(motion).all(axis=1)
+    if wrong.any():
+        step = int(np.flatnonzero(wrong)[0])
+        raise RoadloopError(
+            f"{what} is {motion[step].tolist()} at step {step}: give four finite numbers, or four "
+            "NaN where it is not there"
+        )
+    if not there.any():
+        raise RoadloopError(f"{what} holds no pose: leave out a road user that is never there")
 
 
 def pose_on(road_map: RoadMap, lane: int, s: float, lateral: float = 0.0) -> tuple[float, ...]:

@@ -87,6 +87,7 @@ class Simulator:
                 state.agents,
                 traits,
                 fixed.route,
+                fixed.replay,
                 state.lights,
                 control_array,
                 time,

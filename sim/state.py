@@ -105,6 +105,18 @@ class Traits:
     action: wp.int32
     action_rate: wp.float32
     action_hold: wp.float32
+    replay: wp.int32  # first of its rows in Fixed.replay
+    replay_steps: wp.int32
+
+
+@wp.struct
+class Pose:
+    """Where a replayed agent's box centre is at one step; x is NaN while it is not there."""
+
+    x: wp.float64
+    y: wp.float64
+    heading: wp.float32
+    speed: wp.float32
 
 
 @wp.struct
@@ -135,6 +147,8 @@ class Fixed:
     """(worlds, agents, hops) int32 lanes, -1 padded"""
     timing: wp.array
     """(worlds, signals) LightTiming"""
+    replay: wp.array
+    """(poses,) Pose: the motions of all replayed agents, one after the other; never empty"""
     ids: np.ndarray
     """(worlds, agents) int64, the agents' ids in their scenario; the ego's is 0"""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warp as wp
 
 from roadloop.maps.road_map import SignalKind
-from roadloop.types import Action, Behaviour, LightState, Trigger
+from roadloop.types import Action, AgentKind, Behaviour, LightState, Trigger
 from sim.car_following import HARDEST, following, free_road, stopping
 from sim.decision import Decision, View, least, look_ahead, offsets
 from sim.lane_change import change_lane, lateral_slope, lateral_target
@@ -173,11 +173,15 @@ def matters(
             orderly = g.lane[lane].conflicts == 0 and agents[v.world, j].change >= 1.0
             orderly = orderly and wp.abs(agents[v.world, j].lateral) < 0.8
             orderly = orderly and traits[v.world, j].controlled == 0
+            orderly = orderly and traits[v.world, j].behaviour != Behaviour.REPLAY
         if not orderly:
             kind = 1
-    if v.shared > 0 and lane >= 0 and traits[v.world, j].behaviour == Behaviour.TRAFFIC:
-        if is_rival(g, agents, v.world, j):
-            kind = kind + 2
+    if v.shared > 0 and lane >= 0:
+        who = traits[v.world, j].behaviour
+        replayed = who == Behaviour.REPLAY and traits[v.world, j].kind <= AgentKind.CYCLIST
+        if who == Behaviour.TRAFFIC or replayed:
+            if is_rival(g, agents, v.world, j):
+                kind = kind + 2
     return kind
 
 
