@@ -22,6 +22,8 @@ from roadloop.errors import RoadloopError
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
+Given = TypeVar("Given", contravariant=True)
+Given_back = TypeVar("Given_back", covariant=True)
 
 GIB = 2**30
 TOO_MUCH_MEMORY = 86
@@ -36,14 +38,14 @@ class Died(Exception):
     """The worker's process ended with its task undone; says why."""
 
 
-class Worker(Protocol[Task, Answer]):
+class Worker(Protocol[Given, Given_back]):
     """Something that answers one task at a time."""
 
-    def give(self, task: Task) -> None:
+    def give(self, task: Given) -> None:
         """Start on a task."""
         ...
 
-    def answer(self) -> Answer | None:
+    def answer(self) -> Given_back | None:
         """The answer, None while there is none yet. Raises Died."""
         ...
 
@@ -232,18 +234,22 @@ class RayWorker(Generic[Task, Answer]):
 
     def answer(self) -> Answer | None:
         import ray
+        from ray.exceptions import RayActorError, RayError
 
         ready, _ = ray.wait([self._future], timeout=0)
         if not ready:
             return None
         try:
             return ray.get(ready[0])
-        except ray.exceptions.RayError as error:
+        except RayActorError:
             self.kill()
-            why = " ".join(str(error).split())
-            if "exit" in why and str(TOO_MUCH_MEMORY) in why:
-                raise Died(_why(TOO_MUCH_MEMORY, self._memory)) from None
-            raise Died(f"its Ray actor ended: {why[:300]}") from None
+            raise Died(
+                f"its Ray actor died: it crashed, or took more than {self._memory / GIB:.1f} GiB "
+                "of memory (--memory)"
+            ) from None
+        except RayError as error:
+            self.kill()
+            raise Died(f"Ray: {' '.join(str(error).split())[:200]}") from None
 
     def kill(self) -> None:
         import ray
