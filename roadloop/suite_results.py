@@ -81,15 +81,21 @@ class SuiteResults:
 
     def values(self, score: str, term: str = "") -> Array:
         """(finished,) the score's own value, or its term's; NaN where it does not apply."""
-        found = []
-        for case in self.finished:
-            judged = next((s for s in case.scores if s["name"] == score), None)
-            entry = judged
-            if judged is not None and term:
-                entry = next((t for t in judged["terms"] if t["name"] == term), None)
-            value = None if entry is None else entry["value"]
-            found.append(np.nan if value is None else float(value))
-        return np.array(found)
+        return self._column(score, term, "value")
+
+    def passed(self, score: str, term: str) -> Array:
+        """(finished,) 1 where the term was kept, 0 where it was lost, NaN without a verdict."""
+        return self._column(score, term, "passed")
+
+    def _column(self, score: str, term: str, key: str) -> Array:
+        found = np.full(len(self.finished), np.nan)
+        for row, case in enumerate(self.finished):
+            entry = next((s for s in case.scores if s["name"] == score), None)
+            if entry is not None and term:
+                entry = next((t for t in entry["terms"] if t["name"] == term), None)
+            if entry is not None and entry[key] is not None:
+                found[row] = float(entry[key])
+        return found
 
 
 def start_run(folder: Path, run: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from misbehaving import TROUBLE, Misbehaving
 
 from deploy.stack import make_driver
 from roadloop.cli import main
@@ -20,7 +21,6 @@ from roadloop.suite_results import SuiteResults, read_results, start_run, table_
 from sim.evaluate import Job, evaluate
 from sim.suite import load_suite, suite_names
 from sim.workers import GIB, choose_workers
-from misbehaving import TROUBLE, Misbehaving
 
 SMALL = """
 description: Six short drives.
