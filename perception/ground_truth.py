@@ -9,6 +9,9 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.types import Observation, Scenario, Tracks, at
 
+MAX_RANGE = 250.0
+"""m, how far ground truth looks"""
+
 
 class GroundTruth:
     """A `Tracker` that looks through the world's eyes.
@@ -16,7 +19,7 @@ class GroundTruth:
     ``max_range`` is m from the ego's rear axle to a box centre; tracks beyond it are left out.
     """
 
-    def __init__(self, max_range: float = 250.0) -> None:
+    def __init__(self, max_range: float = MAX_RANGE) -> None:
         if not max_range > 0.0:
             raise RoadloopError(f"GroundTruth max_range is {max_range}: expected metres above 0")
         self.max_range = max_range
@@ -29,12 +32,17 @@ class GroundTruth:
 
         Raises RoadloopError when the observation carries no tracks.
         """
-        tracks = observation.tracks
-        if tracks is None:
-            raise RoadloopError(
-                'observation holds no tracks: declare the sensor "tracks" in the driver\'s sensors'
-            )
+        tracks = observed_tracks(observation)
         ego, states = observation.ego, tracks.states
         near = np.hypot(states.x - ego.x, states.y - ego.y) <= self.max_range
         keep = np.flatnonzero(states.valid & near)
         return dataclasses.replace(at(tracks, keep), states=at(states, keep))
+
+
+def observed_tracks(observation: Observation) -> Tracks:
+    """The world's own tracks. Raises RoadloopError when the observation carries none."""
+    if observation.tracks is None:
+        raise RoadloopError(
+            'observation holds no tracks: declare the sensor "tracks" in the driver\'s sensors'
+        )
+    return observation.tracks
