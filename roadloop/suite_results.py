@@ -23,11 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from roadloop.errors import RoadloopError
-
-Array = np.ndarray
 
 FORMAT = 1
 """of the folder; other formats are refused"""
@@ -78,24 +74,6 @@ class SuiteResults:
     def finished(self) -> tuple[CaseResult, ...]:
         """The cases that did not fail: what every figure stands on."""
         return tuple(case for case in self.cases if not case.failed)
-
-    def values(self, score: str, term: str = "") -> Array:
-        """(finished,) the score's own value, or its term's; NaN where it does not apply."""
-        return self._column(score, term, "value")
-
-    def passed(self, score: str, term: str) -> Array:
-        """(finished,) 1 where the term was kept, 0 where it was lost, NaN without a verdict."""
-        return self._column(score, term, "passed")
-
-    def _column(self, score: str, term: str, key: str) -> Array:
-        found = np.full(len(self.finished), np.nan)
-        for row, case in enumerate(self.finished):
-            entry = next((s for s in case.scores if s["name"] == score), None)
-            if entry is not None and term:
-                entry = next((t for t in entry["terms"] if t["name"] == term), None)
-            if entry is not None and entry[key] is not None:
-                found[row] = float(entry[key])
-        return found
 
 
 def start_run(folder: Path, run: dict[str, Any]) -> None:

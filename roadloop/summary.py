@@ -1,4 +1,4 @@
-"""The figures of a suite run: every score and term with its interval, as JSON and as text."""
+"""The figures of a suite run: every measure with its interval, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -11,126 +11,95 @@ from typing import Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.stats import METHODS, Estimate, mean_with_interval
+from roadloop.measures import Measure, estimate, measures_of, score_versions, values_of
+from roadloop.stats import METHODS, Estimate
 from roadloop.suite_results import SuiteResults
-
-Array = np.ndarray
 
 SUMMARY = "summary.json"
 
 
 def summarise(results: SuiteResults) -> dict[str, Any]:
-    """Plain values: how many cases the figures stand on, the failures, and a mean per score.
+    """Plain values: how many cases the figures stand on, the failures, and every measure's mean.
 
-    A term with verdicts is given as the share of cases that passed it (``passed``); a score or term
-    with values as their mean. What does not apply counts in neither; a failed case in nothing.
+    What does not apply to a case counts in no mean of that measure; a failed case in none at all.
     """
-    families = np.array([case.family for case in results.finished])
-    scores = {}
-    for name, entry in _definitions(results).items():
-        terms = {}
-        for term in entry["terms"]:
-            terms[term["name"]] = {
-                "title": term["title"],
-                "unit": term["unit"],
-                "value": _estimate(results.values(name, term["name"]), families, None),
-                "passed": _estimate(results.passed(name, term["name"]), families, (0.0, 1.0)),
-            }
-        top = 100.0 if entry["unit"] == "%" else 1.0
-        scores[name] = {
-            "title": entry["title"],
-            "version": entry["version"],
-            "unit": entry["unit"],
-            "value": _estimate(results.values(name), families, (0.0, top)),
-            "terms": terms,
-        }
-    run = results.run
+    cases, run = results.finished, results.run
+    measures = measures_of(results)
+    values = values_of(cases, measures)
+    families = np.array([case.family for case in cases])
     return {
         **{key: run.get(key) for key in ("suite", "suite_hash", "driver", "perception")},
         "cases": len(run["cases"]),
-        "driven": len(results.cases),
-        "finished": len(results.finished),
+        "finished": len(cases),
         "failed": [
             {"case": case.case, "why": case.failed, "replay": case.replay}
             for case in results.cases
             if case.failed
         ],
-        "scores": scores,
+        "versions": score_versions(results),
+        "measures": {
+            measure.name: {
+                "title": measure.title,
+                "kind": measure.kind,
+                "unit": measure.unit,
+                **_plain(estimate(measure, values[measure.name], families)),
+                "families": {
+                    str(family): _plain(estimate(measure, values[measure.name][families == family]))
+                    for family in dict.fromkeys(families.tolist())
+                },
+            }
+            for measure in measures
+        },
     }
 
 
-def write_summary(results: SuiteResults) -> dict[str, Any]:
-    """Write ``summary.json`` into the folder of the run and return it."""
-    summary = summarise(results)
+def write_summary(results: SuiteResults) -> None:
+    """Write ``summary.json`` into the folder of the run."""
     path = results.folder / SUMMARY
     hidden = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(summarise(results), indent=2, allow_nan=False) + "\n"
     try:
-        hidden.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        hidden.write_text(text, encoding="utf-8")
         os.replace(hidden, path)
     except OSError as error:
         raise RoadloopError(f"{path} cannot be written: {error.strerror}") from error
-    return summary
 
 
-def summary_text(summary: dict[str, Any]) -> str:
-    """A table for the terminal: what it stands on first, then scores, then what was lost."""
-    finished, cases = summary["finished"], summary["cases"]
+def summary_text(results: SuiteResults) -> str:
+    """A table for the terminal: what it stands on, what failed, the scores, their terms."""
+    cases, run = results.finished, results.run
+    measures = measures_of(results)
+    values = values_of(cases, measures)
+    families = np.array([case.family for case in cases])
+    failed = [case for case in results.cases if case.failed]
     lines = [
-        f"{summary['driver']} on {summary['suite']} ({summary['suite_hash'][:12]}): "
-        f"{finished} of {cases} scenarios driven and scored, {len(summary['failed'])} failed"
+        f"{run['driver']} on {run['suite']} {run['suite_hash'][:12]}: {len(cases)} of "
+        f"{len(run['cases'])} scenarios driven and scored, {len(failed)} failed"
     ]
-    for entry in summary["failed"]:
-        lines.append(f"  failed {entry['case']}: {entry['why']}")
-        lines.append(f"         {entry['replay']}")
-    rows = [
-        (entry["title"], entry["value"], entry["unit"], entry["version"])
-        for entry in summary["scores"].values()
-        if entry["value"]["mean"] is not None
-    ]
-    width = max((len(title) for title, *_ in rows), default=0)
-    for title, value, unit, version in rows:
-        lines.append(f"  {title:{width}}  {_interval(value, unit):32}  {version}")
-    for entry in summary["scores"].values():
-        kept = [t for t in entry["terms"].values() if t["passed"]["mean"] is not None]
-        if kept:
-            lines.append(f"{entry['title']}, share of scenarios that kept to it")
-            width = max(len(term["title"]) for term in kept)
-            for term in kept:
-                lines.append(f"  {term['title']:{width}}  {_interval(term['passed'], '')}")
+    for case in failed:
+        lines += [f"  failed {case.case}: {case.failed}", f"    again with: {case.replay}"]
+    width = max((len(measure.title) for measure in measures), default=0)
+    for measure in measures:
+        indent = "  " if measure.kind in ("score", "all kept") else "    "
+        title = f"{indent}{measure.title:{width + 4 - len(indent)}}"
+        means = _text(measure, estimate(measure, values[measure.name], families))
+        lines.append(f"{title}  {means}")
     return "\n".join(lines)
 
 
-def _definitions(results: SuiteResults) -> dict[str, dict[str, Any]]:
-    """Score name -> one case's entry of it, which names its terms."""
-    found: dict[str, dict[str, Any]] = {}
-    for case in results.finished:
-        for entry in case.scores:
-            first = found.setdefault(entry["name"], entry)
-            if first["version"] != entry["version"]:
-                raise RoadloopError(
-                    f"{results.folder}: {case.case} has {entry['name']} by another definition "
-                    f"({entry['version']}, not {first['version']}); run the suite again"
-                )
-    return found
+def _text(measure: Measure, mean: Estimate) -> str:
+    if not mean.count:
+        return "does not apply"
+    text = f"{measure.text(mean.mean)} {measure.printed_unit}".strip()
+    if math.isfinite(mean.low):
+        text += f" [{measure.text(mean.low)}, {measure.text(mean.high)}]"
+    return f"{text:28} {mean.count:>4} scenarios"
 
 
-def _estimate(values: Array, families: Array, bounds: tuple[float, float] | None) -> dict[str, Any]:
-    """An `Estimate` as plain values; NaN is null."""
-    if np.isnan(values).all():
-        estimate = Estimate(math.nan, math.nan, math.nan, 0.95, 0, len(values), "none")
-    else:
-        estimate = mean_with_interval(values, strata=families, bounds=bounds)
-    plain = asdict(estimate)
-    plain["method"] = METHODS[estimate.method]
+def _plain(mean: Estimate) -> dict[str, Any]:
+    """JSON has no NaN: null."""
+    plain = {**asdict(mean), "method": METHODS[mean.method]}
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in plain.items()
     }
-
-
-def _interval(value: dict[str, Any], unit: str) -> str:
-    digits = 1 if unit == "%" else 3
-    mean = f"{value['mean']:.{digits}f}{unit}"
-    if value["low"] is not None:
-        mean += f"  [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
-    return f"{mean}  of {value['count']}"

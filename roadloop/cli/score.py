@@ -105,7 +105,7 @@ class Score:
 
     def _score_suite(self, suite: Suite) -> int:
         from roadloop.suite_results import read_results
-        from roadloop.summary import summary_text, write_summary
+        from roadloop.summary import summarise, summary_text, write_summary
         from roadloop.viz.suite_page import write_suite_page
         from sim.evaluate import Job, evaluate
         from sim.workers import GIB, choose_workers, connect_ray, memory_limit
@@ -164,12 +164,12 @@ class Score:
                 file=sys.stderr,
             )
             return INTERRUPTED
-        summary = write_summary(results)
+        write_summary(results)
         page = write_suite_page(folder / "index.html", results)
         if self.json:
-            print(json.dumps({**summary, "page": str(page)}, indent=2, allow_nan=False))
+            print(json.dumps({**summarise(results), "page": str(page)}, indent=2, allow_nan=False))
         else:
-            print(summary_text(summary))
+            print(summary_text(results))
             print(page)
         return 0
 
