@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from perception.ground_truth import GroundTruth
+from perception.noise_config import load_noise
+from perception.noisy import NoisyPerception
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
+from planning.longitudinal import DrivingStyle
 from planning.route_follower import RouteFollower
+from roadloop.config import load_config
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Controller, Driver, Planner, Tracker
 from roadloop.types import Control, Observation, Scenario, Trajectory
@@ -87,12 +95,41 @@ def check_finite(observation: Observation) -> None:
             )
 
 
-def _idm() -> Stack:
-    return Stack("idm", GroundTruth(), RouteFollower(), TrackingController())
+class Builder(Protocol):
+    """Makes a driver called ``name`` around a tracker.
+
+    ``settings`` are overrides ``"field=value"`` of the planner's style; a builder without a style
+    refuses them with `refuse_settings`.
+    """
+
+    def __call__(self, name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver: ...
 
 
-def _constant_speed() -> Stack:
-    return Stack("constant-speed", GroundTruth(), ConstantSpeed(), TrackingController())
+def refuse_settings(name: str, settings: tuple[str, ...]) -> None:
+    """Raise RoadloopError where a driver without settings is given some."""
+    if settings:
+        raise RoadloopError(f'driver "{name}" has no settings: leave out "{settings[0]}"')
+
+
+def _idm(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+    return Stack(name, tracker, RouteFollower(driving_style(settings)), TrackingController())
+
+
+def _constant_speed(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+    refuse_settings("constant-speed", settings)
+    return Stack(name, tracker, ConstantSpeed(), TrackingController())
+
+
+def driving_style(settings: Sequence[str]) -> DrivingStyle:
+    """The rule-based planner's style with overrides ``"time_headway=0.65"``.
+
+    Raises RoadloopError for unknown fields and for values that are not finite and above 0.
+    """
+    style = load_config(DrivingStyle, overrides=settings)
+    for key, value in dataclasses.asdict(style).items():
+        if not (np.isfinite(value) and value > 0.0):
+            raise RoadloopError(f"setting {key}={value:g}: expected a finite number above 0")
+    return style
 
 
 DRIVERS: dict[str, str] = {
@@ -101,15 +138,102 @@ DRIVERS: dict[str, str] = {
 }
 """name -> one line on what it is"""
 
-_BUILDERS: dict[str, Callable[[], Driver]] = {"idm": _idm, "constant-speed": _constant_speed}
+_BUILDERS: dict[str, Builder] = {"idm": _idm, "constant-speed": _constant_speed}
 
 
-def make_driver(name: str = "idm") -> Driver:
-    """A new driver of `DRIVERS` by name. Raises RoadloopError for unknown names."""
+def make_driver(
+    name: str = "idm",
+    *,
+    perception: str = "truth",
+    settings: Mapping[str, str] | Sequence[str] = (),
+) -> Driver:
+    """A new driver; its ``name`` says all of this: ``idm[time_headway=0.65]+noisy:poor``.
+
+    Args:
+        name: one of `DRIVERS`, or ``"module:callable"``: a function without arguments, of a module
+            that Python finds, that returns a `Driver`.
+        perception: what the planner sees: ``"truth"``; ``"noisy"`` or ``"noisy:PRESET"``
+            (`perception.noise_config`); or the path of a YAML file with a NoiseConfig.
+        settings: of the planner's style, as ``{"time_headway": "0.65"}`` or
+            ``["time_headway=0.65"]``.
+
+    Raises:
+        RoadloopError: an unknown name, preset or setting, or one that this driver does not take.
+    """
+    overrides = _overrides(settings)
+    if ":" in name:
+        if perception != "truth":
+            raise RoadloopError(
+                f'driver "{name}" brings its own perception: leave out "{perception}"'
+            )
+        refuse_settings(name, overrides)
+        return _import_driver(name)
     if name not in _BUILDERS:
         close = difflib.get_close_matches(name, DRIVERS, n=1, cutoff=0.0)
         raise RoadloopError(
             f"no driver is called {name!r}: did you mean {close[0]!r}? "
-            f"There are {', '.join(DRIVERS)}"
+            f"There are {', '.join(DRIVERS)}, and module:callable for your own"
         )
-    return _BUILDERS[name]()
+    tracker, sees = make_tracker(perception)
+    full = name + (f"[{','.join(overrides)}]" if overrides else "") + (f"+{sees}" if sees else "")
+    return _BUILDERS[name](full, tracker, overrides)
+
+
+def make_tracker(perception: str = "truth") -> tuple[Tracker, str]:
+    """The tracker that `make_driver` calls ``perception``, and its label: empty for ground truth.
+
+    Raises RoadloopError for an unknown name, preset or file.
+    """
+    if perception == "truth":
+        return GroundTruth(), ""
+    kind, colon, preset = perception.partition(":")
+    if kind == "noisy" and not colon:
+        preset = "typical"
+    elif kind != "noisy":
+        preset = perception if Path(perception).suffix in (".yaml", ".yml") else ""
+    if not preset:
+        raise RoadloopError(
+            f'unknown perception "{perception}": expected truth, noisy, noisy:PRESET or the path '
+            "of a .yaml"
+        )
+    return NoisyPerception(load_noise(preset)), f"noisy:{Path(preset).stem}"
+
+
+def _overrides(settings: Mapping[str, str] | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(settings, Mapping):
+        return tuple(f"{key}={value}" for key, value in settings.items())
+    return (settings,) if isinstance(settings, str) else tuple(text.strip() for text in settings)
+
+
+def _import_driver(name: str) -> Driver:
+    """The driver that the user's factory ``module:callable`` returns."""
+    module_name, _, attribute = name.partition(":")
+    if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
+        raise RoadloopError(f'driver "{name}": expected module:callable')
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise RoadloopError(
+            f'driver "{name}": Python finds no module "{error.name}": install it, or put its '
+            "folder on PYTHONPATH"
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        problem = "has no" if factory is None else "cannot call its"
+        raise RoadloopError(f'driver "{name}": {module_name} {problem} "{attribute}"')
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise RoadloopError(
+            f'driver "{name}": {attribute} must be callable without arguments: {error}'
+        ) from error
+    driver = factory()
+    if isinstance(driver, type) or not isinstance(driver, Driver):
+        parts = ("name", "sensors", "plan", "reset", "act")
+        missing = [part for part in parts if not hasattr(driver, part)]
+        what = f"without {', '.join(missing)}" if missing else "that is a class, not an object"
+        raise RoadloopError(
+            f'driver "{name}": {attribute}() returned a {type(driver).__name__} {what}: expected '
+            "a Driver (roadloop/interfaces.py)"
+        )
+    return driver
