@@ -8,13 +8,18 @@ outputs. Route scores come from ``carla`` with the version "bench2drive".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.scoring.carla import InfractionKind, RouteScore
+from roadloop.scoring.carla import InfractionKind, RouteScore, route_score
+from roadloop.scoring.carla_criteria import carla_run, route_record
+from roadloop.scoring.carla_score import infraction_terms, route_terms
 from roadloop.scoring.comfort import BOUNDS
+from roadloop.scoring.driven import Driven
+from roadloop.scoring.result import Score, Term
+from roadloop.types import Rollout
 
 Array = np.ndarray
 
@@ -99,6 +104,130 @@ class AbilityRoute:
     past_first_junction: bool | None = None
     """whether it was driven to more than 8 m beyond where its first junction begins; only asked
     for where a route with traffic signs failed"""
+
+
+def bench2drive_score(driven: Driven, *, corrected: bool = False) -> Score:
+    """Whether Bench2Drive counts a drive as a success, 0 or 1, and its other figures as terms.
+
+    Terms: success, driving score (%), route completion, infraction penalty, efficiency (% of the
+    traffic's speed), comfort (share of 2 s pieces), and one per kind of infraction but low speed.
+    ``corrected``: comfort with yaw signals in rad/s, see ``comfortable``. Raises RoadloopError for
+    rollouts that cannot be judged (see ``carla_criteria.route_record``).
+    """
+    scored = route_score(route_record(driven, "bench2drive"), "bench2drive")
+    slow = InfractionKind.MIN_SPEED_INFRACTION  # a measurement here, no infraction
+    wrong = tuple(i for i in scored.infractions if i.kind is not slow)
+    judged = replace(scored, infractions=wrong)
+    terms = (
+        _success_term(judged),
+        Term(
+            name="driving_score",
+            title="Driving score",
+            value=scored.driving_score,
+            unit="%",
+            passed=None,
+            lost_at=None,
+            detail="route completion times infraction penalty",
+            higher_is_better=True,
+        ),
+        *route_terms(driven, judged),
+        _efficiency_term(scored),
+        _comfort_term(driven, corrected),
+        *(term for term in infraction_terms(driven, judged) if term.name != slow.value),
+    )
+    return Score(
+        name="bench2drive",
+        title="Bench2Drive",
+        version="0.0.4, yaw in rad/s" if corrected else "0.0.4",
+        value=float(success(scored)),
+        unit="",
+        terms=terms,
+    )
+
+
+def _success_term(scored: RouteScore) -> Term:
+    times = [i.time for i in scored.infractions if i.time is not None]
+    said = [f"{i.kind.value}: {i.detail}" for i in scored.infractions[:3]]
+    if not scored.completed:
+        said.append(f"drove {scored.completion:.0f} % of the route")
+    passed = success(scored)
+    return Term(
+        name="success",
+        title="Success",
+        value=float(passed),
+        unit="",
+        passed=passed,
+        lost_at=min(times) if times else None,
+        detail="; ".join(said) or "drove the whole route without an infraction",
+        higher_is_better=True,
+    )
+
+
+def _efficiency_term(scored: RouteScore) -> Term:
+    value = efficiency(scored)
+    parts = sum(i.kind is InfractionKind.MIN_SPEED_INFRACTION for i in scored.infractions)
+    return Term(
+        name="efficiency",
+        title="Efficiency",
+        value=value,
+        unit="%",
+        passed=None,
+        lost_at=None,
+        detail="no part of the route was driven" if value is None else f"over {parts} parts",
+        higher_is_better=True,
+    )
+
+
+def _comfort_term(driven: Driven, corrected: bool) -> Term:
+    last = carla_run(driven, "bench2drive").end_step
+    motion = [
+        values[: round(last * driven.rollout.dt / FRAME_TIME) + 1]
+        for values in carla_motion(driven.rollout)
+    ]
+    frames = len(motion[0])
+    value = None
+    detail = f"takes {LEAST_FRAMES} frames of 0.1 s, the run has {frames}"
+    if frames >= LEAST_FRAMES:
+        value = comfort_share(*motion, corrected=corrected)
+        detail = f"of {max(frames // PIECE, 1)} pieces of 2 s"
+    return Term(
+        name="comfort",
+        title="Comfort",
+        value=value,
+        unit="",
+        passed=None,
+        lost_at=None,
+        detail=detail,
+        higher_is_better=True,
+    )
+
+
+def carla_motion(rollout: Rollout) -> tuple[Array, Array, Array, Array]:
+    """What CARLA would have logged of the ego's motion, the inputs of ``comfort_share``.
+
+    Acceleration (m/s^2), angular velocity (degrees/s), forward and right vector, each
+    ``(frames, 3)`` every FRAME_TIME, in CARLA's world frame: x east, y south, z up, so that
+    turning right is positive. The acceleration is the box centre's: that of the rear axle,
+    (a, v w), moved d forward on a rigid body, (a - d w^2, v w + d w').
+    """
+    ego, dt = rollout.ego, rollout.dt
+    offset = ego.vehicle.centre_offset
+    turning = np.gradient(ego.yaw_rate, dt) if len(ego.x) > 1 else np.zeros(len(ego.x))
+    time = np.arange(len(ego.x)) * dt
+    frames = np.arange(int(time[-1] / FRAME_TIME + 1e-6) + 1) * FRAME_TIME
+
+    def at_frames(values: Array) -> Array:
+        return np.interp(frames, time, values)
+
+    ahead = at_frames(ego.acceleration - offset * ego.yaw_rate**2)
+    aside = at_frames(ego.speed * ego.yaw_rate + offset * turning)
+    heading = at_frames(np.unwrap(ego.heading))
+    flat = np.zeros(len(frames))
+    forward = np.stack([np.cos(heading), -np.sin(heading), flat], axis=-1)
+    right = np.stack([np.sin(heading), np.cos(heading), flat], axis=-1)
+    acceleration = ahead[:, None] * forward - aside[:, None] * right
+    angular = np.stack([flat, flat, -np.rad2deg(at_frames(ego.yaw_rate))], axis=-1)
+    return acceleration, angular, forward, right
 
 
 def success(score: RouteScore) -> bool:
@@ -199,12 +328,12 @@ def comfort_share(
             raise RoadloopError(f"comfort: {name} is not finite; drop frames without a value first")
     if frames < LEAST_FRAMES:
         raise RoadloopError(f"comfort takes {LEAST_FRAMES} frames, the drive has {frames}")
-    pieces = range(frames // PIECE) if frames > PIECE else range(1)
-    passed = [
-        comfortable(*(a[i * PIECE : (i + 1) * PIECE] for a in arrays), corrected=corrected)
-        for i in pieces
-    ]
-    return sum(passed) / len(passed)
+    if frames > PIECE:
+        count = frames // PIECE
+        arrays = [a[: count * PIECE].reshape(count, PIECE, 3) for a in arrays]
+    else:
+        arrays = [a[None] for a in arrays]
+    return float(comfortable(*arrays, corrected=corrected).mean())
 
 
 def comfortable(
@@ -214,8 +343,8 @@ def comfortable(
     right: Array,
     *,
     corrected: bool = False,
-) -> bool:
-    """Whether one piece of a drive keeps within nuPlan's bounds throughout; arrays as above.
+) -> Array:
+    """(...,) bool: pieces of a drive keep within nuPlan's bounds; ``(..., frames, 3)``, as above.
 
     Signals are smoothed by parabolas over ``WINDOW`` frames, jerks are derivatives of the smoothed
     signals, smoothed once more; a sample on its bound breaks it. As the reference does it, the yaw
@@ -223,17 +352,17 @@ def comfortable(
     for the yaw acceleration, too. ``corrected``: in rad/s, not unwrapped, and with the yaw
     acceleration its derivative.
     """
-    flat = acceleration[:, :2]
-    yaw = angular_velocity[:, 2]
-    longitudinal = _smooth((flat * forward[:, :2]).sum(-1))
-    lateral = _smooth((flat * right[:, :2]).sum(-1))
-    magnitude = _smooth(np.hypot(flat[:, 0], flat[:, 1]))
+    flat, yaw = acceleration[..., :2], angular_velocity[..., 2]
+    longitudinal = _smooth((flat * forward[..., :2]).sum(-1))
+    lateral = _smooth((flat * right[..., :2]).sum(-1))
+    magnitude = _smooth(np.hypot(flat[..., 0], flat[..., 1]))
     if corrected:
         yaw_rate = _smooth(np.deg2rad(yaw))
         yaw_acceleration = _smooth(np.deg2rad(yaw), derivative=1)
     else:
-        turns = np.cumsum(np.round(np.diff(yaw) / (2.0 * np.pi)))
-        yaw_rate = _smooth(yaw - 2.0 * np.pi * np.concatenate([[0.0], turns]))
+        turns = np.cumsum(np.round(np.diff(yaw) / (2.0 * np.pi)), axis=-1)
+        turns = np.concatenate([np.zeros_like(yaw[..., :1]), turns], axis=-1)
+        yaw_rate = _smooth(yaw - 2.0 * np.pi * turns)
         yaw_acceleration = yaw_rate
     signals = {
         "longitudinal acceleration": longitudinal,
@@ -243,15 +372,16 @@ def comfortable(
         "yaw acceleration": yaw_acceleration,
         "yaw rate": yaw_rate,
     }
-    return all(
-        bool(((BOUNDS[name][0] < signal) & (signal < BOUNDS[name][1])).all())
+    kept = [
+        ((BOUNDS[name][0] < signal) & (signal < BOUNDS[name][1])).all(-1)
         for name, signal in signals.items()
-    )
+    ]
+    return np.all(kept, axis=0)
 
 
 def _smooth(signal: Array, derivative: int = 0) -> Array:
     """Parabolas over WINDOW frames (Savitzky and Golay 1964), extrapolated at both ends."""
     from scipy.signal import savgol_filter
 
-    window = min(WINDOW, len(signal))
+    window = min(WINDOW, signal.shape[-1])
     return np.asarray(savgol_filter(signal, window, 2, deriv=derivative, delta=FRAME_TIME))
