@@ -34,7 +34,7 @@ class MotionBenchmark:
     history: int = 10
     """steps of ground truth before the present one"""
     stride: int = 5
-    """steps of ground truth (0.1 s) in one of a prediction (0.5 s), which starts one stride ahead"""
+    """steps of ground truth (0.1 s) in one step of a prediction (0.5 s)"""
     horizons: tuple[int, ...] = (5, 9, 15)
     """judged steps of a prediction: 3, 5 and 8 s"""
     lateral_limits: tuple[float, ...] = (1.0, 1.8, 3.0)
