@@ -69,9 +69,9 @@ class DetectionBenchmark:
                 f"benchmark {self.name}: error_distance {self.error_distance} is not among the "
                 f"distances {self.distances}"
             )
-        if not (0.0 <= self.min_recall < 1.0 and 0.0 <= self.min_precision < 1.0):
+        if not (0.0 <= self.min_recall <= 0.99 and 0.0 <= self.min_precision < 1.0):
             raise RoadloopError(
-                f"benchmark {self.name}: min_recall and min_precision must lie in [0, 1)"
+                f"benchmark {self.name}: min_recall must lie in [0, 0.99], min_precision in [0, 1)"
             )
         for error in self.errors:
             if error not in ERRORS or all(error in c.undefined_errors for c in self.classes):
