@@ -39,9 +39,9 @@ def visible_share(states: AgentStates, x: float, y: float, z: float) -> Array:
     c, s = np.cos(states.heading), np.sin(states.heading)
     from_x, from_y = x - states.x, y - states.y
     local_x, local_y = c * from_x + s * from_y, c * from_y - s * from_x
-    turned = ray[..., None] - states.heading
-    enter_x, leave_x = _slab(local_x, np.cos(turned), states.length / 2.0)
-    enter_y, leave_y = _slab(local_y, np.sin(turned), states.width / 2.0)
+    ray_x, ray_y = np.cos(ray)[..., None], np.sin(ray)[..., None]
+    enter_x, leave_x = _slab(local_x, c * ray_x + s * ray_y, states.length / 2.0)
+    enter_y, leave_y = _slab(local_y, c * ray_y - s * ray_x, states.width / 2.0)
     enter = np.maximum(enter_x, enter_y)
     hit = (enter > 0.0) & (enter <= np.minimum(leave_x, leave_y))
 

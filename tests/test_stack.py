@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import pickle
 
 import numpy as np
 import pytest
@@ -10,9 +12,14 @@ from test_controllers import LaggedBicycle
 from test_planner import Actor, along, constant, tracks_of, two_way
 
 from deploy.stack import DRIVERS, Stack, make_driver
+from perception.noisy import NoisyPerception
+from planning.longitudinal import DrivingStyle
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Driver
 from roadloop.types import Scenario
+from sim.run import drive_scenario
+from sim.scenarios import build_scenario
+from sim.simulator import SimWorld
 
 
 def started(name: str) -> Stack:
@@ -76,3 +83,139 @@ def test_nan_in_a_track_is_named_unless_masked():
     states = dataclasses.replace(seen.tracks.states, valid=np.array([True, False]))
     masked = dataclasses.replace(seen, tracks=dataclasses.replace(seen.tracks, states=states))
     started("idm").act(masked)
+
+
+# --- perception and settings --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "idm"),
+        ({"perception": "noisy"}, "idm+noisy:typical"),
+        ({"perception": "noisy:poor"}, "idm+noisy:poor"),
+        ({"settings": ["time_headway=0.65"]}, "idm[time_headway=0.65]"),
+        ({"settings": {"time_headway": "0.65"}}, "idm[time_headway=0.65]"),
+        (
+            {"settings": ["time_headway=0.65", "jerk=3"], "perception": "noisy"},
+            "idm[time_headway=0.65,jerk=3]+noisy:typical",
+        ),
+    ],
+)
+def test_the_name_says_what_the_driver_is_made_of(options, name):
+    driver = make_driver("idm", **options)
+    assert driver.name == name
+    assert isinstance(driver, Stack) and isinstance(driver, Driver)
+    assert isinstance(driver.tracker, NoisyPerception) == ("noisy" in name)
+
+
+def test_settings_reach_the_planner():
+    planner = make_driver("idm", settings=["time_headway=0.65"]).planner
+    assert planner.style == dataclasses.replace(DrivingStyle(), time_headway=0.65)
+
+
+def test_a_file_is_a_perception(tmp_path):
+    file = tmp_path / "rain.yaml"
+    file.write_text("latency: 0.3\n")
+    for perception in (str(file), f"noisy:{file}"):
+        driver = make_driver("constant-speed", perception=perception)
+        assert driver.name == "constant-speed+noisy:rain"
+        assert driver.tracker.config.latency == 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("idm", {"settings": ["headway=1"]}, "unknown key .*headway"),
+        ("idm", {"settings": ["time_headway=fast"]}, "time_headway.*number in s"),
+        ("idm", {"settings": ["time_headway=-1"]}, "time_headway=-1: expected a finite number"),
+        ("idm", {"settings": "time_headway"}, "expected key=value"),
+        ("constant-speed", {"settings": ["speed=3"]}, '"constant-speed" has no settings'),
+        ("idm", {"perception": "perfect"}, 'unknown perception "perfect"'),
+        ("idm", {"perception": "noisy:"}, "expected truth, noisy"),
+        ("idm", {"perception": "noisy:rainy"}, 'unknown perception "rainy"'),
+        ("idm", {"perception": "nowhere.yaml"}, "nowhere.yaml: No such file"),
+    ],
+)
+def test_mistakes_in_options_are_one_line(name, options, message):
+    with pytest.raises(RoadloopError, match=message) as error:
+        make_driver(name, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_factory_with_options_can_be_pickled():
+    factory = functools.partial(make_driver, "idm", perception="noisy", settings=["jerk=3"])
+    assert pickle.loads(pickle.dumps(factory))().name == "idm[jerk=3]+noisy:typical"
+
+
+# --- drivers of the user's own ------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "my_own_drivers.py").write_text(
+        "class Coast:\n"
+        "    name, sensors, plan = 'coast', (), None\n"
+        "    def reset(self, scenario): pass\n"
+        "    def act(self, observation): return None\n"
+        "def number(): return 3\n"
+        "def a_class(): return Coast\n"
+        "def picky(speed): return Coast()\n"
+        "constant = 3\n"
+    )
+    (tmp_path / "my_broken_drivers.py").write_text("import a_module_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_driver_of_the_users_own_is_imported():
+    assert make_driver("my_own_drivers:Coast").name == "coast"
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_other_drivers:make", 'finds no module "my_other_drivers".*PYTHONPATH'),
+        ("my_broken_drivers:make", 'finds no module "a_module_nobody_has"'),
+        ("my_own_drivers:make", 'my_own_drivers has no "make"'),
+        ("my_own_drivers:constant", 'my_own_drivers cannot call its "constant"'),
+        ("my_own_drivers:picky", "callable without arguments: missing .* 'speed'"),
+        ("my_own_drivers:number", "returned a int without name, sensors, plan, reset, act"),
+        ("my_own_drivers:a_class", "a class, not an object"),
+        ("my_own_drivers:", "expected module:callable"),
+        ("..:make", "expected module:callable"),
+    ],
+)
+def test_mistakes_in_the_users_own_are_one_line(name, message):
+    with pytest.raises(RoadloopError, match=message) as error:
+        make_driver(name)
+    assert "\n" not in str(error.value)
+
+
+def test_the_users_own_takes_no_options():
+    with pytest.raises(RoadloopError, match="brings its own perception"):
+        make_driver("my_own_drivers:Coast", perception="noisy")
+    with pytest.raises(RoadloopError, match="has no settings"):
+        make_driver("my_own_drivers:Coast", settings=["jerk=3"])
+
+
+# --- in closed loop -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["cut_in", "pedestrian_crossing"])
+def test_typical_perception_still_drives(family, monkeypatch):
+    scenario = build_scenario(family, seed=0, duration=8.0)
+    driver, world, tracked = make_driver("idm", perception="noisy"), SimWorld(), []
+    plan = driver.planner.plan
+
+    def look(observation, tracks):
+        tracked.append(len(tracks.age))
+        for name in ("x", "y", "heading", "vx", "vy", "length", "width"):
+            assert np.isfinite(getattr(tracks.states, name)).all()
+        return plan(observation, tracks)
+
+    monkeypatch.setattr(driver.planner, "plan", look)
+    drive_scenario(scenario, driver, world)
+    assert len(tracked) == 81 and tracked[0] == 0 and max(tracked) > 0
+    assert world.state is not None and world.state.hit.numpy()[0, 0] < 0
