@@ -70,14 +70,17 @@ class Motion:
         touched = np.zeros(self.speed.size, dtype=np.int32)
         within = np.zeros(self.speed.size, dtype=bool)
         on_route = np.zeros(self.speed.size, dtype=bool)
-        corners, centre = self.corners.reshape(-1, 4, 2), self.centre.reshape(-1, 2)
-        for polygon, route in zip(self.scene.lane_polygon, self.scene.lane_on_route):
+        # where most proposals are first: a box within one lane need not be asked about others
+        for lane in np.argsort(~self.scene.lane_on_route, kind="stable").tolist():
+            polygon = self.scene.lane_polygon[lane]
             near = self.near(polygon)
-            inside = _inside(polygon, corners[near])
-            touched[near] += inside.any(-1)
-            within[near] |= inside.all(-1)
-            if route:
-                on_route[near] |= _inside(polygon, centre[near])
+            if self.scene.lane_on_route[lane]:
+                undecided = near[~on_route[near]]
+                on_route[undecided] = _inside(polygon, self._flat_centre[:, undecided])
+            near = near[~within[near]]
+            inside = _inside(polygon, self._flat_corners[..., near])
+            touched[near] += inside.any(0)
+            within[near] = inside.all(0)
         shape = self.speed.shape
         return ((touched > 1) & ~within).reshape(shape), on_route.reshape(shape)
 
@@ -94,24 +97,23 @@ class Motion:
     @cached_property
     def off_drivable(self) -> Array:
         """(P, K) bool: a corner is in no drivable polygon."""
-        inside = np.zeros((self.speed.size, 4), dtype=bool)
-        corners = self.corners.reshape(-1, 4, 2)
+        inside = np.zeros((4, self.speed.size), dtype=bool)
         for polygon in self.scene.drivable:
             near = self.near(polygon)
-            near = near[~inside[near].all(-1)]
-            inside[near] |= _inside(polygon, corners[near])
-        return ~inside.all(-1).reshape(self.speed.shape)
+            near = near[~inside[:, near].all(0)]
+            inside[:, near] |= _inside(polygon, self._flat_corners[..., near])
+        return ~inside.all(0).reshape(self.speed.shape)
 
     @cached_property
     def _in_intersection(self) -> tuple[Array, Array]:
-        inside = np.zeros((self.speed.size, 2), dtype=bool)
-        axle = self.states[..., : State.Y + 1]
-        points = np.stack([self.centre, axle], axis=-2).reshape(-1, 2, 2)
+        inside = np.zeros((2, self.speed.size), dtype=bool)
+        axle = self.states[..., : State.Y + 1].reshape(-1, 2).T
+        points = np.stack([self._flat_centre, axle], axis=1)
         for polygon in self.scene.intersections:
             near = self.near(polygon)
-            inside[near] |= _inside(polygon, points[near])
+            inside[:, near] |= _inside(polygon, points[..., near])
         shape = self.speed.shape
-        return inside[:, 0].reshape(shape), inside[:, 1].reshape(shape)
+        return inside[0].reshape(shape), inside[1].reshape(shape)
 
     @property
     def centre_in_intersection(self) -> Array:
@@ -179,9 +181,18 @@ class Motion:
         near = (x > low_x - r) & (x < high_x + r) & (y > low_y - r) & (y < high_y + r)
         return np.flatnonzero(near)
 
+    # Coordinates before points: what a box has in common is then found along the first axis, where
+    # NumPy is fast.
+
     @cached_property
     def _flat_centre(self) -> Array:
+        """(2, P K)"""
         return np.ascontiguousarray(self.centre.reshape(-1, 2).T)
+
+    @cached_property
+    def _flat_corners(self) -> Array:
+        """(2, 4, P K)"""
+        return np.ascontiguousarray(self.corners.reshape(-1, 4, 2).T)
 
     @cached_property
     def _reach(self) -> float:
@@ -195,10 +206,10 @@ _CONTACT_FIELDS = ("proposal", "step", "ahead", "agent")
 
 
 def _inside(polygon: Any, points: Array) -> Array:
-    """(...) bool of points (..., 2)."""
+    """(...) bool of points (2, ...)."""
     import shapely
 
-    return np.asarray(shapely.contains_xy(polygon, points[..., 0], points[..., 1]))
+    return np.asarray(shapely.contains_xy(polygon, *points))
 
 
 def box_gap(

@@ -120,9 +120,12 @@ def progress_raw(motion: Motion) -> Array:
     import shapely
 
     line = shapely.LineString(motion.scene.centreline)
-    ends = shapely.points(motion.centre[:, [0, -1]])
-    s = np.asarray(shapely.line_locate_point(line, ends))
-    return np.maximum(s[:, 1] - s[:, 0], 0.0)
+    start, end = motion.centre[:, 0], motion.centre[:, -1]
+    if (start == start[0]).all():  # the rule: all start where the ego is
+        start = start[:1]
+    s_start = np.asarray(shapely.line_locate_point(line, shapely.points(start)))
+    s_end = np.asarray(shapely.line_locate_point(line, shapely.points(end)))
+    return np.maximum(s_end - s_start, 0.0)
 
 
 def ego_progress(raw: Array, normaliser: Array | float) -> Array:
@@ -177,15 +180,24 @@ def lane_keeping(motion: Motion) -> Array:
 
     line = shapely.LineString(motion.scene.centreline)
     shapely.prepare(line)
-    away = np.asarray(shapely.distance(line, shapely.points(motion.centre)))
-    off = away > LANE_KEEPING_DISTANCE
-    skipped = motion.centre_in_intersection
-    row = np.zeros(len(off), dtype=np.int32)
-    longest = row.copy()
-    for k in range(off.shape[1]):
-        row = np.where(skipped[:, k], row, np.where(off[:, k], row + 1, 0))
-        longest = np.maximum(longest, row)
-    return np.where(longest >= LANE_KEEPING_STEPS, 0.0, 1.0)
+
+    def off(centre: Array) -> Array:
+        near = shapely.dwithin(line, shapely.points(centre), LANE_KEEPING_DISTANCE)
+        return ~np.asarray(near, dtype=bool)
+
+    # Every row of 20 counted steps holds one whose number is a multiple of 20: unless one of those
+    # is off, the others need not be looked at.
+    counted = ~motion.centre_in_intersection
+    probed = counted & (np.cumsum(counted, axis=1) % LANE_KEEPING_STEPS == 0)
+    proposal = np.nonzero(probed)[0][off(motion.centre[probed])]
+    value = np.ones(len(counted))
+    suspects = np.unique(proposal)
+    away, counted = off(motion.centre[suspects]), counted[suspects]
+    row = np.zeros(len(suspects), dtype=np.int32)
+    for k in range(counted.shape[1]):
+        row = np.where(counted[:, k], np.where(away[:, k], row + 1, 0), row)
+        value[suspects[row >= LANE_KEEPING_STEPS]] = 0.0
+    return value
 
 
 def _bearing(motion: Motion, p: Array, k: Array, later: Array, agent: Array) -> Array:
