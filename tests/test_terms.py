@@ -374,7 +374,8 @@ def test_driving_against_the_lane() -> None:
     wrong = np.where(t < 2.95, 0.0, WIDTH)  # from 3 s on in the lane of the oncoming traffic
     result = score(drive(12.0 * t, wrong), ROAD)
     term = result.term("wrong_way")
-    assert not term.passed and term.lost_at == pytest.approx(3.1)
+    # the first two samples on a lane have nothing to compare with; 1.2 m at 3.2 s, 2.4 m at 3.3 s
+    assert not term.passed and term.lost_at == pytest.approx(3.3)
     assert term.value == pytest.approx(13.2) and "clearly" in term.detail
     assert score(drive(-10.0 * t + 200.0, WIDTH, np.pi, speed=10.0), ROAD).term("wrong_way").passed
     slow = score(drive(3.0 * seconds(6), WIDTH), ROAD).term("wrong_way")

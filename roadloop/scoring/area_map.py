@@ -95,6 +95,12 @@ class AreaMap:
         """(n,) lanes traffic comes from."""
         return self.incoming[self.incoming_start[lane] : self.incoming_start[lane + 1]]
 
+    def roadblock_polygon(self, roadblock: int) -> Any:
+        """What the lanes of a roadblock cover together, a shapely polygon."""
+        import shapely
+
+        return shapely.union_all(self.lane_polygon[self.lane_roadblock == roadblock])
+
     @cached_property
     def lane_areas(self) -> Areas:
         """The lane polygons, to ask points of."""

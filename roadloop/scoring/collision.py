@@ -1,7 +1,8 @@
 """Contacts of the ego with road users, whose fault they are, and how near the next one is.
 
-Classes and fault follow nuPlan's no-at-fault-collision metric (nuplan-devkit,
+Classes and fault follow nuPlan's no-at-fault-collision metric (nuplan-devkit 1.2.2,
 ``no_ego_at_fault_collisions.py``), time to collision its ``time_to_collision_within_bound.py``.
+What is on another level than the ego (``LEVEL``) is out of its reach.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from enum import Enum
 import numpy as np
 
 from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
-from roadloop.scoring.driven import LEVEL, Driven
-from roadloop.types import AgentKind
+from roadloop.scoring.area_map import LEVEL
+from roadloop.types import AgentKind, AgentStates, EgoState
 
 Array = np.ndarray
 
@@ -25,13 +26,13 @@ AHEAD = np.deg2rad(30.0)
 """A road user within this angle of the heading, seen from the rear axle, is ahead (nuPlan)"""
 BEHIND = np.deg2rad(150.0)
 """... and beyond this angle behind"""
-HORIZON = 3.0
-"""s, how far positions are projected"""
 RESOLUTION = 0.1
 """s between projected positions"""
+HORIZON = 2.9
+"""s, the last of them (nuPlan says 3 and stops one short)"""
 
 SUBSTEPS = 10
-"""Parts of a step in which the first contact is looked for"""
+"""Parts of a step in which the first contact is looked for where the step's end is too coarse"""
 
 
 class ContactKind(Enum):
@@ -58,16 +59,32 @@ class Contact:
     """m/s, of one against the other"""
 
 
-def contacts(driven: Driven, substeps: int = SUBSTEPS) -> tuple[Contact, ...]:
-    """First contact with every road user, in order of time, then id.
+def ego_corners(ego: EgoState) -> Array:
+    """(..., 4, 2) corners of the ego's box: front left, rear left, rear right, front right."""
+    x, y = ego.box_centre()
+    return box_corners(x, y, ego.heading, ego.vehicle.length, ego.vehicle.width)
+
+
+def contacts(
+    ego: EgoState,
+    agents: AgentStates,
+    in_lane: Array,
+    *,
+    along_heading: bool = True,
+    substeps: int = 1,
+) -> tuple[Contact, ...]:
+    """First contact of the ego (time,) with every road user (time, agents), by time, then id.
 
     Standing ego and contacts from behind are not the ego's fault; hitting what stands or what is in
-    front is; a contact at the side is where the ego was not fully inside one lane. What was hit in
-    front is looked for at ``substeps`` moments of the step; with 1 only at its end, as nuPlan does.
+    front is; a contact at the side is where the ego is not fully inside one lane: ``in_lane``
+    (time,). ``along_heading``: speeds count along the headings, as in nuPlan; else velocities are
+    what they are. What was hit in front is looked for at ``substeps`` moments of the step; with 1
+    only at its end, as in nuPlan.
     """
-    ego, agents = driven.rollout.ego, driven.rollout.agents
-    step, column = _near(driven)
-    touching = boxes_overlap(driven.corners[step], _agent_corners(driven, step, column))
+    velocity, theirs = _velocities(ego, agents, along_heading)
+    mine = ego_corners(ego)
+    step, column = _near(ego, agents, velocity, theirs, 0.0)
+    touching = boxes_overlap(mine[step], _agent_corners(agents, step, column))
     step, column = step[touching], column[touching]
     ids = agents.id[step, column]
     order = np.lexsort((ids, step))
@@ -75,130 +92,139 @@ def contacts(driven: Driven, substeps: int = SUBSTEPS) -> tuple[Contact, ...]:
     found = []
     for i in order[np.sort(first)]:
         t, a = int(step[i]), int(column[i])
-        angle = _bearing(driven, step[i : i + 1], column[i : i + 1])[0]
+        angle = _bearing(ego, agents, step[i : i + 1], column[i : i + 1])[0]
         kind = AgentKind(int(agents.kind[t, a]))
-        if abs(ego.speed[t]) <= STOPPED:
+        if np.hypot(*velocity[t]) <= STOPPED:
             contact = ContactKind.EGO_STOPPED
-        elif kind is AgentKind.STATIC or np.hypot(agents.vx[t, a], agents.vy[t, a]) <= STOPPED:
+        elif np.hypot(*theirs[t, a]) <= STOPPED:
             contact = ContactKind.AGENT_STOPPED
         elif angle > BEHIND:
             contact = ContactKind.REAR
-        elif _meets_bumper(driven, t, a, substeps):
+        elif _meets_bumper(mine, agents, t, a, substeps):
             contact = ContactKind.FRONT
         else:
             contact = ContactKind.SIDE
         at_fault = contact in (ContactKind.AGENT_STOPPED, ContactKind.FRONT) or (
-            contact is ContactKind.SIDE and not driven.fully_in_lane[t]
+            contact is ContactKind.SIDE and not in_lane[t]
         )
-        vx = agents.vx[t, a] - ego.speed[t] * np.cos(ego.heading[t])
-        vy = agents.vy[t, a] - ego.speed[t] * np.sin(ego.heading[t])
-        speed = float(np.hypot(vx, vy))
+        speed = float(np.hypot(*(theirs[t, a] - velocity[t])))
         found.append(Contact(t, int(ids[i]), kind, contact, bool(at_fault), speed))
     return tuple(found)
 
 
-def time_to_collision(driven: Driven, hits: tuple[Contact, ...]) -> Array:
+def time_to_collision(
+    ego: EgoState,
+    agents: AgentStates,
+    hits: tuple[Contact, ...],
+    in_lane: Array,
+    in_intersection: Array,
+    *,
+    along_heading: bool = True,
+) -> Array:
     """(time,) s until the boxes of ego and a relevant road user meet, inf where they do not.
 
-    Both go on with their present velocity and heading (nuPlan moves road users along their heading
-    instead), looked at every ``RESOLUTION`` up to ``HORIZON``. Relevant is who is ahead, and while
-    the ego is in a junction or not fully in one lane everybody who is not behind. Who has been in
-    contact (``hits``) no longer counts; the step of a contact that is the ego's fault has 0.
+    Both go on with their present speed and heading (``along_heading``, as in nuPlan) or with their
+    present velocity, looked at every ``RESOLUTION`` up to ``HORIZON``. Relevant is who is ahead,
+    and where the ego is in an intersection or not fully in one lane (both (time,) bool) everybody
+    who is not behind. Who has been in contact (``hits``) no longer counts; the step of a contact
+    that is the ego's fault has 0.
     """
-    ego, agents = driven.rollout.ego, driven.rollout.agents
+    velocity, theirs = _velocities(ego, agents, along_heading)
     ttc = np.full(len(ego.x), np.inf)
     met = {hit.agent: hit.step for hit in hits}
-    step, column = _near(driven, HORIZON)
-    moving = np.abs(ego.speed[step]) > CREEPING
+    step, column = _near(ego, agents, velocity, theirs, HORIZON + RESOLUTION)
+    moving = np.hypot(*velocity[step].T) > CREEPING
     step, column = step[moving], column[moving]
     if met:
         ids = agents.id[step, column]
         since = np.array([met.get(int(i), len(ego.x)) for i in ids])
         step, column = step[step < since], column[step < since]
-    angle = _bearing(driven, step, column)
-    wide = driven.in_junction[step] | ~driven.fully_in_lane[step]
+    angle = _bearing(ego, agents, step, column)
+    wide = in_intersection[step] | ~in_lane[step]
     relevant = (angle < AHEAD) | (wide & (angle <= BEHIND))
     step, column = step[relevant], column[relevant]
-    np.minimum.at(ttc, step, _meeting_time(driven, step, column))
+    rate = theirs[step, column] - velocity[step]
+    np.minimum.at(ttc, step, _meeting_time(ego, agents, step, column, rate))
     for hit in hits:
         if hit.at_fault:
             ttc[hit.step] = 0.0
     return ttc
 
 
-def _near(driven: Driven, seconds: float = 0.0) -> tuple[Array, Array]:
+def _velocities(ego: EgoState, agents: AgentStates, along_heading: bool) -> tuple[Array, Array]:
+    """World velocities (time, 2) and (time, agents, 2), m/s; what is STATIC has none."""
+    speed = np.abs(ego.speed) if along_heading else ego.speed
+    mine = np.stack([speed * np.cos(ego.heading), speed * np.sin(ego.heading)], axis=-1)
+    vx, vy = agents.vx, agents.vy
+    if along_heading:
+        speed = np.hypot(vx, vy)
+        vx, vy = speed * np.cos(agents.heading), speed * np.sin(agents.heading)
+    theirs = np.stack([vx, vy], axis=-1)
+    return mine, np.where((agents.kind == AgentKind.STATIC)[..., None], 0.0, theirs)
+
+
+def _near(
+    ego: EgoState, agents: AgentStates, velocity: Array, theirs: Array, seconds: float
+) -> tuple[Array, Array]:
     """Pairs (step, agent column) close enough to touch within ``seconds`` at present velocities."""
-    ego, agents = driven.rollout.ego, driven.rollout.agents
-    gap = np.hypot(
-        agents.x - driven.centre[:, 0, None], agents.y - driven.centre[:, 1, None]
-    ) - 0.5 * np.hypot(agents.length, agents.width)
-    closing = np.hypot(
-        agents.vx - (ego.speed * np.cos(ego.heading))[:, None],
-        agents.vy - (ego.speed * np.sin(ego.heading))[:, None],
-    )
+    x, y = ego.box_centre()
+    gap = np.hypot(agents.x - x[:, None], agents.y - y[:, None])
+    gap -= 0.5 * np.hypot(agents.length, agents.width)
+    closing = np.linalg.norm(theirs - velocity[:, None], axis=-1)
     reach = 0.5 * np.hypot(ego.vehicle.length, ego.vehicle.width) + 1e-6
     level = np.abs(agents.z - ego.z[:, None]) < LEVEL
     step, column = np.nonzero(agents.valid & level & (gap <= reach + seconds * closing))
     return step, column
 
 
-def _agent_corners(driven: Driven, step: Array, column: Array) -> Array:
-    agents = driven.rollout.agents
+def _agent_corners(agents: AgentStates, step: Array, column: Array) -> Array:
     fields = (agents.x, agents.y, agents.heading, agents.length, agents.width)
     return box_corners(*(values[step, column] for values in fields))
 
 
-def _meets_bumper(driven: Driven, step: int, column: int, substeps: int) -> bool:
+def _meets_bumper(
+    corners: Array, agents: AgentStates, step: int, column: int, substeps: int
+) -> bool:
     """Whether the front bumper is what first touches the road user, between two steps.
 
     From step to step a walker can be past the bumper, and so beside the ego, when they first touch:
     at 10 m/s the ego moves by more than a walker's depth. So both are moved from the step before in
     ``substeps`` parts, and the first of them in contact decides.
     """
-    agents = driven.rollout.agents
-    here = _agent_corners(driven, np.array([step]), np.array([column]))[0]
-    mine, theirs = driven.corners[step][None], here[None]
-    if step > 0 and agents.valid[step - 1, column]:
+    here = _agent_corners(agents, np.array([step]), np.array([column]))[0]
+    mine, theirs = corners[step][None], here[None]
+    if substeps > 1 and step > 0 and agents.valid[step - 1, column]:
         share = (np.arange(1, substeps + 1) / substeps)[:, None, None]
-        before = _agent_corners(driven, np.array([step - 1]), np.array([column]))[0]
-        mine = (1.0 - share) * driven.corners[step - 1] + share * driven.corners[step]
+        before = _agent_corners(agents, np.array([step - 1]), np.array([column]))[0]
+        mine = (1.0 - share) * corners[step - 1] + share * corners[step]
         theirs = (1.0 - share) * before + share * here
     first = int(np.argmax(boxes_overlap(mine, theirs)))
     bumper = mine[first][[0, 0, 3, 3]]  # a box of no length
     return bool(boxes_overlap(bumper, theirs[first]))
 
 
-def _bearing(driven: Driven, step: Array, column: Array) -> Array:
+def _bearing(ego: EgoState, agents: AgentStates, step: Array, column: Array) -> Array:
     """rad in [0, pi] between the ego's heading and the ray from rear axle to box centre."""
-    ego, agents = driven.rollout.ego, driven.rollout.agents
     ray = np.arctan2(agents.y[step, column] - ego.y[step], agents.x[step, column] - ego.x[step])
     return np.abs(wrap_angle(ray - ego.heading[step]))
 
 
-def _meeting_time(driven: Driven, step: Array, column: Array) -> Array:
+def _meeting_time(
+    ego: EgoState, agents: AgentStates, step: Array, column: Array, rate: Array
+) -> Array:
     """(pairs,) first multiple of RESOLUTION at which the moving boxes overlap, else inf.
 
-    Separating axes of boxes that do not turn: on each axis the distance changes linearly, so the
-    boxes share ground during the intersection of four time intervals.
+    ``rate`` (pairs, 2) is the agent's velocity less the ego's. Separating axes of boxes that do not
+    turn: on each axis the distance changes linearly, so the boxes share ground during the
+    intersection of four time intervals.
     """
-    ego, agents = driven.rollout.ego, driven.rollout.agents
     heading, other = ego.heading[step], agents.heading[step, column]
     half = (
         (ego.vehicle.length / 2.0, ego.vehicle.width / 2.0),
         (agents.length[step, column] / 2.0, agents.width[step, column] / 2.0),
     )
-    offset = np.stack(
-        [
-            agents.x[step, column] - driven.centre[step, 0],
-            agents.y[step, column] - driven.centre[step, 1],
-        ]
-    )
-    rate = np.stack(
-        [
-            agents.vx[step, column] - ego.speed[step] * np.cos(heading),
-            agents.vy[step, column] - ego.speed[step] * np.sin(heading),
-        ]
-    )
+    x, y = ego.box_centre()
+    offset = agents.x[step, column] - x[step], agents.y[step, column] - y[step]
     turn = np.abs(np.cos(heading - other)), np.abs(np.sin(heading - other))
     enter, leave = np.zeros(len(step)), np.full(len(step), HORIZON + RESOLUTION / 2.0)
     for angle, (own, foreign) in ((heading, half), (other, half[::-1])):
@@ -208,7 +234,7 @@ def _meeting_time(driven: Driven, step: Array, column: Array) -> Array:
         ):
             reach = own[along] + foreign[0] * turn[along] + foreign[1] * turn[across]
             distance = offset[0] * axis[0] + offset[1] * axis[1]
-            speed = rate[0] * axis[0] + rate[1] * axis[1]
+            speed = rate[:, 0] * axis[0] + rate[:, 1] * axis[1]
             still = np.abs(speed) < 1e-9
             safe = np.where(still, 1.0, speed)
             a, b = (-reach - distance) / safe, (reach - distance) / safe

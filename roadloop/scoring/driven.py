@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from roadloop.geometry import box_corners
-from roadloop.maps.locate import LaneLocation, lanes_at, nearest_lane
+from roadloop.errors import RoadloopError
+from roadloop.maps.locate import LaneLocation, nearest_lane
+from roadloop.maps.path import Path, route_path
 from roadloop.maps.road_map import LaneKind, RoadMap
-from roadloop.types import Rollout
+from roadloop.scoring.area_map import LEVEL as LEVEL
+from roadloop.scoring.area_map import AreaMap, area_map_of, lanes_near
+from roadloop.scoring.collision import (
+    SUBSTEPS,
+    Contact,
+    contacts,
+    ego_corners,
+    time_to_collision,
+)
+from roadloop.scoring.comfort import MIN_SAMPLES, comfort_signals
+from roadloop.scoring.nuplan_lanes import HOPS, OnLanes
+from roadloop.scoring.nuplan_progress import progress_along_lane
+from roadloop.types import EgoState, Rollout
 
 Array = np.ndarray
 
-LEVEL = 2.5
-"""m, things further apart in height are on different levels; bridges clear at least 4.5 m"""
-_HOPS = 3
-"""Lanes after the first that a car may stand on at once: lane sections can be shorter than it."""
+GOAL_REACH = 3.0
+"""m before the goal at which the route counts as driven"""
+ROUTE_REACH = 10.0
+"""m, further off the route than this nothing is gained on it"""
+STRETCH = 10.0
+"""m driven between two looks at where on the route the ego is"""
 
 
 @dataclass(frozen=True, eq=False)
 class Driven:
-    """A rollout on its map. Arrays are ``(time, ...)``."""
+    """A rollout on its map; what follows from the two is computed when first asked for.
+
+    Arrays are ``(time, ...)``. Raises RoadloopError where the rollout is empty, was driven on
+    another map, or holds a state of the ego or of a valid agent that is not finite.
+    """
 
     rollout: Rollout
     road_map: RoadMap
+
+    def __post_init__(self) -> None:
+        rollout, road_map = self.rollout, self.road_map
+        if not len(rollout.time):
+            raise RoadloopError(f"rollout of scenario {rollout.scenario} has no steps to score")
+        if rollout.map_hash != road_map.content_hash:
+            raise RoadloopError(
+                f"the rollout was driven on map {rollout.map_name} ({rollout.map_hash[:12]}), not "
+                f"on {road_map.name} ({road_map.content_hash[:12]}); score it on the map it was "
+                "driven on"
+            )
+        check_finite(rollout.ego, f"rollout of scenario {rollout.scenario}: ego")
+        for f in dataclasses.fields(rollout.agents):
+            values = getattr(rollout.agents, f.name)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                wrong = ~np.isfinite(values) & rollout.agents.valid
+                if wrong.any():
+                    step, column = np.argwhere(wrong)[0].tolist()
+                    raise RoadloopError(
+                        f"rollout of scenario {rollout.scenario}: agents.{f.name} of agent "
+                        f"{rollout.agents.id[step, column]} is not finite at step {step}; "
+                        "record it again or mark the agent invalid there"
+                    )
 
     @cached_property
     def centre(self) -> Array:
@@ -35,9 +78,7 @@ class Driven:
     @cached_property
     def corners(self) -> Array:
         """(time, 4, 2) front left, rear left, rear right, front right."""
-        ego = self.rollout.ego
-        x, y = self.centre.T
-        return box_corners(x, y, ego.heading, ego.vehicle.length, ego.vehicle.width)
+        return ego_corners(self.rollout.ego)
 
     @cached_property
     def bumper(self) -> Array:
@@ -52,75 +93,113 @@ class Driven:
         return nearest_lane(self.road_map, x, y, ego.heading, z=ego.z)
 
     @cached_property
+    def area_map(self) -> AreaMap:
+        """The map around the drive and its route as areas."""
+        return self.area_map_around(self.rollout.ego)
+
+    def area_map_around(self, *paths: EgoState) -> AreaMap:
+        """The map around the route and paths (time,) as areas, on their levels."""
+        route = np.asarray(self.rollout.route.lanes, dtype=np.int64)
+        near = [lanes_near(self.road_map, np.stack([p.x, p.y, p.z], axis=-1)) for p in paths]
+        block = np.unique(self.road_map.lane_road, return_inverse=True)[1]
+        block = block * (int(self.road_map.lane_section.max()) + 1) + self.road_map.lane_section
+        beside = np.flatnonzero(np.isin(block, block[route]))
+        return area_map_of(self.road_map, np.concatenate([beside, *near]))
+
+    @cached_property
+    def on_lanes(self) -> OnLanes:
+        """The drive on its area map."""
+        return OnLanes(self.rollout.ego, self.area_map)
+
+    @cached_property
     def in_junction(self) -> Array:
-        """(time,) bool, the rear axle is on a lane of a junction."""
-        ego = self.rollout.ego
-        step, lane, _ = self.lanes_under(np.stack([ego.x, ego.y], axis=-1), travel_only=True)
-        inside = np.zeros(len(ego.x), dtype=bool)
-        inside[step[self.road_map.lane_junction[lane] >= 0]] = True
-        return inside
+        """(time,) bool, the rear axle is on the ground of a junction."""
+        return self.on_lanes.in_intersection
 
     @cached_property
     def fully_in_lane(self) -> Array:
         """(time,) bool, all four corners are on one lane or on lanes that continue one another."""
-        corner, lane, _ = self.lanes_under(self.corners.reshape(-1, 2), travel_only=True)
-        key = corner // 4 * self.road_map.lanes + lane
-        keys, place = np.unique(key, return_inverse=True)
-        on = np.zeros(len(keys), dtype=np.int64)  # one bit per corner on that lane at that step
-        np.bitwise_or.at(on, place, 1 << (corner % 4))
-
-        inside = np.zeros(len(self.corners), dtype=bool)
-        step, lane, mask = keys // self.road_map.lanes, keys % self.road_map.lanes, on
-        inside[step[mask == 15]] = True
-        for _ in range(_HOPS):
-            open_ended = ~inside[step]
-            step, lane, mask = step[open_ended], lane[open_ended], mask[open_ended]
-            first = self.road_map.successor_start[lane].astype(np.int64)
-            ways = self.road_map.successor_start[lane + 1] - first
-            step, mask = np.repeat(step, ways), np.repeat(mask, ways)
-            offset = np.arange(len(step)) - np.repeat(np.cumsum(ways) - ways, ways)
-            lane = self.road_map.successor[np.repeat(first, ways) + offset].astype(np.int64)
-            at = np.searchsorted(keys, step * self.road_map.lanes + lane)
-            at = np.minimum(at, len(keys) - 1)
-            known = keys[at] == step * self.road_map.lanes + lane
-            mask = mask | np.where(known, on[at], 0)
-            inside[step[mask == 15]] = True
-        return inside
+        return self.on_lanes.in_lane(HOPS)
 
     @cached_property
-    def against_lane(self) -> Array:
-        """(time,) m moved since the step before against the direction of the lane underneath.
+    def along_lane(self) -> Array:
+        """(time,) m moved along the lane underneath since the step before, see nuplan_progress.
 
-        Of the lanes under the box centre the one most in line with the ego counts, so that crossing
-        lanes of a junction do not. 0 off the lanes, on lanes open to both directions, at step 0;
-        negative when moving with the lane.
+        0 on lanes open to both directions.
         """
-        ego = self.rollout.ego
-        step, lane, s = self.lanes_under(self.centre, travel_only=True)
-        heading = self.road_map.point_heading[self.lane_row(lane, s)]
-        both = self.road_map.lane_kind[lane] == LaneKind.BIDIRECTIONAL
-        with_lane = np.where(both, 2.0, np.cos(ego.heading[step] - heading))
-        order = np.lexsort((with_lane, step))
-        last = np.append(np.diff(step[order]) > 0, True)[: len(order)]
-        best = order[last]
-        moved = np.diff(self.centre, axis=0, prepend=self.centre[:1])
-        against = np.zeros(len(ego.x))
-        direction = np.stack([np.cos(heading[best]), np.sin(heading[best])], axis=-1)
-        along = (moved[step[best]] * direction).sum(-1)
-        against[step[best]] = np.where(both[best], 0.0, -along)
-        return against
+        area_map, route = self.area_map, self.on_lanes.route
+        along = progress_along_lane(area_map, self.centre, route)
+        kind = self.road_map.lane_kind[area_map.lane_id.astype(np.int64)]
+        both = kind == LaneKind.BIDIRECTIONAL
+        return np.where([bool(lanes) and both[lanes[0]] for lanes in route], 0.0, along)
 
-    def lanes_under(self, points: Array, travel_only: bool) -> tuple[Array, Array, Array]:
-        """Pairs of a point and a lane under it on the ego's level: index, lane, s along the lane.
+    @cached_property
+    def hits(self) -> tuple[Contact, ...]:
+        """Contacts as the safety terms mean them: between steps too, by velocity."""
+        return contacts(
+            self.rollout.ego,
+            self.rollout.agents,
+            self.fully_in_lane,
+            along_heading=False,
+            substeps=SUBSTEPS,
+        )
 
-        ``points`` is ``(n * time, 2)``, n per step; sorted by index, then lane.
+    @cached_property
+    def ttc(self) -> Array:
+        """(time,) s to collision as the safety terms mean it: everybody keeps its velocity."""
+        return time_to_collision(
+            self.rollout.ego,
+            self.rollout.agents,
+            self.hits,
+            self.fully_in_lane,
+            self.in_junction,
+            along_heading=False,
+        )
+
+    @cached_property
+    def comfort_signals(self) -> dict[str, Array] | None:
+        """The six signals by the names of ``comfort.BOUNDS``, None for too few steps."""
+        ego, dt = self.rollout.ego, self.rollout.dt
+        if len(ego.x) < MIN_SAMPLES:
+            return None
+        return comfort_signals(
+            ego.acceleration,
+            ego.speed * ego.yaw_rate,
+            ego.heading,
+            ego.yaw_rate,
+            np.gradient(ego.yaw_rate, dt),
+            ego.vehicle.centre_offset,
+            dt,
+        )
+
+    @cached_property
+    def route_path(self) -> Path:
+        """The route as one curve."""
+        return route_path(self.road_map, self.rollout.route)
+
+    @cached_property
+    def route_share(self) -> Array:
+        """(time,) largest share of the route driven so far, 1 from 3 m before its end.
+
+        The rear axle is followed along the route's curve a stretch at a time, so that a route that
+        meets itself is not cut short; where it is far off the curve nothing is gained.
         """
-        lanes = lanes_at(self.road_map, points[:, 0], points[:, 1], travel_only=travel_only)
-        index = np.repeat(np.arange(len(points)), np.diff(lanes.start))
-        ego_z = np.repeat(self.rollout.ego.z, len(points) // max(len(self.rollout.time), 1))
-        height = self.road_map.point_xyz[self.lane_row(lanes.lane, lanes.s), 2]
-        level = np.abs(height - ego_z[index]) < LEVEL
-        return index[level], lanes.lane[level].astype(np.int64), lanes.s[level]
+        ego, path = self.rollout.ego, self.route_path
+        reached = np.zeros(len(ego.x))
+        moved = np.hypot(np.diff(ego.x, prepend=ego.x[0]), np.diff(ego.y, prepend=ego.y[0]))
+        stretches = np.flatnonzero(np.diff(np.cumsum(moved) // STRETCH)) + 1
+        s = 0.0
+        for steps in np.split(np.arange(len(ego.x)), stretches):
+            x, y = ego.x[steps], ego.y[steps]
+            here, near = _on_path(path, x, y, np.full(len(x), s))
+            if not near.all():  # it may have come back to the route further on
+                ahead, close = _on_path(path, x, y, None)
+                here = np.where(near, here, np.where(close, np.maximum(ahead, s), s))
+            reached[steps] = here
+            s = float(here[-1])
+        reached = np.maximum.accumulate(reached)
+        share = np.clip(reached / path.length, 0.0, 1.0)
+        return np.where(reached >= path.length - GOAL_REACH, 1.0, share)
 
     def lane_row(self, lane: Array, s: Array) -> Array:
         """Row of the centreline point nearest to ``s`` on each lane (spacing is even per lane)."""
@@ -128,3 +207,19 @@ class Driven:
         segments = self.road_map.point_start[lane + 1] - first - 1
         share = np.clip(s / self.road_map.lane_length[lane], 0.0, 1.0)
         return first + np.rint(share * segments).astype(np.int64)
+
+
+def check_finite(ego: EgoState, name: str) -> None:
+    """RoadloopError naming the first field and step of ``ego`` (time,) that is not finite."""
+    for f in dataclasses.fields(ego):
+        values = getattr(ego, f.name)
+        if isinstance(values, np.ndarray) and not np.isfinite(values).all():
+            step = int(np.argmin(np.isfinite(values)))
+            raise RoadloopError(f"{name}.{f.name} is not finite at step {step}; record it again")
+
+
+def _on_path(path: Path, x: Array, y: Array, hint: Array | None) -> tuple[Array, Array]:
+    """(n,) m along the path and whether the point is near it there."""
+    s, _ = path.project(x, y, hint=hint)
+    foot = path.at(s)
+    return s, np.hypot(foot.x - x, foot.y - y) <= ROUTE_REACH

@@ -1,7 +1,6 @@
-"""Rules of the road, measured: road surface, direction of travel, lights, stop signs, speed.
+"""Stop lines gone over: which, when, and how slowly before.
 
-Definitions follow nuPlan (nuplan-devkit, ``evaluation_metrics/common``) and, for lights and stop
-signs, the CARLA leaderboard (scenario_runner, ``atomic_criteria.py``), as each function says.
+Definitions follow the CARLA leaderboard (scenario_runner, ``atomic_criteria.py``).
 """
 
 from __future__ import annotations
@@ -11,27 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from roadloop.geometry import wrap_angle
-from roadloop.maps.area import lane_polygon
 from roadloop.maps.locate import pose_at, to_frenet
-from roadloop.maps.road_map import LaneKind, RoadMap, SignalKind
-from roadloop.scoring.driven import LEVEL, Driven
+from roadloop.maps.road_map import SignalKind
+from roadloop.scoring.area_map import LEVEL
+from roadloop.scoring.driven import Driven
 
 Array = np.ndarray
 
-SURFACE = (
-    LaneKind.DRIVING,
-    LaneKind.BIDIRECTIONAL,
-    LaneKind.SHOULDER,
-    LaneKind.PARKING,
-    LaneKind.BIKING,
-)
-"""Lanes a wheel may stand on."""
-PAVED_GAP = 2.0
-"""m, gaps between the lanes of a junction up to twice this wide are paved"""
-ISLAND = 20.0
-"""m^2, larger holes in a junction are islands"""
-WINDOW = 1.0
-"""s, over which movement against the lane adds up (nuPlan)"""
 STOP_ZONE = 4.0
 """m before the line in which the front bumper must come to a stop (CARLA leaderboard)"""
 STOP_SPEED = 0.1
@@ -42,72 +27,6 @@ LINE_NEAR = 20.0
 """m, a line never nearer than this to the bumper at any step was not crossed"""
 FOLLOW = 10.0
 """m after a line over which the path tells which of the lanes that start there was taken"""
-
-
-def distance_off_road(driven: Driven) -> Array:
-    """(time,) m the worst corner of the ego's box is outside the drivable surface, 0 inside.
-
-    The surface is the lanes of ``SURFACE``; inside junctions also the ground between them. nuPlan's
-    drivable-area compliance allows 0.3 m of this.
-    """
-    corners = driven.corners.reshape(-1, 2)
-    corner, lane, _ = driven.lanes_under(corners, travel_only=False)
-    inside = np.zeros(len(corners), dtype=bool)
-    inside[corner[np.isin(driven.road_map.lane_kind[lane], SURFACE)]] = True
-    distance = np.zeros(len(corners))
-    out = np.flatnonzero(~inside)
-    if len(out):
-        distance[out] = _distance_to_surface(driven.road_map, corners[out])
-    return distance.reshape(-1, 4).max(-1)
-
-
-def _distance_to_surface(road_map: RoadMap, points: Array) -> Array:
-    """(n,) m from points (n, 2) to the surface near them, inf where there is none within 30 m."""
-    import shapely
-    from scipy.spatial import KDTree
-
-    lane_of_point = np.repeat(np.arange(road_map.lanes), np.diff(road_map.point_start))
-    rows = np.flatnonzero(np.isin(road_map.lane_kind, SURFACE)[lane_of_point])
-    if not len(rows):
-        return np.full(len(points), np.inf)
-    reach, _ = KDTree(points).query(road_map.point_xyz[rows, :2], distance_upper_bound=30.0)
-    near = np.unique(lane_of_point[rows[np.isfinite(reach)]])
-    if not len(near):
-        return np.full(len(points), np.inf)
-    surface = [lane_polygon(road_map, int(lane)) for lane in near]
-    for junction in np.unique(road_map.lane_junction[near]):
-        if junction >= 0:
-            members = np.flatnonzero(road_map.lane_junction == junction)
-            members = members[np.isin(road_map.lane_kind[members], SURFACE)]
-            surface += _paved([lane_polygon(road_map, int(lane)) for lane in members])
-    return np.asarray(shapely.distance(shapely.union_all(surface), shapely.points(points)))
-
-
-def _paved(strips: list) -> list:
-    """The shapely polygons of a junction with narrow and small gaps between its lanes closed."""
-    import shapely
-
-    joined = shapely.buffer(shapely.union_all(strips), PAVED_GAP, join_style="mitre")
-    closed = shapely.get_parts(shapely.buffer(joined, -PAVED_GAP, join_style="mitre"))
-    return [
-        shapely.Polygon(
-            part.exterior, [hole for hole in part.interiors if shapely.Polygon(hole).area > ISLAND]
-        )
-        for part in closed
-    ]
-
-
-def metres_against_lane(driven: Driven) -> Array:
-    """(time,) m moved against the lane's direction within the last second.
-
-    After nuPlan's driving-direction compliance, where below 2 m nothing is lost and from 6 m
-    everything; its window holds both ends of the second, eleven samples at 0.1 s. Unlike there,
-    metres driven the right way shortly before do not make up for the others.
-    """
-    window = round(WINDOW / driven.rollout.dt) + 1
-    total = np.cumsum(np.maximum(driven.against_lane, 0.0))
-    before = np.concatenate([np.zeros(window), total[:-window]])[: len(total)]
-    return total - before
 
 
 @dataclass(frozen=True)
@@ -188,9 +107,3 @@ def _deviation(driven: Driven, lane: int, step: int) -> float:
     on_lane = s < driven.road_map.lane_length[lane] - 1e-6
     away = np.hypot(path[:, 0] - x, path[:, 1] - y)
     return float(away[on_lane].mean()) if on_lane.any() else float(away[0])
-
-
-def speed_limit(driven: Driven) -> Array:
-    """(time,) m/s, limit of the lane the ego follows, NaN off the lanes."""
-    lane = driven.location.lane
-    return np.where(lane >= 0, driven.road_map.lane_speed_limit[lane], np.nan)

@@ -9,43 +9,27 @@ from __future__ import annotations
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.path import Path, route_path
 from roadloop.maps.road_map import RoadMap, SignalKind
-from roadloop.scoring.collision import Contact, ContactKind, contacts, time_to_collision
-from roadloop.scoring.comfort import BOUNDS, MIN_SAMPLES, broken_bounds, comfort_signals
+from roadloop.scoring.area_map import REACH
+from roadloop.scoring.collision import Contact, ContactKind
+from roadloop.scoring.comfort import BOUNDS, MIN_SAMPLES, broken_bounds
 from roadloop.scoring.driven import Driven
+from roadloop.scoring.nuplan import MAKING_PROGRESS, MIN_TTC, OUTSIDE, OVERSPEED, speed_limits
+from roadloop.scoring.nuplan_progress import AGAINST_FULLY, AGAINST_PARTLY, metres_against_lane
 from roadloop.scoring.result import Score, Term, read_score, write_score
-from roadloop.scoring.rules import (
-    STOP_SPEED,
-    crossings,
-    distance_off_road,
-    metres_against_lane,
-    speed_limit,
-)
+from roadloop.scoring.rules import STOP_SPEED, crossings
 from roadloop.types import LightState, Rollout
 
 __all__ = ["Score", "Term", "read_score", "score", "write_score"]
 
 Array = np.ndarray
 
-VERSION = "1"
-"""Version of these definitions; scores of different versions are not comparable."""
-SURFACE_TOLERANCE = 0.3
-"""m a corner may overhang the road edge (nuPlan's drivable-area compliance)"""
-AGAINST_PARTLY, AGAINST_FULLY = 2.0, 6.0
-"""m within a second against the lane: half and all of nuPlan's driving-direction score"""
-MAKING_PROGRESS = 0.2
-"""share of the route below which a drive made no progress (nuPlan, ego_is_making_progress)"""
-MIN_TTC = 0.95
-"""s, time to collision must stay above this (nuPlan)"""
-GOAL_REACH = 3.0
-"""m before the goal at which the route counts as driven"""
-OVERSPEED = 2.23
-"""m/s, 5 mph: the mean excess at which nuPlan's speed-limit score is 0"""
-ROUTE_REACH = 10.0
-"""m, further off the route than this nothing is gained on it"""
-STRETCH = 10.0
-"""m driven between two looks at where on the route the ego is"""
+VERSION = (
+    "2: nuplan 1.2.2, contacts between steps, velocity vectors, no make-up metres, lanes in a row, "
+    "limits of connectors"
+)
+"""Version of these definitions and what they change of nuPlan's; scores of different versions are
+not comparable."""
 
 
 def score(rollout: Rollout, road_map: RoadMap) -> Score:
@@ -53,12 +37,9 @@ def score(rollout: Rollout, road_map: RoadMap) -> Score:
 
     Raises RoadloopError where the rollout is empty, was driven on another map, or lacks an input.
     """
-    _check(rollout, road_map)
     driven = Driven(rollout, road_map)
-    hits = contacts(driven)
-    ttc = time_to_collision(driven, hits)
-    limit = speed_limit(driven)
-    progress = _progress(driven)
+    _check_lights(driven)
+    limit = speed_limits(driven.area_map, driven.on_lanes.route, own_on_connectors=True)
     comfort, signals = comfort_term(driven)
     location = driven.location
     return Score(
@@ -68,39 +49,33 @@ def score(rollout: Rollout, road_map: RoadMap) -> Score:
         value=None,
         unit="",
         terms=(
-            collision_at_fault(driven, hits),
-            collision_not_at_fault(driven, hits),
+            collision_at_fault(driven),
+            collision_not_at_fault(driven),
             off_road(driven),
             wrong_way(driven),
             red_light(driven),
             stop_sign(driven),
-            route_progress(driven, progress),
-            min_ttc(driven, ttc),
+            route_progress(driven),
+            min_ttc(driven),
             comfort,
             speed_limit_term(driven, limit),
         ),
         series={
-            "ttc": ttc,
+            "ttc": driven.ttc,
             "acceleration_lon": signals["longitudinal acceleration"],
             "acceleration_lat": signals["lateral acceleration"],
             "jerk": signals["jerk"],
             "yaw_rate": signals["yaw rate"],
-            "route_progress": progress,
+            "route_progress": driven.route_share,
             "speed_limit": limit,
             "lane_offset": np.where(location.lane >= 0, location.lateral, np.nan),
         },
     )
 
 
-def _check(rollout: Rollout, road_map: RoadMap) -> None:
-    if not len(rollout.time):
-        raise RoadloopError(f"rollout of scenario {rollout.scenario} has no steps to score")
-    if rollout.map_hash != road_map.content_hash:
-        raise RoadloopError(
-            f"the rollout was driven on map {rollout.map_name} ({rollout.map_hash[:12]}), not on "
-            f"{road_map.name} ({road_map.content_hash[:12]}); score it on the map it was driven on"
-        )
-    signals, lit = len(road_map.signal_kind), rollout.lights.shape[1]
+def _check_lights(driven: Driven) -> None:
+    road_map, lit = driven.road_map, driven.rollout.lights.shape[1]
+    signals = len(road_map.signal_kind)
     lamps = int(np.isin(_stop_kinds(road_map), SignalKind.TRAFFIC_LIGHT).sum())
     if lit != signals and (lit or lamps):
         raise RoadloopError(
@@ -119,25 +94,23 @@ def _first(driven: Driven, broken: Array) -> float | None:
     return float(driven.rollout.time[int(np.argmax(broken))]) if broken.any() else None
 
 
-def collision_at_fault(driven: Driven, hits: tuple[Contact, ...]) -> Term:
+def collision_at_fault(driven: Driven) -> Term:
     """Collisions that are the ego's fault: with what stands or is in front, or while straddling."""
-    return _collision(driven, hits, True, "collision_at_fault", "Collision, at fault")
+    return _collision(driven, True, "collision_at_fault", "Collision, at fault")
 
 
-def collision_not_at_fault(driven: Driven, hits: tuple[Contact, ...]) -> Term:
+def collision_not_at_fault(driven: Driven) -> Term:
     """Collisions others caused. Lost where there was one, though the ego could not help it."""
-    return _collision(driven, hits, False, "collision_not_at_fault", "Collision, not at fault")
+    return _collision(driven, False, "collision_not_at_fault", "Collision, not at fault")
 
 
-def _collision(
-    driven: Driven, hits: tuple[Contact, ...], at_fault: bool, name: str, title: str
-) -> Term:
-    mine = [hit for hit in hits if hit.at_fault == at_fault]
+def _collision(driven: Driven, at_fault: bool, name: str, title: str) -> Term:
+    mine = [hit for hit in driven.hits if hit.at_fault == at_fault]
     detail = "; ".join(_sentence(hit) for hit in mine[:3])
     if len(mine) > 3:
         detail += f"; and {len(mine) - 3} more"
     first = float(driven.rollout.time[mine[0].step]) if mine else None
-    return Term(name, title, float(len(mine)), "", not mine, first, detail or "hit nobody")
+    return Term(name, title, float(len(mine)), "", not mine, first, detail or "hit nobody", False)
 
 
 def _sentence(hit: Contact) -> str:
@@ -155,27 +128,29 @@ def _sentence(hit: Contact) -> str:
 
 
 def off_road(driven: Driven) -> Term:
-    """A corner more than 0.3 m off the drivable surface (nuPlan, drivable-area compliance)."""
-    distance = distance_off_road(driven)
+    """A corner 0.3 m or more off the drivable surface (nuPlan, drivable-area compliance)."""
+    distance = driven.on_lanes.corners_outside.max(axis=1)
     worst = float(distance.max())
-    # compared at 1e-9 m so that exactly the tolerance is within it whatever the rounding
-    broken = distance > SURFACE_TOLERANCE + 1e-9
+    broken = distance >= OUTSIDE
     if broken.any():
-        far = "over 30 m" if np.isinf(worst) else f"up to {worst:.2f} m"
+        far = f"over {REACH:.0f} m" if worst > REACH else f"up to {worst:.2f} m"
         detail = f"left the road by {far}"
     else:
         detail = "stayed on the road"
         if worst > 0.0:
             detail += f", overhanging its edge by {worst:.2f} m"
-    value = None if np.isinf(worst) else worst
+    value = None if worst > REACH else worst  # the map is looked at no further around
     return Term(
-        "off_road", "Off road", value, "m", not broken.any(), _first(driven, broken), detail
+        "off_road", "Off road", value, "m", not broken.any(), _first(driven, broken), detail, False
     )
 
 
 def wrong_way(driven: Driven) -> Term:
-    """Metres against the lane within a second (nuPlan, driving-direction compliance)."""
-    against = metres_against_lane(driven)
+    """Metres against the lane within a second (nuPlan, driving-direction compliance).
+
+    Unlike there, metres driven the right way in that second do not make up for the others.
+    """
+    against = metres_against_lane(driven.along_lane, driven.rollout.dt, make_up=False)
     worst = float(against.max())
     broken = against >= AGAINST_PARTLY
     detail = "drove with the traffic"
@@ -183,7 +158,14 @@ def wrong_way(driven: Driven) -> Term:
         how = "clearly" if worst >= AGAINST_FULLY else "briefly"
         detail = f"drove {how} against the lane, {worst:.1f} m within a second"
     return Term(
-        "wrong_way", "Wrong way", worst, "m", not broken.any(), _first(driven, broken), detail
+        "wrong_way",
+        "Wrong way",
+        worst,
+        "m",
+        not broken.any(),
+        _first(driven, broken),
+        detail,
+        False,
     )
 
 
@@ -191,7 +173,7 @@ def red_light(driven: Driven) -> Term:
     """Stop lines crossed while their light was red; what shone when the step began counts."""
     name, title = "red_light", "Red light"
     if not np.any(_stop_kinds(driven.road_map) == SignalKind.TRAFFIC_LIGHT):
-        return Term(name, title, None, "", None, None, "the map has no traffic lights")
+        return Term(name, title, None, "", None, None, "the map has no traffic lights", False)
     stop = (LightState.RED, LightState.RED_YELLOW)
     passed = crossings(driven, SignalKind.TRAFFIC_LIGHT)
     ran = [c for c in passed if driven.rollout.lights[c.step - 1, c.signal] in stop]
@@ -200,14 +182,14 @@ def red_light(driven: Driven) -> Term:
         ids = ", ".join(str(driven.road_map.signal_id[c.signal]) for c in ran[:3])
         detail = f"ran red light {ids}" + (f" and {len(ran) - 3} more" if len(ran) > 3 else "")
     lost = float(driven.rollout.time[ran[0].step]) if ran else None
-    return Term(name, title, float(len(ran)), "", not ran, lost, detail)
+    return Term(name, title, float(len(ran)), "", not ran, lost, detail, False)
 
 
 def stop_sign(driven: Driven) -> Term:
     """Stop lines of stop signs crossed without a stop in the 4 m before (CARLA leaderboard)."""
     name, title = "stop_sign", "Stop sign"
     if not np.any(_stop_kinds(driven.road_map) == SignalKind.STOP):
-        return Term(name, title, None, "", None, None, "the map has no stop signs")
+        return Term(name, title, None, "", None, None, "the map has no stop signs", False)
     passed = crossings(driven, SignalKind.STOP)
     ran = [crossing for crossing in passed if crossing.slowest >= STOP_SPEED]
     detail = f"stopped at {len(passed)} stop signs" if passed else "came to no stop sign"
@@ -215,67 +197,37 @@ def stop_sign(driven: Driven) -> Term:
         sign = driven.road_map.signal_id[ran[0].signal]
         detail = f"rolled over stop line {sign} at {ran[0].slowest:.1f} m/s at the slowest"
     lost = float(driven.rollout.time[ran[0].step]) if ran else None
-    return Term(name, title, float(len(ran)), "", not ran, lost, detail)
+    return Term(name, title, float(len(ran)), "", not ran, lost, detail, False)
 
 
-def _progress(driven: Driven) -> Array:
-    """(time,) largest share of the route driven so far, 1 from 3 m before its end.
-
-    The rear axle is followed along the route's curve a stretch at a time, so that a route that
-    meets itself is not cut short; where it is far off the curve nothing is gained.
-    """
-    ego = driven.rollout.ego
-    path = route_path(driven.road_map, driven.rollout.route)
-    reached = np.zeros(len(ego.x))
-    gone = np.cumsum(np.hypot(np.diff(ego.x, prepend=ego.x[0]), np.diff(ego.y, prepend=ego.y[0])))
-    stretches = np.flatnonzero(np.diff(gone // STRETCH)) + 1
-    s = 0.0
-    for steps in np.split(np.arange(len(ego.x)), stretches):
-        x, y = ego.x[steps], ego.y[steps]
-        here, near = _on_path(path, x, y, np.full(len(x), s))
-        if not near.all():  # it may have come back to the route further on
-            ahead, close = _on_path(path, x, y, None)
-            here = np.where(near, here, np.where(close, np.maximum(ahead, s), s))
-        reached[steps] = here
-        s = float(here[-1])
-    reached = np.maximum.accumulate(reached)
-    share = np.clip(reached / path.length, 0.0, 1.0)
-    return np.where(reached >= path.length - GOAL_REACH, 1.0, share)
-
-
-def _on_path(path: Path, x: Array, y: Array, hint: Array | None) -> tuple[Array, Array]:
-    """(n,) m along the path and whether the point is near it there."""
-    s, _ = path.project(x, y, hint=hint)
-    foot = path.at(s)
-    return s, np.hypot(foot.x - x, foot.y - y) <= ROUTE_REACH
-
-
-def route_progress(driven: Driven, progress: Array) -> Term:
+def route_progress(driven: Driven) -> Term:
     """Share of the route driven; passed when its goal was reached (to 3 m).
 
     Lost below nuPlan's bound for making progress; in between the time ran out, which is no verdict.
     """
-    share = float(progress[-1])
+    share = float(driven.route_share[-1])
     detail = "reached the goal" if share >= 1.0 else f"drove {share:.0%} of the route"
     passed = True if share >= 1.0 else False if share < MAKING_PROGRESS else None
     if not driven.rollout.finished:
         detail += " before the run was interrupted"
-    return Term("route_progress", "Route progress", share, "", passed, None, detail)
+    return Term("route_progress", "Route progress", share, "", passed, None, detail, True)
 
 
-def min_ttc(driven: Driven, ttc: Array) -> Term:
+def min_ttc(driven: Driven) -> Term:
     """Least time to collision; above 0.95 s passes (nuPlan)."""
-    least = float(ttc.min())
-    broken = ttc <= MIN_TTC
+    least = float(driven.ttc.min())
+    broken = driven.ttc <= MIN_TTC
     if np.isinf(least):
         value, detail = None, "nobody came within 3 s"
     else:
-        at = driven.rollout.time[int(np.argmin(ttc))]
+        at = driven.rollout.time[int(np.argmin(driven.ttc))]
         value, detail = least, f"was {least:.1f} s from a collision at {at:.1f} s"
         if least == 0.0:
             detail = f"collided at {at:.1f} s"
     title = "Time to collision"
-    return Term("min_ttc", title, value, "s", not broken.any(), _first(driven, broken), detail)
+    return Term(
+        "min_ttc", title, value, "s", not broken.any(), _first(driven, broken), detail, True
+    )
 
 
 def comfort_term(driven: Driven) -> tuple[Term, dict[str, Array]]:
@@ -283,21 +235,12 @@ def comfort_term(driven: Driven) -> tuple[Term, dict[str, Array]]:
 
     Also returns the six signals, NaN where the rollout is too short for them.
     """
-    rollout, ego = driven.rollout, driven.rollout.ego
+    rollout, signals = driven.rollout, driven.comfort_signals
     name, title, count = "comfort", "Comfort", len(rollout.time)
-    if count < MIN_SAMPLES:
+    if signals is None:
         detail = f"takes {MIN_SAMPLES} steps, the run has {count}"
         nothing = {signal: np.full(count, np.nan) for signal in BOUNDS}
-        return Term(name, title, None, "", None, None, detail), nothing
-    signals = comfort_signals(
-        ego.acceleration,
-        ego.speed * ego.yaw_rate,
-        ego.heading,
-        ego.yaw_rate,
-        np.gradient(ego.yaw_rate, rollout.dt),
-        ego.vehicle.centre_offset,
-        rollout.dt,
-    )
+        return Term(name, title, None, "", None, None, detail, False), nothing
     broken = {key: mask for key, mask in broken_bounds(signals).items() if mask.any()}
     said = []
     for key, mask in broken.items():
@@ -310,7 +253,7 @@ def comfort_term(driven: Driven) -> tuple[Term, dict[str, Array]]:
     together = np.any(list(broken.values()), axis=0) if broken else np.zeros(count, dtype=bool)
     detail = "; ".join(said) or "all six bounds kept"
     first = _first(driven, together)
-    return Term(name, title, float(len(broken)), "", not broken, first, detail), signals
+    return Term(name, title, float(len(broken)), "", not broken, first, detail, False), signals
 
 
 def speed_limit_term(driven: Driven, limit: Array) -> Term:
@@ -326,8 +269,8 @@ def speed_limit_term(driven: Driven, limit: Array) -> Term:
             f"at {driven.rollout.time[at]:.1f} s"
         )
     if np.isnan(limit).all():
-        return Term("speed_limit", "Speed limit", None, "m/s", None, None, "was on no lane")
+        return Term("speed_limit", "Speed limit", None, "m/s", None, None, "was on no lane", False)
     title = "Speed limit"
     return Term(
-        "speed_limit", title, worst, "m/s", not broken.any(), _first(driven, broken), detail
+        "speed_limit", title, worst, "m/s", not broken.any(), _first(driven, broken), detail, False
     )
