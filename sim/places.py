@@ -29,6 +29,36 @@ def long_lane(m: RoadMap, rng: np.random.Generator, length: float) -> int:
     return int(rng.choice(lanes))
 
 
+def straight_lane(
+    m: RoadMap, rng: np.random.Generator, length: float, *, neighbour: bool = False
+) -> int:
+    """A driving lane outside junctions whose first ``length`` m are straight to 5 cm.
+
+    Args:
+        neighbour: only lanes beside one that may be changed to.
+
+    Raises:
+        RoadloopError: the map has none.
+    """
+    free = (m.lane_kind == LaneKind.DRIVING) & (m.lane_junction < 0) & (m.lane_length >= length)
+    if neighbour:
+        free &= m.lane_change_left | m.lane_change_right
+    found = [int(lane) for lane in np.flatnonzero(free) if _strays(m, int(lane), length) < 0.05]
+    if not found:
+        beside = " beside another one" if neighbour else ""
+        raise _lacks(m, f"a straight lane of {length:.0f} m{beside}")
+    return int(rng.choice(found))
+
+
+def _strays(m: RoadMap, lane: int, length: float) -> float:
+    """m that a lane's centreline strays from its start's tangent within ``length`` m."""
+    rows = m.points_of(lane)
+    xy = m.point_xyz[rows, :2][m.point_s[rows] <= length]
+    heading = m.point_heading[rows][0]
+    off = (xy - xy[0]) @ np.array([-np.sin(heading), np.cos(heading)])
+    return float(np.abs(off).max())
+
+
 def lane_with_neighbour(
     m: RoadMap, rng: np.random.Generator, length: float
 ) -> tuple[int, int, str]:

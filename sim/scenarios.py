@@ -8,6 +8,7 @@ missing where there is none. The seed draws the place, speeds, distances and oth
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from roadloop.types import (
     Trigger,
     VehicleParameters,
 )
+from sim.alks import ALKS
+from sim.euro_ncap import EURO_NCAP
 from sim.lights import light_programme
 from sim.places import lane_with_neighbour, long_lane, route_through, turn_of
 from sim.population import agents_from, pedestrians, pose_on, traffic, user_on, walker_at
@@ -42,15 +45,18 @@ def build_scenario(
     agents: int | None = None,
     duration: float | None = None,
     dt: float = DT,
+    parameters: Mapping[str, float] | None = None,
 ) -> Scenario:
     """The scenario of family ``name`` and ``seed``, on its own map or the given one.
 
     Args:
         agents: vehicles of background traffic, beside those the family needs.
         duration: s; the drive ends earlier when the route is driven.
+        parameters: those of the family that are not to have their default.
 
     Raises:
-        RoadloopError: unknown family, a map without the place it needs, impossible numbers.
+        RoadloopError: unknown family or parameter, a map without the place it needs, impossible
+            numbers.
     """
     if name not in FAMILIES:
         from difflib import get_close_matches
@@ -65,10 +71,15 @@ def build_scenario(
             f"scenario {name} with {count} agents, {length} s in steps of {dt} s: agents must be 0 "
             "or more, times above 0"
         )
+    given = dict(parameters or {})
+    values = family.values(name, given)
     if road_map is None:
-        road_map = family.road_map(seed)
+        road_map = family.road_map(seed, values)
     rng = np.random.default_rng([seed, *name.encode()])
-    scene = Scene(road_map=road_map, rng=rng, seed=seed, background=count)
+    scene = Scene(
+        road_map=road_map, rng=rng, seed=seed, background=count, parameters=values,
+        duration=float(length), dt=dt,
+    )  # fmt: skip
     family.arrange(scene)
     lane, s = scene.start
     x, y, z, heading = pose_on(road_map, lane, s)
@@ -78,7 +89,7 @@ def build_scenario(
     start = (x, y, z, heading, speed, 0.0, 0.0, 0.0)
     ego = EgoState(*(np.asarray(value, float) for value in start), vehicle=VehicleParameters())
     return Scenario(
-        name=f"{name}-{seed}",
+        name=f"{name}{family.label(values)}-{seed}",
         family=name,
         seed=seed,
         road_map=road_map,
@@ -89,6 +100,7 @@ def build_scenario(
         agents=agents_from(scene.users),
         lights=scene.lights or light_programme(road_map, seed),
         description=family.description,
+        parameters={key: values[key] for key in values if key in given},
     )
 
 
@@ -333,95 +345,97 @@ def _gives_way(m: RoadMap, lane: int) -> bool:
 FAMILIES: dict[str, Family] = {
     "lane_following": Family(
         "Follow an empty country road through an S-curve.",
-        lambda seed: generate_map("curve", seed=seed),
+        lambda seed, _: generate_map("curve", seed=seed),
         lane_following,
         duration=60.0,
     ),
     "lead_vehicle_brake": Family(
         "The car ahead brakes hard to a standstill and goes on after a while.",
-        lambda seed: generate_map("straight", seed=seed, length=400.0),
+        lambda seed, _: generate_map("straight", seed=seed, length=400.0),
         lead_vehicle_brake,
         duration=45.0,
     ),
     "cut_in": Family(
         "A slower car from the next lane pulls in close ahead.",
-        lambda seed: generate_map("straight", seed=seed, length=400.0, lanes=2),
+        lambda seed, _: generate_map("straight", seed=seed, length=400.0, lanes=2),
         cut_in,
         duration=45.0,
     ),
     "red_light": Family(
         "A light turns red on the way and green again some seconds later.",
-        lambda seed: generate_map("four_way", seed=seed),
+        lambda seed, _: generate_map("four_way", seed=seed),
         red_light,
         duration=60.0,
         agents=8,
     ),
     "stop_sign": Family(
         "Stop at the sign, give way to the main road, go on.",
-        lambda seed: generate_map("t_junction", seed=seed, arm_length=150.0),
+        lambda seed, _: generate_map("t_junction", seed=seed, arm_length=150.0),
         stop_sign,
         duration=60.0,
         agents=6,
     ),
     "unprotected_left_turn": Family(
         "Turn across a stream of oncoming cars that have the right of way.",
-        lambda seed: generate_map("four_way", seed=seed, arm_length=150.0),
+        lambda seed, _: generate_map("four_way", seed=seed, arm_length=150.0),
         unprotected_left_turn,
         duration=60.0,
         agents=2,
     ),
     "pedestrian_crossing": Family(
         "Pedestrians step onto a crosswalk as the car comes near.",
-        lambda seed: generate_map("straight", seed=seed, length=300.0, crossings=1),
+        lambda seed, _: generate_map("straight", seed=seed, length=300.0, crossings=1),
         pedestrian_crossing,
     ),
     "cyclist_ahead": Family(
         "A slow cyclist rides ahead at the edge of the lane.",
-        lambda seed: generate_map("straight", seed=seed, length=400.0),
+        lambda seed, _: generate_map("straight", seed=seed, length=400.0),
         cyclist_ahead,
         duration=90.0,
         agents=2,
     ),
     "parked_obstruction": Family(
         "A parked vehicle blocks the lane while traffic comes the other way.",
-        lambda seed: generate_map("straight", seed=seed, length=300.0),
+        lambda seed, _: generate_map("straight", seed=seed, length=300.0),
         parked_obstruction,
         duration=60.0,
     ),
     "merge": Family(
         "Join a motorway from its ramp among the cars already there.",
-        lambda seed: generate_map("merge", seed=seed),
+        lambda seed, _: generate_map("merge", seed=seed),
         merge,
         duration=60.0,
         agents=6,
     ),
     "roundabout": Family(
         "Enter a roundabout, give way to those on it, leave it.",
-        lambda seed: generate_map("roundabout", seed=seed),
+        lambda seed, _: generate_map("roundabout", seed=seed),
         roundabout,
         duration=60.0,
         agents=8,
     ),
     "uncontrolled_junction": Family(
         "Cross a junction without lights or signs, first come, first served.",
-        lambda seed: generate_map("four_way", seed=seed, control="none"),
+        lambda seed, _: generate_map("four_way", seed=seed, control="none"),
         uncontrolled_junction,
         duration=60.0,
         agents=6,
     ),
     "random_route": Family(
         "Drive 300 to 500 m from anywhere on the map among thirty cars.",
-        lambda seed: generate_map("town", seed=seed),
+        lambda seed, _: generate_map("town", seed=seed),
         random_route_in_traffic,
         duration=240.0,
         agents=30,
     ),
     "dense_town": Family(
         "Drive across a town among thirty cars, lights, signs and pedestrians.",
-        lambda seed: generate_map("town", seed=seed, rows=3, columns=4, block=120.0),
+        lambda seed, _: generate_map("town", seed=seed, rows=3, columns=4, block=120.0),
         dense_town,
         duration=60.0,
         agents=30,
     ),
+    **EURO_NCAP,
+    **ALKS,
 }
 """every scenario family by name"""

@@ -11,7 +11,7 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
 from roadloop.maps.path import route_path
 from roadloop.maps.road_map import RoadMap
-from roadloop.types import Action, AgentKind, Scenario, Trigger
+from roadloop.types import Action, AgentKind, Behaviour, Scenario, Trigger
 from sim.population import traffic
 from sim.scenarios import FAMILIES, build_scenario
 from sim.simulator import Simulator, SimWorld
@@ -57,7 +57,9 @@ def test_family_builds_and_runs(name: str, seed: int) -> None:
     assert path.s[-1] > 60.0
     driven = record(simulator, start, 50)
     assert np.isfinite(driven.agents["x"]).all() and np.isfinite(driven.agents["heading"]).all()
-    moving = driven.agents["speed"][:, 0, 1:].max(0)[start.fixed.traits.numpy()[0, 1:]["kind"] < 5]
+    traits = start.fixed.traits.numpy()[0, 1:]
+    cars = (traits["kind"] < AgentKind.CYCLIST) & (traits["behaviour"] == Behaviour.TRAFFIC)
+    moving = driven.agents["speed"][:, 0, 1:].max(0)[cars]
     assert len(moving) == 0 or moving.max() > 1.0
 
 
@@ -122,6 +124,68 @@ def test_red_light_is_red_on_the_way_and_green_later() -> None:
         arrival = int(10.0 * 80.0 / max(float(scenario.ego.speed), 1.0))
         assert lights[min(arrival - 5, 400)] == 1
         assert (lights[arrival:] == 4).any()
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+WITH_PARAMETERS = [name for name, family in FAMILIES.items() if family.parameters]
+
+
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_defaults_are_in_range_and_named(name: str) -> None:
+    parameters = FAMILIES[name].parameters
+    assert all(p.low <= p.default <= p.high for p in parameters.values())
+    assert all(p.unit and p.doc for p in parameters.values())
+    assert len({p.short for p in parameters.values()}) == len(parameters)
+    defaults = {key: p.default for key, p in parameters.items()}
+    given = build_scenario(name, seed=1, parameters=defaults)
+    assert same(given, build_scenario(name, seed=1)) and given.name == f"{name}-1"
+    assert given.parameters == defaults
+
+
+def test_names_tell_what_is_not_the_default() -> None:
+    slow = build_scenario("ccrs", seed=2, parameters={"impact": 0.25, "ego_speed": 2.7778})
+    assert slow.name == "ccrs-vut10-impact25-2" and slow.family == "ccrs"
+    assert slow.parameters == {"ego_speed": 2.7778, "impact": 0.25}
+    cut = build_scenario("alks_cut_in", parameters={"front_gap": 12.5, "lateral_speed": 1.0})
+    assert cut.name == "alks_cut_in-gap12.5-0"
+
+
+def test_same_parameters_same_bytes_others_not() -> None:
+    def build(**parameters: float) -> Scenario:
+        return build_scenario("cpna", seed=3, parameters=parameters)
+
+    assert same(build(ego_speed=8.0, impact=0.75), build(impact=0.75, ego_speed=8.0))
+    assert not same(build(ego_speed=8.0), build(ego_speed=8.5))
+    # A parameter changes what it says and nothing that is drawn.
+    one, other = (build(impact=share).agents.replay[0] for share in (0.25, 0.75))
+    later = (0.5 * 1.9) / 1.3889  # half a width further at 5 km/h, so it starts earlier
+    begins = [int(np.flatnonzero(motion[:, 3] > 0.0)[0]) for motion in (one, other)]
+    assert (begins[0] - begins[1]) * 0.1 == pytest.approx(later, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"ego_sped": 5.0}, 'unknown parameter of ccrs "ego_sped"; did you mean "ego_speed"'),
+        ({"wind": 5.0}, 'unknown parameter of ccrs "wind"; known: ego_speed, impact'),
+        ({"impact": 2.0}, r"parameter impact of ccrs is 2\.0: expected -0\.25 to 1\.25"),
+        ({"ego_speed": 50}, r"parameter ego_speed of ccrs is 50: expected 1\.3889 m/s to"),
+        ({"ego_speed": np.nan}, "parameter ego_speed of ccrs is nan"),
+        ({"ego_speed": "10"}, "parameter ego_speed of ccrs is '10'"),
+        ({"ego_speed": True}, "parameter ego_speed of ccrs is True"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(parameters: dict, message: str) -> None:
+    with pytest.raises(RoadloopError, match=message) as caught:
+        build_scenario("ccrs", parameters=parameters)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_family_without_parameters_says_so() -> None:
+    message = 'unknown parameter of cut_in "ego_speed"; known: none'
+    with pytest.raises(RoadloopError, match=message):
+        build_scenario("cut_in", parameters={"ego_speed": 5.0})
 
 
 # --- mistakes -----------------------------------------------------------------------------------
