@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -447,3 +449,17 @@ def test_a_file_lays_over_the_default_and_its_mistakes_are_named(tmp_path: Path)
         load_noise("tipical")
     with pytest.raises(RoadloopError, match="No such file"):
         load_noise("nowhere.yaml")
+
+
+def test_the_table_on_the_page_holds_the_presets_numbers():
+    page = Path(__file__).resolve().parents[1] / "docs" / "perception-noise.md"
+    rows = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line[:3] == "| `"]
+    told = set()
+    for fields, *cells in (row for row in rows if len(row) == 5):
+        names = re.findall(r"`(\w+)`", fields)
+        told.update(names)
+        for preset, cell in zip(("typical", "lidar", "poor"), cells[:3], strict=True):
+            values = [getattr(load_noise(preset), name) for name in names]
+            written = re.findall(r"true|false|\d[\d.]*", cell)
+            assert [float(json.loads(word)) for word in written] == [float(v) for v in values]
+    assert told == {f.name for f in dataclasses.fields(NoiseConfig)} - {"seed"}
