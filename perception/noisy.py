@@ -5,8 +5,8 @@ Markov chain per road user), what is measured (errors that grow with distance an
 time, AR(1)), which tracks are born, carried on and dropped, which road users are made up; all of it
 handed on late. Magnitudes: `perception.noise_config`.
 
-Errors of a road user are a function of the seeds, its id and the step alone: others, their order
-and what the ego does cannot change them. That also pairs the noise of two drivers on one scenario.
+The random numbers of a road user are a function of the seeds, its id and the step alone: others,
+their order and what the ego does cannot change them. Two drivers on one scenario draw the same.
 """
 
 from __future__ import annotations
