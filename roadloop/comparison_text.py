@@ -77,12 +77,12 @@ def _table(comparison: Comparison) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     measure, found = row.measure, row.difference
-    unit = f" {measure.printed_unit}" if measure.printed_unit else ""
+    unit, more = (f" {u}" if u else "" for u in (measure.printed_unit, measure.difference_unit))
     low, high = measure.text(found.low, True), measure.text(found.high, True)
     return [
         measure.text(found.mean_a) + unit,
         measure.text(found.mean_b) + unit,
-        measure.text(found.mean, True) + unit,
+        measure.text(found.mean, True) + more,
         f"[{low}, {high}]",
         str(found.pairs),
     ]

@@ -68,6 +68,11 @@ class Measure:
         """What stands behind the printed number."""
         return "%" if self.share else self.unit.replace("^2", "²").replace("^3", "³")
 
+    @property
+    def difference_unit(self) -> str:
+        """What stands behind a printed difference: of shares it is percentage points."""
+        return "pp" if self.printed_unit == "%" else self.printed_unit
+
 
 def measures_of(*runs: SuiteResults) -> tuple[Measure, ...]:
     """The measures of one or more runs together, score by score as their cases list them.
