@@ -173,7 +173,7 @@ def _efficiency_term(scored: RouteScore) -> Term:
         unit="%",
         passed=None,
         lost_at=None,
-        detail="no part of the route was driven" if value is None else f"over {parts} parts",
+        detail="no part of the route to compare" if value is None else f"over {parts} parts",
         higher_is_better=True,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from roadloop.maps.path import Path, route_path
 from roadloop.scoring.carla import Infraction, InfractionKind
-from roadloop.scoring.driven import Driven
+from roadloop.scoring.driven import GOAL_REACH, Driven
 
 Array = np.ndarray
 
@@ -23,9 +23,6 @@ TICK = 0.05
 """s between two looks of CARLA's criteria (20 Hz)"""
 POINT_SPACING = 1.0
 """m between the points of a route"""
-GOAL_REACH = 3.0
-"""m: a drive of ours is over when it comes to rest this close to its goal, so the route CARLA's
-rules see ends here (CARLA's routes lead through their target)"""
 PASS_AHEAD = 2
 """Points ahead of the last passed one that are looked at for route completion and speed"""
 LEAVE_AHEAD = 3
@@ -81,7 +78,11 @@ class CarlaRun:
 
     @cached_property
     def path(self) -> Path:
-        """The route, points POINT_SPACING apart, up to GOAL_REACH before the goal."""
+        """The route, points POINT_SPACING apart, up to GOAL_REACH before the goal.
+
+        A drive of ours is over when it comes to rest that close to its goal; CARLA's routes lead
+        through their target, so to its rules ours end there.
+        """
         whole = route_path(self.driven.road_map, self.driven.rollout.route, spacing=POINT_SPACING)
         kept = int(np.searchsorted(whole.s, whole.length - GOAL_REACH, side="right"))
         kept = min(max(kept, 2), len(whole.s))  # a route of a few metres keeps its start
