@@ -169,6 +169,7 @@ class _Ground:
     """Polygons of one map, made when first asked for; holds no reference to the map."""
 
     lane: dict[int, Any] = field(default_factory=dict)
+    thinned: dict[int, Any] = field(default_factory=dict)
     junction: dict[int, Any] = field(default_factory=dict)
 
 
@@ -196,8 +197,12 @@ def area_map_of(road_map: RoadMap, lanes: Array | None = None) -> AreaMap:
     surface = chosen[np.isin(road_map.lane_kind[chosen], SURFACE)]
     junctions = np.unique(road_map.lane_junction[travel])
     paved = [_junction_ground(road_map, ground, int(j)) for j in junctions if j >= 0]
-    strips = [_lane_ground(road_map, ground, int(lane)) for lane in surface]
-    covered = _closed([*shapely.simplify(strips, THINNING), *paved], CRACK / 2.0, mitre_limit=2.0)
+    for lane in surface.tolist():
+        if lane not in ground.thinned:
+            strip = shapely.simplify(_lane_ground(road_map, ground, lane), THINNING)
+            ground.thinned[lane] = strip
+    strips = [ground.thinned[lane] for lane in surface.tolist()]
+    covered = _closed([*strips, *paved], CRACK / 2.0, mitre_limit=2.0)
 
     baselines = [road_map.point_xyz[road_map.points_of(int(lane)), :2] for lane in travel]
     place = np.full(road_map.lanes, -1, dtype=np.int32)

@@ -89,8 +89,9 @@ class OnLanes:
 def lanes_holding(area_map: AreaMap, points: Array) -> list[LaneSet]:
     """Per point of ``(n, 2)`` every lane and connector it is strictly inside of."""
     point, lane = area_map.lane_areas.containing(points)
-    rows = np.split(lane, np.searchsorted(point, np.arange(1, len(points))))
-    return [tuple(row.tolist()) for row in rows[: len(points)]]
+    start = np.searchsorted(point, np.arange(len(points) + 1)).tolist()
+    lanes = lane.tolist()
+    return [tuple(lanes[start[k] : start[k + 1]]) for k in range(len(points))]
 
 
 def driven_route(area_map: AreaMap, points: Array) -> list[LaneSet]:

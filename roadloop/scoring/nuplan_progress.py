@@ -134,23 +134,25 @@ def progress_along_chain(chain: RouteChain, points: Array) -> Array:
     gained = np.zeros(len(points))
     if not len(points):
         return gained
-    places = shapely.points(points)
     block = np.array(chain.roadblock, dtype=object)
     shapely.prepare(block)
     inside = np.stack([shapely.contains_xy(polygon, *points.T) for polygon in block])
+    inside[0, 0] = True
     lines = chain.baseline
     first = [shapely.get_point(line, 0) for line in lines]
     last = [shapely.get_point(line, -1) for line in lines]
-    at: list[Array] = [shapely.line_locate_point(line, places) for line in lines]
+    at = np.zeros(inside.shape)  # m along each line, where the point is in its roadblock
+    for line, places, rows in zip(lines, at, inside):
+        places[rows] = shapely.line_locate_point(line, shapely.points(points[rows]))
 
     def locate(line: int, point: Any) -> float:
         return float(shapely.line_locate_point(lines[line], point))
 
-    now, before = 0, float(at[0][0])
+    now, before = 0, float(at[0, 0])
     for k in range(1, len(points)):
         if inside[now, k]:
-            gained[k] = at[now][k] - before
-            before = float(at[now][k])
+            gained[k] = at[now, k] - before
+            before = float(at[now, k])
             continue
         later = np.flatnonzero(inside[now + 1 :, k])
         if not len(later):
@@ -160,8 +162,8 @@ def progress_along_chain(chain: RouteChain, points: Array) -> Array:
         for between in range(now + 1, reached):
             skipped += locate(between, first[between + 1]) - locate(between, last[between - 1])
         rest = lines[now].length - before
-        gained[k] = rest + at[reached][k] - locate(reached, last[now]) + skipped
-        now, before = reached, float(at[reached][k])
+        gained[k] = rest + at[reached, k] - locate(reached, last[now]) + skipped
+        now, before = reached, float(at[reached, k])
     return gained
 
 

@@ -1,7 +1,7 @@
 """The closed-loop safety terms: what a rollout did right and wrong, with number and sentence.
 
 ``score(rollout, road_map)`` needs nothing but the two. The measurements are in the modules beside
-this one; here they meet their thresholds and become verdicts.
+this one, mostly nuPlan's; here they meet their thresholds and become verdicts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from roadloop.scoring.result import Score, Term, read_score, write_score
 from roadloop.scoring.rules import STOP_SPEED, crossings
 from roadloop.types import LightState, Rollout
 
-__all__ = ["Score", "Term", "read_score", "score", "write_score"]
+__all__ = ["Score", "Term", "read_score", "safety_score", "score", "write_score"]
 
 Array = np.ndarray
 
@@ -33,11 +33,19 @@ not comparable."""
 
 
 def score(rollout: Rollout, road_map: RoadMap) -> Score:
-    """Every term of a rollout on its map; an interrupted rollout is scored for what it holds.
+    """Every safety term of a rollout on its map, see ``safety_score``.
 
-    Raises RoadloopError where the rollout is empty, was driven on another map, or lacks an input.
+    Raises RoadloopError as ``Driven`` and ``safety_score``.
     """
-    driven = Driven(rollout, road_map)
+    return safety_score(Driven(rollout, road_map))
+
+
+def safety_score(driven: Driven) -> Score:
+    """Every safety term of a drive; an interrupted rollout is scored for what it holds.
+
+    What differs from nuPlan's terms is named in the version. Raises RoadloopError where the rollout
+    lacks the lights of a map that has some.
+    """
     _check_lights(driven)
     limit = speed_limits(driven.area_map, driven.on_lanes.route, own_on_connectors=True)
     comfort, signals = comfort_term(driven)
