@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hand_map import HandLane, HandMap, straight
@@ -141,6 +143,16 @@ def test_defaults_are_in_range_and_named(name: str) -> None:
     given = build_scenario(name, seed=1, parameters=defaults)
     assert same(given, build_scenario(name, seed=1)) and given.name == f"{name}-1"
     assert given.parameters == defaults
+
+
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_the_page_says_what_the_code_does(name: str) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    rows = [f"| `{name}` | {FAMILIES[name].description} |"] + [
+        f"| `{name}` | `{key}` | {p.default:g} | {p.low:g}, {p.high:g} | {p.unit} | {p.doc} |"
+        for key, p in FAMILIES[name].parameters.items()
+    ]
+    assert [row for row in rows if row not in page] == []
 
 
 def test_names_tell_what_is_not_the_default() -> None:
