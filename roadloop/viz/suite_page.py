@@ -133,13 +133,16 @@ class _Page:
             base = f"{found.count} scenarios"
             if found.absent:
                 base += f", does not apply to {found.absent}"
-            interval = f"{LEVEL:.0%} interval {interval_text(measure, found)}"
+            interval = interval_text(measure, found)
+            if math.isfinite(found.low) and found.method != "equal":
+                interval = f"{LEVEL:.0%}: {interval}"
+            tip = estimate_tip(measure.title, measure, found)
             unit = f"<small>{typeset(measure.printed_unit)}</small>" if measure.printed_unit else ""
             cards.append(
                 f'<div class="card" data-measure="{text(measure.name)}">'
                 f"<h3>{text(measure.title)}</h3>"
                 f'<p class="big">{text(measure.text(found.mean))}{unit}</p>'
-                f"<p>{text(interval)}</p>"
+                f'<p data-tip="{text(tip)}">{text(interval)}</p>'
                 f"{interval_bar(measure, found, scale_of(measure, self.values[measure.name]))}"
                 f'<p class="base">{text(base)} · {text(measure.name)}, version '
                 f"{text(versions[measure.score])}</p></div>"
