@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roadloop.errors import RoadloopError
 from roadloop.geometry import wrap_angle
-from roadloop.maps.path import HINT_REACH, Path, route_path
-from roadloop.scoring.driven import LEVEL, Driven
+from roadloop.maps.path import HINT_REACH, Path
+from roadloop.scoring.area_map import LEVEL
+from roadloop.scoring.driven import STRETCH, Driven
 
 Array = np.ndarray
 
@@ -24,8 +24,6 @@ BESIDE_ROUTE = 15.0
 """m to the side of the route up to which road users are placed: three lanes and a half"""
 BEYOND_ENDS = 50.0
 """m before its start and past its goal up to which the route is continued straight on"""
-STRETCH = 10.0
-"""m driven between two looks at where on the route the ego is"""
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ def route_frame(driven: Driven) -> RouteFrame:
     """Everybody of a rollout in the frame of its route.
 
     The ego is followed along the route, so that one that meets itself is no trouble; who is nearer
-    to it than `HINT_REACH` is looked for near it. Computed once per ``driven``. Raises
-    RoadloopError for numbers that are not finite.
+    to it than `HINT_REACH` is looked for near it. Computed once per ``driven``.
     """
     if driven not in _frames:
         _frames[driven] = _placed(driven)
@@ -72,8 +69,7 @@ _frames: weakref.WeakKeyDictionary[Driven, RouteFrame] = weakref.WeakKeyDictiona
 
 def _placed(driven: Driven) -> RouteFrame:
     ego, agents = driven.rollout.ego, driven.rollout.agents
-    _check(driven)
-    path = route_path(driven.road_map, driven.rollout.route)
+    path = driven.route_path
     x, y = driven.centre.T
     ego_s, ego_d = _follow(path, x, y)
     here = path.at(ego_s)
@@ -115,23 +111,6 @@ def _placed(driven: Driven) -> RouteFrame:
         ego_speed_along=ego.speed * np.cos(turned),
         ego_speed_left=ego.speed * np.sin(turned),
     )
-
-
-def _check(driven: Driven) -> None:
-    rollout = driven.rollout
-    if not len(rollout.time):
-        raise RoadloopError(f"rollout of scenario {rollout.scenario} has no steps to score")
-    for name in ("x", "y", "heading", "speed"):
-        if not np.isfinite(getattr(rollout.ego, name)).all():
-            raise RoadloopError(
-                f"rollout.ego.{name} holds numbers that are not finite: mend the log"
-            )
-    for name in ("x", "y", "z", "heading", "vx", "vy", "length", "width"):
-        if not np.isfinite(getattr(rollout.agents, name)[rollout.agents.valid]).all():
-            raise RoadloopError(
-                f"rollout.agents.{name} holds numbers that are not finite where valid: mask those "
-                "agents"
-            )
 
 
 def _follow(path: Path, x: Array, y: Array) -> tuple[Array, Array]:

@@ -70,7 +70,7 @@ def rss_margins(
     """Margins to everybody at every step; ``parameters`` are the ego's, ``others`` all others'.
 
     Static obstacles are taken not to move whatever ``others`` says. Raises RoadloopError for
-    parameters that are no single numbers and for positions or speeds that are not finite.
+    parameters that are no single numbers.
     """
     for values in (parameters, others):
         if any(np.ndim(v) for v in dataclasses.astuple(values)):
@@ -112,7 +112,7 @@ def rss_score(
     concern &= found.judged & (rollout.ego.speed > STOPPED)[:, None]
     along = _least(found.longitudinal, concern & (found.lateral < 0.0))
     aside = _least(found.lateral, concern & (found.longitudinal < 0.0))
-    violated = found.violation.any(axis=1)
+    violated = np.asarray(found.violation.any(axis=1))
     first = float(rollout.time[int(np.argmax(violated))]) if violated.any() else None
     clean = float(1.0 - violated.mean())
     return Score(

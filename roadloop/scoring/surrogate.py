@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
-from roadloop.scoring.collision import STOPPED, contacts, time_to_collision
-from roadloop.scoring.driven import LEVEL, Driven
+from roadloop.scoring.area_map import LEVEL
+from roadloop.scoring.collision import STOPPED
+from roadloop.scoring.driven import Driven
 from roadloop.scoring.result import Score, Term
 from roadloop.scoring.route_frame import ALIGNED, route_frame
 from roadloop.types import AgentKind
@@ -41,12 +42,10 @@ def surrogate_score(driven: Driven) -> Score:
     """Least TTC, PET and time headway, largest DRAC of a drive; a term that never occurs is None.
 
     Series, ``(time,)``: "ttc" (inf where there is none), "drac" and "headway" (NaN where the ego
-    follows nobody). Raises RoadloopError for a rollout that is empty or holds positions or speeds
-    that are not finite.
-    """
+    follows nobody)."""
     gap, closing = _to_leader(driven)
     speed, time = driven.rollout.ego.speed, driven.rollout.time
-    ttc = time_to_collision(driven, contacts(driven))
+    ttc = driven.ttc
     with np.errstate(divide="ignore", invalid="ignore"):
         drac = np.where((gap > 0.0) & (closing > 0.0), closing**2 / (2.0 * gap), np.nan)
         headway = np.where((gap > 0.0) & (speed > STOPPED), gap / speed, np.nan)
@@ -128,7 +127,9 @@ def _shared_ground(driven: Driven) -> tuple[Array, Array, Array]:
     away, nearest = tree.query(np.column_stack([x, y]), distance_upper_bound=float(reach.max()))
     close = away <= reach
     step, column, x, y, reach = step[close], column[close], x[close], y[close], reach[close]
-    angle = np.abs(wrap_angle(agents.heading[step, column] - ego.heading[nearest[close]]))
+    angle = np.abs(
+        wrap_angle(agents.heading[step, column] - ego.heading[np.asarray(nearest)[close]])
+    )
     across = angle > ALIGNED
     step, column, x, y, reach = step[across], column[across], x[across], y[across], reach[across]
     if len(step) == 0:
@@ -159,8 +160,8 @@ def _finer(driven: Driven, ego_step: int, step: int, agent: int) -> tuple[float,
 
     mine = moments(ego_step)
     theirs = moments(step)
-    there = agents.valid[[max(step - 1, 0), min(step + 1, last)], agent]
-    theirs = theirs[((theirs >= step) | there[0]) & ((theirs <= step) | there[1])]
+    before, after = agents.valid[max(step - 1, 0), agent], agents.valid[min(step + 1, last), agent]
+    theirs = theirs[((theirs >= step) | before) & ((theirs <= step) | after)]
     index = np.arange(last + 1)
     my_box = box_corners(
         np.interp(mine, index, driven.centre[:, 0]),
@@ -179,7 +180,7 @@ def _finer(driven: Driven, ego_step: int, step: int, agent: int) -> tuple[float,
     )
     over = boxes_overlap(my_box[:, None], their_box[None])
     apart = np.where(over, np.abs(mine[:, None] - theirs[None]), np.inf)
-    i, k = np.unravel_index(int(apart.argmin()), apart.shape)
+    i, k = divmod(int(apart.argmin()), apart.shape[1])
     entered = max(mine[i], theirs[k])
     return float(apart[i, k] * rollout.dt), float(rollout.time[0] + entered * rollout.dt)
 
