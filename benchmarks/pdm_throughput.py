@@ -1,4 +1,4 @@
-"""How fast the PDM scores are: proposal-steps per second of tracker, v1 and v2, one after the other.
+"""How fast the PDM scores are: proposal-steps per second of the tracker, of v1 and of v2.
 
     python benchmarks/pdm_throughput.py [--proposals 512] [--agents 32] [--seconds 3]
 
@@ -6,8 +6,7 @@ One step is one of the 41 states of one proposal. The scene is drawn here: a two
 through a junction, polygons of a point per metre, cars on every lane, people and cones beside
 them, a red light. Proposals keep, change and leave the lane, speed up, stop. One process on one
 core; the figure is the best of many short windows in CPU seconds, which is what the code takes
-when other programs leave it alone, with wall seconds beside it. Setting OPENBLAS_NUM_THREADS is
-not needed: nothing here uses more than one thread.
+when other programs leave it alone, with wall seconds beside it.
 """
 
 from __future__ import annotations
@@ -38,10 +37,7 @@ def strip(x0: float, x1: float, y0: float, y1: float) -> object:
     import shapely
 
     x = np.linspace(x0, x1, int(x1 - x0) + 1)
-    right, left = (
-        np.column_stack([x, np.full_like(x, y0)]),
-        np.column_stack([x, np.full_like(x, y1)]),
-    )
+    right, left = (np.column_stack([x, np.full_like(x, y)]) for y in (y0, y1))
     return shapely.Polygon(np.concatenate([right, left[::-1]]))
 
 

@@ -39,8 +39,8 @@ def comfort_signals_v2(
     """(..., n, 6) the ``SIGNALS`` of states ``(..., n, 11)``, those of nuPlan.
 
     ``centre_offset`` is m from the rear axle to the box centre, where the longitudinal acceleration
-    is taken: a + d (w^2 + w') in the reference, a - d w^2 with ``rigid_body_centre``, which also
-    moves the lateral one by d w'.
+    is taken: a + d (w^2 + w') in the reference, which judges left and right turns differently;
+    a - d w^2 with ``rigid_body_centre``, which also moves the lateral one by d w'.
     """
     rate, change = states[..., State.YAW_RATE], states[..., State.YAW_ACCELERATION]
     forward = states[..., State.ACCELERATION]
