@@ -21,6 +21,7 @@ from perception.noisy import NoisyPerception
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
 from planning.longitudinal import DrivingStyle
+from planning.r157_driver import R157Driver
 from planning.route_follower import RouteFollower
 from roadloop.config import load_config
 from roadloop.errors import RoadloopError
@@ -132,13 +133,32 @@ def driving_style(settings: Sequence[str]) -> DrivingStyle:
     return style
 
 
+def _r157(model: str) -> Builder:
+    def build(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+        planner = R157Driver(model, style=driving_style(settings))
+        return Stack(name, tracker, planner, TrackingController())
+
+    return build
+
+
 DRIVERS: dict[str, str] = {
     "idm": "rules on ground truth: IDM, lights, signs, right of way, passing (default)",
     "constant-speed": "follows the route at constant speed and ignores everybody: must fail",
+    "r157-cc": "UN R157's careful and competent human, for the alks scenarios",
+    "r157-fsm": "UN R157's fuzzy safety model, likewise",
+    "r157-rss": "responsibility-sensitive safety as UN R157 is compared with it, likewise",
+    "r157-reg": "the braking UN R157 itself demands, likewise",
 }
 """name -> one line on what it is"""
 
-_BUILDERS: dict[str, Builder] = {"idm": _idm, "constant-speed": _constant_speed}
+_BUILDERS: dict[str, Builder] = {
+    "idm": _idm,
+    "constant-speed": _constant_speed,
+    "r157-cc": _r157("CC"),
+    "r157-fsm": _r157("FSM"),
+    "r157-rss": _r157("RSS"),
+    "r157-reg": _r157("Reg157"),
+}
 
 
 def make_driver(

@@ -66,7 +66,8 @@ class SuiteResults:
     folder: Path
     run: dict[str, Any]
     """run.json: "suite", "description", "suite_hash", "driver", "perception", "settings",
-    "latency", "versions" (of roadloop and the libraries), "cases" (names in the suite's order)"""
+    "latency", "files" (hashes of those named), "versions" (of roadloop and the libraries),
+    "cases" (names in the suite's order)"""
     cases: tuple[CaseResult, ...]
     """in the suite's order"""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -112,7 +114,8 @@ class Score:
 
         options = (self.driver, self.perception, self.set, self.latency)
         driver = build_driver(*options)  # a mistake in them is said now, not once per case
-        folder = self.out or Path("runs") / f"{suite.name}-{driver.name}"
+        name = re.sub(r"[^\w.=-]+", "-", f"{suite.name}-{driver.name}").strip("-")
+        folder = self.out or Path("runs") / name
         job = Job(functools.partial(build_driver, *options), folder, words(*options), self.replays)
         run = {
             "format": 1,
@@ -123,6 +126,7 @@ class Score:
             "perception": self.perception,
             "settings": list(self.set),
             "latency": self.latency,
+            "files": _hashes(self.perception, self.latency),
             "versions": _versions(),
             "cases": [case.name for case in suite.cases],
         }
@@ -215,6 +219,12 @@ def _clear(folder: Path) -> None:
 def _versions() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"roadloop": __version__, "python": platform.python_version(), **versions}
+
+
+def _hashes(*names: str) -> dict[str, str]:
+    """SHA-256 of those that are files: a run must not go on with another noise or latency."""
+    files = [Path(name) for name in names if name and Path(name).is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _short(value: Any) -> str:
