@@ -129,10 +129,11 @@ class R157Driver:
 
         Raises RoadloopError before `reset`.
         """
-        line, ego = self._line, observation.ego
+        line = self._line
         if line is None:
             raise RoadloopError("R157Driver has no route yet: call reset(scenario) first")
-        speed, dt = max(float(ego.speed), 0.0), observation.dt
+        ego, dt = observation.ego, observation.dt
+        speed = max(float(ego.speed), 0.0)
         _, around = line.window(self._s - 5.0, self._s + speed * dt + 20.0)
         _, s, d = around.project(np.array([float(ego.x)]), np.array([float(ego.y)]))
         self._s = float(s[0])
