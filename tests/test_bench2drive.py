@@ -127,6 +127,18 @@ def test_bounds_of_steady_acceleration(ahead: float, aside: float, comfortable: 
     assert comfort_share(ahead * forward + aside * right, angular, forward, right) == comfortable
 
 
+def test_signals_are_smoothed_over_seven_frames() -> None:
+    """One frame of the other sign: parabolas over 7 frames overshoot by 4 / 21 beside it.
+
+    Over 5 or 9 frames it would be less (6 / 35, 42 / 231), and 4.12 m/s^2 within the bound.
+    """
+    acceleration, angular, forward, right = motion(20)
+    for aside, comfortable in ((4.10, 1.0), (4.12, 0.0)):
+        acceleration[:, 1] = aside
+        acceleration[10, 1] = -aside
+        assert comfort_share(acceleration, angular, forward, right) == comfortable
+
+
 def test_turning_is_judged_in_degrees_unless_corrected() -> None:
     for rate, as_published, in_radians in ((0.9, 1.0, 1.0), (1.0, 0.0, 1.0), (56.0, 0.0, 0.0)):
         acceleration, angular, forward, right = motion(40)

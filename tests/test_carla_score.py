@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 from carla_drives import CAR, DT, LINE, START, agent, drive, seconds, street, whole_route
+from hand_map import HandLane, HandMap, straight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ from roadloop.scoring.carla_criteria import route_record
 from roadloop.scoring.carla_score import carla_score
 from roadloop.scoring.driven import Driven
 from roadloop.scoring.result import Score
-from roadloop.types import AgentKind, LightState
+from roadloop.types import AgentKind, LightState, Route
 
 RED = Infraction(InfractionKind.TRAFFIC_LIGHT_INFRACTION)
 WALKER = Infraction(InfractionKind.COLLISION_PEDESTRIAN)
@@ -199,6 +200,21 @@ def test_leaving_the_route_ends_the_run() -> None:
     assert score.term("route_completion").detail == "Failed - Agent deviated from the route"
 
 
+def test_a_third_of_the_route_astray_ends_the_run() -> None:
+    x = whole_route()
+    for share, ends in ((0.25, 0.0), (0.4, 1.0)):
+        y = np.where(x < START + 200.0 * share, -20.0, 0.0)
+        assert value(drive(x, y), "route_dev") == ends
+    assert value(drive(x, -14.0), "route_dev") == 0.0
+
+
+def test_passing_the_goal_far_away_does_not_end_the_run() -> None:
+    x = START + 10.0 * seconds(24.0)
+    for y, hits in ((0.0, 0.0), (-12.0, 1.0)):
+        beyond = agent(AgentKind.STATIC, START + 225.0, y)
+        assert value(drive(x, y, agents=(beyond,)), "collisions_layout") == hits
+
+
 def test_a_creeping_drive_runs_out_of_time() -> None:
     t = seconds(400.0, 1.0)
     score = carla_score(drive(START + 0.2 * t, dt=1.0))
@@ -346,6 +362,23 @@ def test_the_oncoming_lane_is_wrong_unless_the_way_leads_over_it() -> None:
     assert value(drive(x, y, family="parked_obstruction"), "outside_route_lanes") == 0.0
 
 
+def test_leaving_a_junction_on_the_wrong_side() -> None:
+    lanes = [
+        HandLane(straight((0.0, 0.0), (100.0, 0.0)), successors=(1,)),
+        HandLane(straight((100.0, 0.0), (120.0, 0.0)), junction=0, successors=(2,), road="1"),
+        HandLane(straight((120.0, 0.0), (300.0, 0.0)), road="2"),
+        HandLane(straight((300.0, 3.5), (120.0, 3.5)), road="2", number=1),
+    ]
+    road = HandMap(lanes, junctions=1).build()
+    x = whole_route()
+    for there, wrong in ((0.0, 0.0), (3.5, 50.0)):
+        y = np.clip((x - 115.0) / 5.0, 0.0, 1.0) * there
+        rollout = drive(x, y, road=road).rollout
+        rollout = dataclasses.replace(rollout, route=Route(np.array([0, 1, 2]), START, 103.0))
+        driven = Driven(rollout, road)
+        assert value(driven, "outside_route_lanes") == pytest.approx(wrong, abs=2.0)
+
+
 # --- speed ----------------------------------------------------------------------------------------
 
 
@@ -358,6 +391,17 @@ def test_half_the_speed_of_the_traffic() -> None:
     assert value(driven, "min_speed_infractions") == 2.0
     assert value(driven, "infraction_penalty") == pytest.approx(1.0 / 1.4)
     assert value(driven, "infraction_penalty", "2.0") == pytest.approx(0.85**2)
+
+
+def test_the_last_part_counts_though_it_is_not_driven_to_its_end() -> None:
+    def along(t: np.ndarray) -> tuple:
+        return START + 5.0 * t, 3.5, 0.0, 10.0
+
+    record = route_record(drive(whole_route(5.0), agents=((AgentKind.VAN, along),)), "2.1")
+    assert [i.percentage for i in record.infractions] == [50.0] * 4
+    most = whole_route(5.0)[:-60]  # 85 %
+    record = route_record(drive(most, agents=((AgentKind.VAN, along),)), "2.1")
+    assert len(record.infractions) == 3
 
 
 def test_faster_than_the_traffic_is_no_infraction() -> None:
