@@ -287,14 +287,14 @@ def test_fsm_brakes_first_and_gently():
 
 @pytest.mark.parametrize("model", ALL)
 def test_a_leader_that_brakes_to_a_standstill_is_survived(model):
-    there = drive(R157Driver(model), [braking_leader(34.0, 20.0, 5.0)])
+    there = drive(R157Driver(model), [braking_leader(34.0, 20.0, 5.0)], seconds=10.0)
     assert not there.hit
     assert there.speed.min() < 0.1
 
 
 @pytest.mark.parametrize("model", ALL)
 def test_a_car_revealed_by_a_cut_out_is_survived(model):
-    there = drive(R157Driver(model), cut_out(34.0, 20.0, standing=110.0))
+    there = drive(R157Driver(model), cut_out(34.0, 20.0, standing=110.0), seconds=10.0)
     assert not there.hit
     assert not any("car 2" in reason for reason in there.reasons[:12])  # hidden as yet
     assert there.speed.min() < 0.1
@@ -325,7 +325,7 @@ def test_a_slower_car_seen_from_afar_is_followed_gently():
     there = drive(R157Driver("CC"), [slow], seconds=25.0)
     assert not there.hit
     assert there.acceleration.min() > -1.5
-    assert there.speed[-1] == pytest.approx(12.0, abs=0.7)
+    assert there.speed[-1] == pytest.approx(12.0, abs=1.0)
     assert not any("risk" in reason for reason in there.reasons)
 
 
