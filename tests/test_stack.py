@@ -22,10 +22,15 @@ from sim.scenarios import build_scenario
 from sim.simulator import SimWorld
 
 
-def started(name: str) -> Stack:
+def on_two_way() -> Scenario:
     unused = dict.fromkeys(f.name for f in dataclasses.fields(Scenario))
+    known = {"road_map": two_way(), "route": along(), "ego": observe().ego}
+    return Scenario(**(unused | known))
+
+
+def started(name: str) -> Stack:
     driver = make_driver(name)
-    driver.reset(Scenario(**(unused | {"road_map": two_way(), "route": along()})))
+    driver.reset(on_two_way())
     assert isinstance(driver, Stack)
     return driver
 
@@ -59,8 +64,7 @@ def test_the_default_brakes_for_a_wall_and_the_baseline_does_not():
 def test_reset_forgets_the_plan():
     driver = started("idm")
     driver.act(observe())
-    unused = dict.fromkeys(f.name for f in dataclasses.fields(Scenario))
-    driver.reset(Scenario(**(unused | {"road_map": two_way(), "route": along()})))
+    driver.reset(on_two_way())
     assert driver.plan is None
 
 
