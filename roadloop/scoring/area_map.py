@@ -99,7 +99,8 @@ class AreaMap:
         """What the lanes of a roadblock cover together, a shapely polygon."""
         import shapely
 
-        return shapely.union_all(self.lane_polygon[self.lane_roadblock == roadblock])
+        strips = self.lane_polygon[self.lane_roadblock == roadblock]
+        return shapely.union_all(strips, grid_size=1e-9)  # without a grid it may lose strips
 
     @cached_property
     def lane_areas(self) -> Areas:
