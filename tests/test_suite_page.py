@@ -104,7 +104,7 @@ def test_it_says_how_many_cases_stand_behind_the_scores_and_which_failed(page):
     )[0].items()
     cards = [found["data-measure"] for found in page.all("div", **{"class": "card"})]
     assert cards == ["safety", "nuplan", "carla-2.1", "bench2drive", "rss", "surrogate"]
-    assert "167 scenarios · nuplan, version nuplan 1.2.2" in page.text
+    assert "167 scenarios nuplan, version nuplan 1.2.2" in page.text
 
 
 def test_every_family_and_measure_has_its_cell_with_what_it_stands_on(page, run):

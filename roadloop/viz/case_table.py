@@ -54,8 +54,8 @@ class Line:
         first = [(score, term) for score, term in lost if score is lost[0][0]]
         shown = [lost_sentence(*pair) for pair in first[:SAID]]
         folded = [lost_sentence(*pair) for pair in lost if pair not in first[:SAID]]
-        if others := _by_title(lost[len(first) :]):
-            shown.append(f"<span>also lost: {others}</span>")
+        if others := _by_score(lost[len(first) :]):
+            shown.append(f"<span>and {others}</span>")
         more = _folded(folded) + how_driven(case)
         link = replay_link(run, case, page)
         return cls(case, tuple(numbers), tuple(shown), len(lost), more, link)
@@ -68,12 +68,12 @@ def lost_terms(case: CaseResult) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     ]
 
 
-def _by_title(lost: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """The terms that each score lost, without their sentences, as HTML."""
-    titles: dict[str, list[str]] = {}
-    for score, term in lost:
-        titles.setdefault(score["title"], []).append(term["title"])
-    return "; ".join(f"{text(s)} ({text(', '.join(terms))})" for s, terms in titles.items())
+def _by_score(lost: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """How many terms each score lost, as HTML."""
+    counts: dict[str, int] = {}
+    for score, _ in lost:
+        counts[score["name"]] = counts.get(score["name"], 0) + 1
+    return ", ".join(f"{count} of {text(name)}" for name, count in counts.items())
 
 
 def _folded(sentences: Sequence[str]) -> str:

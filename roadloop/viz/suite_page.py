@@ -137,6 +137,7 @@ class _Page:
             if math.isfinite(found.low) and found.method != "equal":
                 interval = f"{LEVEL:.0%}: {interval}"
             tip = estimate_tip(measure.title, measure, found)
+            version = f"{measure.name}, version {versions[measure.score]}"
             unit = f"<small>{typeset(measure.printed_unit)}</small>" if measure.printed_unit else ""
             cards.append(
                 f'<div class="card" data-measure="{text(measure.name)}">'
@@ -144,8 +145,8 @@ class _Page:
                 f'<p class="big">{text(measure.text(found.mean))}{unit}</p>'
                 f'<p data-tip="{text(tip)}">{text(interval)}</p>'
                 f"{interval_bar(measure, found, scale_of(measure, self.values[measure.name]))}"
-                f'<p class="base">{text(base)} · {text(measure.name)}, version '
-                f"{text(versions[measure.score])}</p></div>"
+                f'<p class="base">{text(base)}</p>'
+                f'<p class="base version" title="{text(version)}">{text(version)}</p></div>'
             )
         if not cards:
             cards = ['<p class="empty">No case has been scored.</p>']
@@ -207,7 +208,7 @@ class _Page:
             kind += " all"
             if math.isfinite(found.low) and found.method != "equal":
                 low, high = measure.text(found.low), measure.text(found.high)
-                whole = f"<small>{low}–{high}</small>"
+                whole = f"<small>{low} to {high}</small>"
         return (
             f'<td class="{kind}"{style} tabindex="{0 if focus else -1}" data-tip="{text(tip)}">'
             f"{text(measure.text(found.mean))}{whole}</td>"
