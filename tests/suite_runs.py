@@ -119,7 +119,7 @@ def _scores(rng, hard, skill, family):
     progress = float(np.clip(0.85 + 0.1 * skill + 0.1 * rng.standard_normal(), 0.0, 1.0))
     weighted = [float(not lost[7]), progress, float(not lost[9]), float(not lost[8])]
     nuplan = [
-        term(name, title, float(value), "", None if name.startswith("ego_progress") else bool(value),
+        term(name, title, float(value), "", None if "progress_along" in name else bool(value),
              "" if value else f"{title} is 0", True)
         for (name, title), value in zip(NUPLAN, [*multipliers, *weighted])
     ]  # fmt: skip
