@@ -12,7 +12,7 @@ from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
 from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
-from roadloop.types import AgentKind, Behaviour, Scenario
+from roadloop.types import AgentKind, Behaviour, Observation, Scenario
 from sim.euro_ncap import ADULT, ASIDE_SPREAD, CHILD, CYCLIST, EURO_NCAP, LEAD, LEAD_SPREAD
 from sim.population import pose_on
 from sim.run import drive_scenario
@@ -81,19 +81,46 @@ def test_targets_may_overlap_beyond_a_corner(impact: float) -> None:
     assert time == pytest.approx(LEAD, abs=0.002)
 
 
+def first_hit(scenario: Scenario, speed: float) -> tuple[float, np.ndarray]:
+    """When the constant-speed driver hits somebody (s), and the (agents,) records then."""
+    driver = Stack("constant speed", GroundTruth(), ConstantSpeed(speed), TrackingController())
+    world, hits = SimWorld(), []
+
+    def watch(observation: Observation) -> None:
+        assert world.state is not None
+        if world.state.events.numpy()[0, 0] & HIT:
+            hits.append((observation.time, world.state.agents.numpy()[0].copy()))
+
+    drive_scenario(scenario, driver, world, on_step=watch)
+    return hits[0]
+
+
 def test_the_constant_speed_driver_runs_into_it() -> None:
     """Through planner, controller and actuators, not coasting."""
-    line = GroundTruth(), ConstantSpeed(kmh(50)), TrackingController()
-    driver = Stack("constant speed", *line)
-    scenario = build_scenario("ccrs", parameters={"impact": 0.25})
-    world, seen = SimWorld(), []
-    drive_scenario(scenario, driver, world, on_step=lambda _: seen.append(_hit(world)))
-    assert seen.index(True) * scenario.dt == pytest.approx(LEAD, abs=0.11)
+    scenario = build_scenario("ccrs", duration=7.0, parameters={"impact": 0.25})
+    assert first_hit(scenario, kmh(50))[0] == pytest.approx(LEAD, abs=0.11)
 
 
-def _hit(world: SimWorld) -> bool:
-    assert world.state is not None
-    return bool(world.state.events.numpy()[0, 0] & HIT)
+@pytest.mark.parametrize(("speed", "target", "seed"), [(10, 60, 0), (20, 30, 0), (15, 45, 3)])
+def test_a_turn_across_the_path_meets_the_oncoming_car(speed: int, target: int, seed: int) -> None:
+    parameters = {"ego_speed": kmh(speed), "target_speed": kmh(target)}
+    scenario = build_scenario("ccftap", seed=seed, dt=0.02, duration=7.0, parameters=parameters)
+    time, (ego, other) = first_hit(scenario, kmh(speed))
+    assert time == pytest.approx(LEAD, abs=0.06 if seed == 0 else LEAD_SPREAD + 0.06)
+    # The middle of the ego's front is at the oncoming car's front left corner.
+    dx = ego["x"] + 2.35 * ego["cos"] - other["x"]
+    dy = ego["y"] + 2.35 * ego["sin"] - other["y"]
+    forward, left = dx * other["cos"] + dy * other["sin"], dy * other["cos"] - dx * other["sin"]
+    assert forward == pytest.approx(0.5 * 4.023, abs=0.6)  # they close by 0.3 m to 0.4 m a step
+    assert left == pytest.approx(0.5 * 1.712, abs=0.15)
+
+
+def test_a_turn_needs_room() -> None:
+    m = generate_map("four_way", control="none", arm_length=40.0)
+    with pytest.raises(RoadloopError, match="map four_way_0 lacks a turn across oncoming traffic"):
+        build_scenario("ccftap", road_map=m)
+    wide = generate_map("four_way", control="none", arm_length=200.0, lanes=2, seed=2)
+    assert len(build_scenario("ccftap", road_map=wide).route.lanes) == 3
 
 
 @pytest.mark.parametrize(
