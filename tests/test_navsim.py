@@ -491,6 +491,20 @@ def test_one_proposal_as_a_score():
         assert collision.lost_at == pytest.approx(score.first_at_fault[0] * 0.1)
 
 
+def test_nothing_around():
+    here = scene()
+    nothing = replace(
+        here, lane_polygon=objects(), lane_on_route=np.zeros(0, bool), drivable=objects(),
+        intersections=objects(), red=np.zeros((OBSERVED, 0), bool),
+    )  # fmt: skip
+    v1, v2 = both(nothing, ahead(), ahead(0.5))
+    assert v2.drivable_area_compliance.tolist() == v1.drivable_area_compliance.tolist() == [0, 0]
+    assert v2.driving_direction_compliance[0] == 0.0
+    assert v2.no_at_fault_collisions.tolist() == v2.time_to_collision.tolist() == [1.0, 1.0]
+    assert v1.ego_progress.tolist() == [0.0, 0.0]  # v1: none without a multiplier
+    assert v2.ego_progress.tolist() == [1.0, 1.0]
+
+
 # --- from a rollout -----------------------------------------------------------------------------
 
 
@@ -552,6 +566,9 @@ def test_a_rollouts_red_light_and_parked_car():
     scores = pdm_score(red, road_map, 20, following(red, 20))
     assert isinstance(scores, PdmScoresV2)
     assert scores.traffic_light_compliance[0] == 0.0
+    corrected = pdm_score(red, road_map, 20, following(red, 20), corrected=True)
+    assert corrected.version.startswith("navsim 2.2, ")
+    assert corrected.version.count(",") == 3
     fast = rollout(road_map, speed=25.0)
     scores = pdm_score(fast, road_map, 20, following(fast, 20))
     assert scores.no_at_fault_collisions[0] == 0.0  # a parked car is a vehicle, not a thing

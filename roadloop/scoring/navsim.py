@@ -293,12 +293,15 @@ def pdm_score(
     *,
     history: bool = True,
     pairwise: bool = False,
+    corrected: bool = False,
 ) -> PdmScoresV1 | PdmScoresV2:
     """Scores of proposals made at ``step`` of a rollout, road users replaying what they did.
 
     ``proposals`` are poses of the rear axle: ``(P, 41, 3)`` every 0.1 s in the world frame, the
     present one first, or ``(P, 8, 3)`` every 0.5 s in the ego frame, from 0.5 s on. In v2 road
-    users whose box overlaps the ego's at ``step`` are left out, as NAVSIM does. Raises
+    users whose box overlaps the ego's at ``step`` are left out, as NAVSIM does. ``corrected``: all
+    departures of the reference from its intentions the other way (``true_differences`` of the
+    tracker, ``present_speed``, ``rigid_body_centre``), which the scores' version says. Raises
     RoadloopError as ``pdm_scene`` does, and for another version or shape.
     """
     if version not in ("v1", "v2"):
@@ -312,10 +315,18 @@ def pdm_score(
     scene = pdm_scene(rollout, road_map, step, history=history)
     if proposals.shape[1] == 8:
         proposals = reference_poses(scene.start, proposals)
-    states = simulate_proposals(scene.start, proposals, scene.vehicle)
+    states = simulate_proposals(scene.start, proposals, scene.vehicle, true_differences=corrected)
     if version == "v1":
-        return pdm_scores_v1(scene, states, pairwise=pairwise)
-    return pdm_scores_v2(without_overlapping_agents(scene), states, pairwise=pairwise)
+        scores = pdm_scores_v1(scene, states, pairwise=pairwise, present_speed=corrected)
+    else:
+        scores = pdm_scores_v2(
+            without_overlapping_agents(scene),
+            states,
+            pairwise=pairwise,
+            present_speed=corrected,
+            rigid_body_centre=corrected,
+        )
+    return replace(scores, version=f"{scores.version}, true differences") if corrected else scores
 
 
 _TITLES = {

@@ -87,10 +87,10 @@ def driving_direction_compliance(motion: Motion, *, excuse_intersections: bool =
     counted = motion.oncoming
     if excuse_intersections:
         counted = counted & ~motion.centre_in_intersection
-    total = np.cumsum(np.where(counted, moved, 0.0), axis=1)
-    before = np.zeros_like(total)
-    before[:, DDC_WINDOW:] = total[:, :-DDC_WINDOW]
-    worst = (total - before).max(1)
+    moved[~counted] = 0.0
+    worst = np.zeros(len(moved))
+    for k in range(motion.speed.shape[1]):  # window by window, as the reference adds: 2.0 m is a bound
+        np.maximum(worst, moved[:, max(0, k + 1 - DDC_WINDOW) : k + 1].sum(-1), out=worst)
     return np.where(worst < DDC_HALF, 1.0, np.where(worst < DDC_NONE, 0.5, 0.0))
 
 
