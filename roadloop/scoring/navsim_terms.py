@@ -89,7 +89,8 @@ def driving_direction_compliance(motion: Motion, *, excuse_intersections: bool =
         counted = counted & ~motion.centre_in_intersection
     moved[~counted] = 0.0
     worst = np.zeros(len(moved))
-    for k in range(motion.speed.shape[1]):  # window by window, as the reference adds: 2.0 m is a bound
+    # window by window, as the reference adds: rounding decides at exactly 2 m
+    for k in range(motion.speed.shape[1]):
         np.maximum(worst, moved[:, max(0, k + 1 - DDC_WINDOW) : k + 1].sum(-1), out=worst)
     return np.where(worst < DDC_HALF, 1.0, np.where(worst < DDC_NONE, 0.5, 0.0))
 
