@@ -6,7 +6,6 @@ What is evaluated is what is shipped: the same object runs in every simulator an
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from planning.controllers import TrackingController
 from planning.longitudinal import DrivingStyle
 from planning.r157_driver import R157Driver
 from planning.route_follower import RouteFollower
-from roadloop.config import load_config
+from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Controller, Driver, Planner, Tracker
 from roadloop.types import Control, Observation, Scenario, Trajectory
@@ -189,11 +188,7 @@ def make_driver(
         refuse_settings(name, overrides)
         return _import_driver(name)
     if name not in _BUILDERS:
-        close = difflib.get_close_matches(name, DRIVERS, n=1, cutoff=0.0)
-        raise RoadloopError(
-            f"no driver is called {name!r}: did you mean {close[0]!r}? "
-            f"There are {', '.join(DRIVERS)}, and module:callable for your own"
-        )
+        raise RoadloopError(f"{unknown('driver', name, DRIVERS)} (or give module:callable)")
     tracker, sees = make_tracker(perception)
     full = name + (f"[{','.join(overrides)}]" if overrides else "") + (f"+{sees}" if sees else "")
     return _BUILDERS[name](full, tracker, overrides)

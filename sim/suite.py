@@ -139,7 +139,7 @@ def load_suite(name: str | Path, maps: Path | None = None) -> Suite:
     if path.suffix not in (".yaml", ".yml"):
         shipped = suite_names()
         if str(name) not in shipped:
-            raise RoadloopError(unknown("suite", str(name), shipped) + " (or give a .yaml file)")
+            raise RoadloopError(unknown("suite", str(name), shipped) + " (or give a .yaml of one)")
         path = shipped[str(name)]
     written = load_config(_File, path)
     cases: list[Case] = []

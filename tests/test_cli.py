@@ -92,6 +92,22 @@ def test_version(capsys: Capture) -> None:
         (["map", "gone.xodr"], ["gone.xodr"]),
         (["map", "generate:twon"], ['unknown map family "twon"', '"town"']),
         (["score", "."], ["no rollout"]),
+        (["score", "standrad"], ['unknown suite "standrad"', '"standard"']),
+        (["score", "gone.yaml"], ["gone.yaml", "No such file"]),
+        (["score", "smoke", "--workers", "0"], ["workers is 0"]),
+        (["score", "smoke", "--driver", "idn"], ['unknown driver "idn"', '"idm"']),
+        (["score", "smoke", "--perception", "nosiy"], ["nosiy"]),
+        (["score", "smoke", "--set", "headway=1"], ["headway"]),
+        (["score", "smoke", "--latency", "fast"], ["fast"]),
+        (["score", "smoke", "--replays", "some"], ['"some"', "lost, all, none"]),
+        (["score", "smoke", "--timeout", "0"], ["timeout is 0"]),
+        (["score", "carla-towns"], ["--maps"]),
+        (["score", "carla-towns", "--maps", "."], ["no OpenDRIVE maps"]),
+        (["drive", "ccrs", "--parameter", "speed=3"], ["speed", "ego_speed"]),
+        (["drive", "ccrs", "--parameter", "ego_speed"], ["NAME=NUMBER"]),
+        (["drive", "ccrs", "--parameter", "ego_speed=-4"], ["ego_speed"]),
+        (["drive", "--driver", "gone:make"], ["gone"]),
+        (["compare", ".", "."], ["no suite run"]),
         (["report", "gone"], ["gone", "no rollout"]),
     ],
 )
@@ -156,7 +172,7 @@ def test_list_shows_scenarios_drivers_and_maps(capsys: Capture) -> None:
     shown = capsys.readouterr().out
     assert main(["list", "--json"]) == 0
     listing = json.loads(capsys.readouterr().out)
-    assert set(listing) == {"scenarios", "drivers", "maps"}
+    assert set(listing) == {"scenarios", "suites", "drivers", "maps"}
     for part in listing.values():
         for name, description in part.items():
             assert f"  {name} " in shown and description in shown

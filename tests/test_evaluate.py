@@ -48,7 +48,8 @@ def run_suite(path: Path, folder: Path, workers: int, **options) -> SuiteResults
     start_run(
         folder, {"format": 1, "suite_hash": suite.hash, "cases": [c.name for c in suite.cases]}
     )
-    job = Job(options.pop("make_driver", make_driver), folder)
+    driver, replays = options.pop("make_driver", make_driver), options.pop("replays", "lost")
+    job = Job(driver, folder, replays=replays)
     options = {"memory": 4 * GIB, **options}
     return evaluate(suite, job, workers=workers, **options)
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 import re
 import shutil
@@ -43,10 +44,9 @@ class Score:
     Or WHAT is the folder of a drive: its safety terms are computed anew and printed.
     Units stand beside the values.
 
-    Examples:
-      roadloop score smoke
-      roadloop score standard --driver idm --perception noisy --workers 2 --out runs/noisy
-      roadloop score runs/dense_town-seed0
+    Example: roadloop score standard --perception noisy --workers 2 --out runs/noisy
+    A minute's look: roadloop score smoke
+    A drive again: roadloop score runs/dense_town-seed0
     """
 
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
@@ -82,14 +82,19 @@ class Score:
     json: bool = False
     """print one JSON object and nothing else"""
 
+    def __post_init__(self) -> None:
+        if not 0.0 < self.timeout < math.inf:
+            raise RoadloopError(f"timeout is {self.timeout:g}; it must be above 0 s")
+        if not 0.0 <= self.memory < math.inf:
+            raise RoadloopError(f"memory is {self.memory:g}; it must be above 0 GiB")
+        if self.workers is not None and self.workers < 1:
+            raise RoadloopError(f"workers is {self.workers}; it must be 1 or more")
+
     def run(self) -> int:
         from sim.suite import load_suite, suite_names
 
         if self.what not in suite_names() and Path(self.what).is_dir():
             return self._score_drive(Path(self.what))
-        if self.what not in suite_names() and not self.what.endswith((".yaml", ".yml")):
-            known = ", ".join(suite_names())
-            raise RoadloopError(f"{self.what}: no such folder, and no suite (there are {known})")
         return self._score_suite(load_suite(self.what, self.maps))
 
     def _score_drive(self, folder: Path) -> int:
