@@ -14,7 +14,7 @@ import numpy as np
 from roadloop.geometry import wrap_angle
 from roadloop.maps.path import HINT_REACH, Path
 from roadloop.scoring.area_map import LEVEL
-from roadloop.scoring.driven import STRETCH, Driven
+from roadloop.scoring.driven import Driven
 
 Array = np.ndarray
 
@@ -22,6 +22,8 @@ ALIGNED = np.deg2rad(45.0)
 """A road user within this angle of the route drives along it, beyond 180 degrees less it against"""
 BESIDE_ROUTE = 15.0
 """m to the side of the route up to which road users are placed: three lanes and a half"""
+STRETCH = 20.0
+"""m driven between two looks at where on the route the ego is, less than `HINT_REACH`"""
 BEYOND_ENDS = 50.0
 """m before its start and past its goal up to which the route is continued straight on"""
 
@@ -77,6 +79,8 @@ def _placed(driven: Driven) -> RouteFrame:
     ego_half = _half_extents(turned, ego.vehicle.length, ego.vehicle.width)
 
     step, column = np.nonzero(agents.valid)
+    reach = _near_route(path, agents.x[step, column], agents.y[step, column])
+    step, column = step[reach], column[reach]
     ax, ay = agents.x[step, column], agents.y[step, column]
     near = np.hypot(ax - x[step], ay - y[step]) < HINT_REACH
     s, d = np.empty(len(step)), np.empty(len(step))
@@ -111,6 +115,19 @@ def _placed(driven: Driven) -> RouteFrame:
         ego_speed_along=ego.speed * np.cos(turned),
         ego_speed_left=ego.speed * np.sin(turned),
     )
+
+
+def _near_route(path: Path, x: Array, y: Array) -> Array:
+    """(n,) bool, who may be in reach of the route: a coarse look that spares the many who are not.
+
+    Nobody beside the route or beyond its ends is further than this from the nearest of every
+    eighth point of it.
+    """
+    from scipy.spatial import KDTree
+
+    reach = np.hypot(BEYOND_ENDS, BESIDE_ROUTE) + 8.0 * path.length / (len(path.s) - 1)
+    tree = KDTree(path.xyz[::8, :2])
+    return np.isfinite(tree.query(np.column_stack([x, y]), distance_upper_bound=reach)[0])
 
 
 def _follow(path: Path, x: Array, y: Array) -> tuple[Array, Array]:
