@@ -66,7 +66,10 @@ def write_summary(results: SuiteResults) -> None:
 
 
 def summary_text(results: SuiteResults) -> str:
-    """A table for the terminal: what it stands on, what failed, the scores, their terms."""
+    """A table for the terminal: what it stands on, what failed, every score, the safety verdicts.
+
+    The other terms are on the suite page and in ``summary.json``.
+    """
     cases, run = results.finished, results.run
     measures = measures_of(results)
     values = values_of(cases, measures)
@@ -80,7 +83,10 @@ def summary_text(results: SuiteResults) -> str:
         lines += [f"  failed {case.case}: {case.failed}", f"    again with: {case.replay}"]
     width = max((len(measure.title) for measure in measures), default=0)
     for measure in measures:
-        indent = "  " if measure.kind in ("score", "all kept") else "    "
+        headline = measure.kind in ("score", "all kept")
+        if not headline and (measure.score, measure.kind) != ("safety", "verdict"):
+            continue
+        indent = "  " if headline else "    "
         title = f"{indent}{measure.title:{width + 4 - len(indent)}}"
         means = _text(measure, estimate(measure, values[measure.name], families))
         lines.append(f"{title}  {means}")
