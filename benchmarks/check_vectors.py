@@ -40,7 +40,7 @@ def line(row: Row) -> str:
     tolerance = "equal" if row.tolerance == 0.0 else f"{row.tolerance:.0e}"
     mark = "" if row.reached else "  FALLS SHORT"
     return (
-        f"{row.score:24}{row.term:44}{row.cases:>8}{row.equal:>8}"
+        f"{row.score:28}{row.term:44}{row.cases:>8}{row.equal:>8}"
         f"{row.largest:>12.1e}{tolerance:>8}{mark}"
     )
 
@@ -56,7 +56,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    header = f"{'score':24}{'term':44}{'values':>8}{'equal':>8}{'largest':>12}{'within':>8}"
+    header = f"{'score':28}{'term':44}{'values':>8}{'equal':>8}{'largest':>12}{'within':>8}"
     print(header)
     short = 0
     for family in present:

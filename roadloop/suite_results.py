@@ -40,7 +40,7 @@ class CaseResult:
     """One case of a suite as it ended."""
 
     case: str
-    """unique name within the suite, e.g. "cut_in-3" or "ccrs-50-100-0" """
+    """unique name within the suite, e.g. "cut_in-3" or "ccrs-vut30-impact25-0" """
     scenario: str
     """name that `roadloop drive` knows"""
     family: str

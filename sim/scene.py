@@ -52,6 +52,10 @@ class Scene:
         return int(self.route.lanes[0]), self.route.start_s
 
 
+ROUNDING = 1e-4
+"""a value may be outside its range by this much: 130 km/h is 36.11111... m/s"""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A number of a family that can be set."""
@@ -94,7 +98,7 @@ class Family:
                 raise RoadloopError(unknown(f"parameter of {name}", key, self.parameters))
             p = self.parameters[key]
             number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if not number or not p.low <= value <= p.high:
+            if not number or not p.low - ROUNDING <= value <= p.high + ROUNDING:
                 raise RoadloopError(
                     f"parameter {key} of {name} is {value!r}: expected {_amount(p.low, p)} to "
                     f"{_amount(p.high, p)}"

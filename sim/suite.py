@@ -69,7 +69,7 @@ class Case:
     def command(self, options: str = "") -> str:
         """The command line that drives this case by itself; ``options`` name driver and senses."""
         words = [f"roadloop drive {self.scenario} --seed {self.seed}"]
-        words += [f"--parameter {name}={value:g}" for name, value in self.parameters]
+        words += [f"--parameter {name}={value!r}" for name, value in self.parameters]
         words += [f"--agents {self.agents}"] if self.agents is not None else []
         words += [f"--seconds {self.seconds:g}"] if self.seconds is not None else []
         words += [f"--map {self.map_file}"] if self.map_file else []
@@ -161,12 +161,13 @@ def _cases(block: _Block, path: Path, maps: Path | None) -> list[Case]:
     seeds = list(range(block.seeds)) if isinstance(block.seeds, int) else block.seeds
     if not seeds or min(seeds) < 0:
         raise RoadloopError(f"{path}: {block.scenario}: seeds must be 0 or more, and at least one")
-    known = FAMILIES[block.scenario].parameters
-    for name in block.parameters:
-        if name not in known:
-            raise RoadloopError(f"{path}: {block.scenario}: {unknown('parameter', name, known)}")
     axes = [v if isinstance(v, list) else [v] for v in block.parameters.values()]
     swept = [tuple(zip(block.parameters, values)) for values in itertools.product(*axes)]
+    for values in swept:
+        try:
+            FAMILIES[block.scenario].values(block.scenario, dict(values))
+        except RoadloopError as error:
+            raise RoadloopError(f"{path}: {error}") from None
     plain = [
         Case("", block.scenario, seed, values, block.agents, block.seconds)
         for values in swept
@@ -184,10 +185,10 @@ def _cases(block: _Block, path: Path, maps: Path | None) -> list[Case]:
 
 
 def _name(case: Case, map_name: str) -> str:
-    """``SCENARIO[-MAP][-PARAMETERvalue ...]-SEED``, fit for a file name."""
-    words = [case.scenario, *([map_name] if map_name else [])]
-    words += [f"{name}{value:.4g}" for name, value in case.parameters]
-    return "-".join([*words, str(case.seed)])
+    """``SCENARIO[-MAP][-VALUES]-SEED``, fit for a file name."""
+    family = FAMILIES[case.scenario]
+    label = family.label(family.values(case.scenario, dict(case.parameters)))
+    return f"{case.scenario}{f'-{map_name}' if map_name else ''}{label}-{case.seed}"
 
 
 def _map_files(path: Path, maps: Path | None) -> Mapping[Path, str]:
