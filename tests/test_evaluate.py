@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,138 +17,117 @@ from misbehaving import TROUBLE, Misbehaving
 from deploy.stack import make_driver
 from roadloop.cli import main
 from roadloop.errors import RoadloopError
-from roadloop.suite_results import SuiteResults, read_results, start_run, table_hash
+from roadloop.suite_results import read_results, start_run, table_hash
 from sim.evaluate import Job, evaluate
 from sim.suite import load_suite, suite_names
 from sim.workers import GIB, choose_workers
 
 SMALL = """
-description: Six short drives.
+description: Four short drives.
 cases:
   - scenario: cut_in
-    seeds: 3
-    seconds: 3
+    seeds: 2
+    seconds: 2
   - scenario: pedestrian_crossing
-    seeds: [1, 4]
-    seconds: 3
+    seeds: [4]
+    seconds: 2
   - scenario: parked_obstruction
-    seconds: 3
+    seconds: 2
 """
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite of four cases."""
+    path = tmp_path_factory.mktemp("suite") / "small.yaml"
     path.write_text(SMALL)
     return path
 
 
-def run_suite(path: Path, folder: Path, workers: int, **options) -> SuiteResults:
-    suite = load_suite(path)
-    start_run(
-        folder, {"format": 1, "suite_hash": suite.hash, "cases": [c.name for c in suite.cases]}
-    )
-    driver, replays = options.pop("make_driver", make_driver), options.pop("replays", "lost")
-    job = Job(driver, folder, replays=replays)
-    options = {"memory": 4 * GIB, **options}
-    return evaluate(suite, job, workers=workers, **options)
+@pytest.fixture(scope="module")
+def whole(small: Path) -> Path:
+    """The folder of its run, never interrupted."""
+    folder = small.parent / "whole"
+    assert main(["score", str(small), *OPTIONS, "--out", str(folder)]) == 0
+    assert len(read_results(folder).finished) == 4
+    return folder
+
+
+OPTIONS = ("--workers", "2", "--json", "--replays", "all")
+
+
+def begin(folder: Path, whole: Path) -> Path:
+    """The folder of a run like ``whole`` of which nothing is driven yet."""
+    start_run(folder, json.loads((whole / "run.json").read_text()))
+    return folder
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Everything a run leaves but its wall-clock times."""
-    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "timings.jsonl"]
+    """Everything that is driven and scored; the wall clock and what is made of it left out."""
+    left_out = ("timings.jsonl", "summary.json", "index.html")
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in left_out]
     return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
 
 
-def test_one_and_two_workers_leave_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    one = run_suite(small, tmp_path / "one", 1, replays="all")
-    two = run_suite(small, tmp_path / "two", 2, replays="all")
-    assert len(one.finished) == len(two.finished) == 6
-    assert files_of(one.folder) == files_of(two.folder)
+def test_one_worker_leaves_the_bytes_of_two(small: Path, whole: Path, tmp_path: Path) -> None:
+    begin(tmp_path, whole)
+    job = Job(make_driver, tmp_path, replays="all")
+    evaluate(load_suite(small), job, workers=1, memory=4 * GIB)
+    assert files_of(tmp_path) == files_of(whole)
 
 
-def test_what_is_on_disk_is_not_driven_again(small: Path, tmp_path: Path) -> None:
-    whole = run_suite(small, tmp_path / "whole", 1)
-    lines = (whole.folder / "cases.jsonl").read_text().splitlines(keepends=True)
-    half = tmp_path / "half"
-    suite = load_suite(small)
-    start_run(half, json.loads((whole.folder / "run.json").read_text()))
-    (half / "cases.jsonl").write_text("".join(lines[3:5]))
+def test_what_is_on_disk_is_not_driven_again(small: Path, whole: Path, tmp_path: Path) -> None:
+    begin(tmp_path, whole)
+    lines = (whole / "cases.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cases.jsonl").write_text(lines[3] + lines[0] + lines[2])
     driven = []
     evaluate(
-        suite,
-        Job(make_driver, half),
+        load_suite(small),
+        Job(make_driver, tmp_path),
         workers=1,
         memory=4 * GIB,
         on_case=lambda result: driven.append(result.case),
     )
-    assert driven == [
-        case.name
-        for case in suite.cases
-        if case.name not in {json.loads(line)["case"] for line in lines[3:5]}
-    ]
-    assert table_hash(half) == table_hash(whole.folder)
+    assert driven == ["cut_in-1"]
+    assert table_hash(tmp_path) == table_hash(whole)
 
 
-def command(small: Path, folder: Path, *more: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "roadloop",
-        "score",
-        str(small),
-        "--out",
-        str(folder),
-        "--workers",
-        "2",
-        "--json",
-        *more,
-    ]
-
-
-def test_killed_at_any_moment_and_resumed_it_ends_the_same(small: Path, tmp_path: Path) -> None:
-    assert subprocess.run(command(small, tmp_path / "whole"), check=False).returncode == 0
-    whole = files_of(tmp_path / "whole")
+def test_killed_at_any_moment_and_resumed_it_ends_the_same(
+    small: Path, whole: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "roadloop", "score", str(small), *OPTIONS, "--resume"]
     rng = random.Random(0)
-    folder = tmp_path / "killed"
     kills = 0
     while True:
         run = subprocess.Popen(
-            command(small, folder, "--resume"), stdout=subprocess.DEVNULL, start_new_session=True
+            [*command, "--out", str(tmp_path)], stdout=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            run.wait(timeout=rng.uniform(2.0, 5.0))
+            run.wait(timeout=rng.uniform(1.0, 4.0) * (1 + kills))  # so that it ends at last
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)
             run.wait()
             kills += 1
-        if run.returncode == 0:
+        if run.returncode >= 0:
             break
-    assert kills >= 1
-    assert files_of(folder) == whole
-    time.sleep(1.5)  # the workers of a killed run leave by themselves
-    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _text(p)]
-    assert not left
+    assert run.returncode == 0 and kills >= 1
+    assert files_of(tmp_path) == files_of(whole)
+    for name in ("summary.json", "index.html"):
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def test_a_line_cut_off_by_a_kill_is_driven_again(small: Path, tmp_path: Path) -> None:
-    run_suite(small, tmp_path / "run", 1)
-    before = files_of(tmp_path / "run")
-    cases = tmp_path / "run" / "cases.jsonl"
+def test_a_line_cut_off_by_a_kill_is_driven_again(small: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    cases = folder / "cases.jsonl"
     cases.write_bytes(cases.read_bytes()[:-20])
-    assert main(["score", str(small), "--out", str(tmp_path / "run"), "--overwrite", "--json"]) == 0
-    whole = table_hash(tmp_path / "run")
-    cases.write_bytes(cases.read_bytes()[:-20])
-    assert len(read_results(tmp_path / "run").cases) == 5
-    assert main(["score", str(small), "--out", str(tmp_path / "run"), "--resume", "--json"]) == 0
-    assert table_hash(tmp_path / "run") == whole and before
+    assert len(read_results(folder).cases) == 3
+    assert main(["score", str(small), *OPTIONS, "--out", str(folder), "--resume"]) == 0
+    assert files_of(folder) == files_of(whole)
+    damaged = cases.read_text().replace("{", "[", 1)
+    cases.write_text(damaged)
+    with pytest.raises(RoadloopError, match=r"cases.jsonl:1: damaged"):
+        read_results(folder)
 
 
 def test_whatever_a_driver_does_the_other_cases_are_unharmed(tmp_path: Path) -> None:
@@ -156,9 +135,10 @@ def test_whatever_a_driver_does_the_other_cases_are_unharmed(tmp_path: Path) -> 
     names = ["parked_obstruction", *TROUBLE, "pedestrian_crossing"]
     blocks = "".join(f"  - scenario: {name}\n    seconds: 3\n" for name in names)
     path.write_text(f"description: Trouble.\ncases:\n{blocks}")
-    results = run_suite(
-        path, tmp_path / "run", 2, make_driver=Misbehaving, timeout=15.0, memory=1.5 * GIB
-    )
+    suite, folder = load_suite(path), tmp_path / "run"
+    start_run(folder, {"format": 1, "cases": [case.name for case in suite.cases]})
+    job = Job(Misbehaving, folder)
+    results = evaluate(suite, job, workers=2, timeout=15.0, memory=1.5 * GIB)
     failed = {case.family: case.failed for case in results.cases if case.failed}
     assert {case.family for case in results.finished} == {names[0], names[-1]}
     assert failed["lead_vehicle_brake"] == "KeyError: 'no such lane\\nnowhere'"
@@ -171,17 +151,15 @@ def test_whatever_a_driver_does_the_other_cases_are_unharmed(tmp_path: Path) -> 
     assert replay["cut_in"] == "roadloop drive cut_in --seed 0 --seconds 3"
 
 
-def test_a_ray_cluster_leaves_the_same_bytes(small: Path, tmp_path: Path) -> None:
+def test_a_ray_cluster_leaves_the_same_bytes(small: Path, whole: Path, tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    from sim.workers import connect_ray
-
-    here = run_suite(small, tmp_path / "here", 2)
-    assert connect_ray("local", 2) == 2
+    folder = tmp_path / "run"
     try:
-        there = run_suite(small, tmp_path / "there", 2, ray="local")
+        words = ["score", str(small), *OPTIONS, "--ray", "local", "--out", str(folder)]
+        assert main(words) == 0
     finally:
         ray.shutdown()
-    assert files_of(here.folder) == files_of(there.folder)
+    assert files_of(folder) == files_of(whole)
 
 
 def test_suites_that_come_along_can_be_read() -> None:
@@ -196,9 +174,9 @@ def test_suites_that_come_along_can_be_read() -> None:
 
 def test_the_hash_is_of_what_is_asked(small: Path, tmp_path: Path) -> None:
     same = tmp_path / "same.yaml"
-    same.write_text(SMALL.replace("seeds: 3", "seeds: [0, 1, 2]").replace("Six", "Some"))
+    same.write_text(SMALL.replace("seeds: 2", "seeds: [0, 1]").replace("Four", "Some"))
     other = tmp_path / "other.yaml"
-    other.write_text(SMALL.replace("seconds: 3", "seconds: 4", 1))
+    other.write_text(SMALL.replace("seconds: 2", "seconds: 4", 1))
     assert load_suite(same).hash == load_suite(small).hash != load_suite(other).hash
 
 
@@ -225,23 +203,21 @@ def test_mistakes_in_a_suite_are_said(text: str, said: str, tmp_path: Path) -> N
 
 
 def test_a_folder_of_another_run_is_refused_and_kept(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    assert main(["score", str(small), "--out", str(folder), "--json"]) == 0
-    before = files_of(folder)
-    small.write_text(SMALL.replace("seeds: 3", "seeds: 2"))
+    before = files_of(whole)
+    other = tmp_path / "small.yaml"
+    other.write_text(SMALL.replace("seeds: 2", "seeds: 1"))
     for words, said in [
-        ([], "--resume"),
-        (["--resume"], "another suite hash"),
+        ([str(small)], "--resume"),
+        ([str(other), "--resume"], "another suite hash"),
+        ([str(small), "--resume", "--set", "jerk=1"], "another driver"),
+        ([str(small), "--resume", "--perception", "noisy"], "another driver"),
     ]:
-        capsys.readouterr()
-        assert main(["score", str(small), "--out", str(folder), *words]) == 2
+        assert main(["score", *words, "--out", str(whole)]) == 2
         complaint = capsys.readouterr().err.strip()
         assert said in complaint and "\n" not in complaint
-    small.write_text(SMALL)
-    assert main(["score", str(small), "--out", str(folder), "--resume", "--set", "jerk=1"]) == 2
-    assert files_of(folder) == before
+    assert files_of(whole) == before
 
 
 def test_workers_are_chosen_by_cores_and_memory() -> None:
