@@ -15,8 +15,10 @@ Everything broadcasts over cases. ``cut_in`` is the closed-loop comparison of th
 results are reproduced, with these peculiarities: the timers count down in floating steps (0.75 s
 are 8 steps of 0.1 s, 0.35 s are 4); CC and Reg157 also take a short time to a collision *in the
 past*, when the other has become the faster one, for a risk, so that they may brake to a standstill
-behind a car that drives away (``closing_only`` ends that); both cars' first sample lies one step
-after the start.
+behind a car that drives away (``closing_only`` ends that); CC's release of the pedal does not end
+at a standstill, so that a car slower than 0.3 m/s may roll back; both cars' first sample lies one
+step after the start. Sums and quotients are taken in the program's order: cars that touch to the
+last bit do so in both.
 """
 
 from __future__ import annotations
@@ -56,8 +58,10 @@ LENGTH, WIDTH = 4.3, 1.9
 """m, both cars of the comparison"""
 INITIAL_LATERAL_GAP = 1.6
 """m between their sides at the start"""
-STEP, STEPS = 0.1, 350
-"""s per step of the comparison, and how many samples it has"""
+RATE, STEPS = 10, 350
+"""1/s, samples of the comparison, and how many it has"""
+STEP = 1.0 / RATE
+"""s"""
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,9 @@ class Encounter:
 
     @property
     def gap(self) -> Array:
-        """m between the bumpers."""
-        return np.abs(self.ahead) - np.asarray(self.lengths) / 2.0
+        """m between the bumpers; half of either car is taken off by itself, as in the reference."""
+        half = np.asarray(self.lengths) / 4.0
+        return np.abs(self.ahead) - half - half
 
 
 def unsafe(model: str, encounter: Encounter, *, closing_only: bool = False) -> tuple[Array, Array]:
@@ -155,9 +160,9 @@ def proactive_fuzzy(
 ) -> Array:
     """PFS in [0, 1]: how far the gap (m) is from safe even if the leader brakes; ``(...)``."""
     speed, other_speed = np.asarray(speed, float), np.asarray(other_speed, float)
-    reacting = speed * reaction - other_speed**2 / (2.0 * FSM_LEADER)
-    safe = reacting + speed**2 / (2.0 * FSM_COMFORTABLE) + FSM_MARGIN
-    danger = reacting + speed**2 / (2.0 * FSM_HARD)
+    waited, leader = speed * reaction, other_speed**2 / (2.0 * FSM_LEADER)
+    safe = waited + speed**2 / (2.0 * FSM_COMFORTABLE) - leader + FSM_MARGIN
+    danger = waited + speed**2 / (2.0 * FSM_HARD) - leader
     return _share(np.asarray(gap) - FSM_MARGIN, safe, danger)
 
 
@@ -212,7 +217,8 @@ def _rss_distance(e: Encounter) -> Array:
     speed, wait = np.asarray(e.ego_speed, float), MODELS["RSS"].reaction
     reached = speed + wait * RSS_ACCELERATION
     waited = speed * wait + RSS_ACCELERATION * wait**2 / 2.0
-    return waited + (reached**2 - np.asarray(e.other_speed, float) ** 2) / (2.0 * RSS_BRAKING)
+    leader = np.asarray(e.other_speed, float) ** 2 / (2.0 * RSS_BRAKING)
+    return waited + reached**2 / (2.0 * RSS_BRAKING) - leader
 
 
 def _rss_lateral_distance(e: Encounter) -> Array:
@@ -294,14 +300,15 @@ def cut_in(
         )
     side = INITIAL_LATERAL_GAP + WIDTH
     drifting = np.where(lateral_speed == 0.0, 1.0, np.abs(lateral_speed))
-    moving = np.floor_divide(side / STEP, drifting) + 1
+    moving = np.floor_divide(side * RATE, drifting) + 1
     sideways = np.where(np.arange(STEPS) < moving[:, None], lateral_speed[:, None], 0.0)
-    other_y = np.cumsum(sideways, axis=1) * STEP + side
-    other_x = (gap + LENGTH)[:, None] + other_speed[:, None] * STEP * np.arange(1, STEPS + 1)
+    along = np.broadcast_to(other_speed[:, None], sideways.shape)
+    other_y = np.cumsum(sideways, axis=1) / RATE + side
+    other_x = np.cumsum(along, axis=1) / RATE + (gap + LENGTH)[:, None]
 
     cases = len(ego_speed)
     speed, x = np.empty((cases, STEPS)), np.empty((cases, STEPS))
-    speed[:, 0], x[:, 0] = ego_speed, ego_speed * STEP
+    speed[:, 0], x[:, 0] = ego_speed, ego_speed / RATE
     crash_type, reacted = np.zeros(cases, np.int64), np.zeros(cases, bool)
     reaction = attentive(model)
     for i in range(STEPS - 1):
@@ -309,18 +316,21 @@ def cut_in(
         encounter = Encounter(
             ahead=other_x[:, i] - x[:, i],
             lengths=2.0 * LENGTH,
-            lateral_gap=np.abs(other_y[:, i]) - WIDTH,
+            lateral_gap=np.abs(other_y[:, i]) - WIDTH / 2.0 - WIDTH / 2.0,
             ego_speed=v,
-            ego_acceleration=(v - speed[:, max(i - 1, 0)]) / STEP,
+            ego_acceleration=(v - speed[:, max(i - 1, 0)]) * RATE,
             other_speed=other_speed,
             towards=-sideways[:, i],
         )
         risk, demand = unsafe(model, encounter, closing_only=closing_only)
         answered, deceleration = react(model, reaction, demand)
-        wanted = np.clip(ego_speed, v - SPEED_CHANGE * STEP, v + SPEED_CHANGE * STEP)
+        wanted = np.clip(ego_speed, v - SPEED_CHANGE / RATE, v + SPEED_CHANGE / RATE)
         kept = np.where(reacted, v, wanted)
-        speed[:, i + 1] = np.where(risk, np.maximum(v - deceleration * STEP, 0.0), kept)
-        x[:, i + 1] = x[:, i] + speed[:, i + 1] * STEP
+        slower = v - deceleration / RATE
+        released = np.asarray(reaction.countdown) > 0.0  # the one answer that may go below 0
+        slower = np.where(released, slower, np.maximum(slower, 0.0))
+        speed[:, i + 1] = np.where(risk, slower, kept)
+        x[:, i + 1] = x[:, i] + speed[:, i + 1] / RATE
         reaction = Reaction(
             np.where(risk, answered.countdown, reaction.countdown),
             np.where(risk, answered.deceleration, reaction.deceleration),

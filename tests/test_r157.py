@@ -48,7 +48,7 @@ def meeting(**changes) -> Encounter:
 
 
 def test_the_careful_driver_needs_overlap_and_two_seconds():
-    assert unsafe("CC", meeting())[0]
+    assert unsafe("CC", meeting(ahead=24.2))[0]
     assert not unsafe("CC", meeting(ahead=24.4))[0]
     assert not unsafe("CC", meeting(lateral_gap=0.01))[0]
     assert not unsafe("CC", meeting(ahead=-1.0))[0]
@@ -260,6 +260,18 @@ def test_a_free_road_is_driven_at_the_set_speed(model):
     assert faster.acceleration.max() < 1.2
     from_rest = drive(R157Driver(model), [], speed=0.0, seconds=4.0)
     assert from_rest.speed[-1] > 2.0
+
+
+def test_cars_that_touch_to_the_last_bit_do_so_as_in_the_reference():
+    # 20 steps of 0.08 m bring the other from 1.6 m aside to where the sides meet; JRC-FSM sees it
+    speed = cut_in("CC", 60 / 3.6, 55.67 / 3.6, -0.8, 0.0).speed[0]
+    assert np.flatnonzero(np.diff(speed))[0] == 19
+    assert speed[-1] == pytest.approx(16.62666666666667, abs=1e-12)
+
+
+def test_a_released_pedal_does_not_end_at_a_standstill():
+    speed = cut_in("CC", 1 / 3.6, 1 / 3.6, -0.5, 0.0).speed[0]
+    assert speed[38:41] == pytest.approx([-0.0022222222222222, -0.0422222222222222, 0.0], abs=1e-12)
 
 
 @pytest.mark.parametrize("model", ALL)
