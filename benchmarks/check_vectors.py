@@ -35,14 +35,17 @@ def check_family(folder: Path) -> list[Row]:
     return importlib.import_module(f"vectors.{folder.name}").check(folder)
 
 
-def line(row: Row) -> str:
-    """One row of the table."""
+def table(rows: list[Row]) -> list[str]:
+    """One line per row, aligned."""
+    score = max(len(row.score) for row in rows)
+    term = max(len(row.term) for row in rows)
+    return [f"{row.score:{score}}  {row.term:{term}}{_figures(row)}" for row in rows]
+
+
+def _figures(row: Row) -> str:
     tolerance = "equal" if row.tolerance == 0.0 else f"{row.tolerance:.0e}"
-    mark = "" if row.reached else "  FALLS SHORT"
-    return (
-        f"{row.score:28}{row.term:44}{row.cases:>8}{row.equal:>8}"
-        f"{row.largest:>12.1e}{tolerance:>8}{mark}"
-    )
+    short = "" if row.reached else "  FALLS SHORT"
+    return f"{row.cases:>8}{row.equal:>8}{row.largest:>12.1e}{tolerance:>8}{short}"
 
 
 def main() -> int:
@@ -56,17 +59,19 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    header = f"{'score':28}{'term':44}{'values':>8}{'equal':>8}{'largest':>12}{'within':>8}"
-    print(header)
+    print("score, term, values compared, equal within, largest difference, tolerance")
     short = 0
     for family in present:
-        for row in check_family(family):
-            print(line(row), flush=True)
-            short += not row.reached
+        rows = check_family(family)
+        if not rows:
+            print(f"check_vectors: {family} holds no cases", file=sys.stderr)
+            return 2
+        print(f"\n{family.name}", *table(rows), sep="\n", flush=True)
+        short += sum(not row.reached for row in rows)
     missing = [name for name in FAMILIES if folder / name not in present]
     if missing:
         print(f"not in {folder}: {', '.join(missing)}")
-    print(f"{short} rows fall short" if short else "every row is reached")
+    print(f"\n{short} rows fall short" if short else "\nevery row is reached")
     return 1 if short else 0
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -109,10 +109,24 @@ def score_text(score: Score) -> str:
     return "\n".join(lines)
 
 
+def scores_text(scores: Sequence[Score]) -> str:
+    """The terms of the first score, and a line for every other one that has a value."""
+    first, *others = scores
+    valued = [score for score in others if score.value is not None]
+    width = max((len(score.title) for score in valued), default=0)
+    lines = [score_text(first)]
+    for score in valued:
+        value = f"{score.value:.3g} {score.unit}".strip()
+        lines.append(f"  {score.title:{width}}  {value}")
+    return "\n".join(lines)
+
+
 def score_json(score: Score) -> dict[str, Any]:
     """The terms without their series over time, which are in score.json."""
     return {
         "version": score.version,
+        "value": _finite(score.value),
+        "unit": score.unit,
         "terms": {
             term.name: {
                 "value": _finite(term.value),

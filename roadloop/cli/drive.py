@@ -23,7 +23,7 @@ from roadloop.terminal import (
     drive_text,
     progress_bar,
     score_json,
-    score_text,
+    scores_text,
     start_warp,
 )
 
@@ -157,19 +157,21 @@ class Drive:
     def _write_results(self, road_map: RoadMap, folder: DriveFolder, laps: Laps) -> dict[str, Any]:
         """Score, report and video of the log in ``folder``; what --json prints."""
         from roadloop.logs.store import read_rollout
-        from roadloop.scoring.terms import score, write_score
+        from roadloop.scoring.result import write_score
+        from roadloop.scoring.scores import judge
         from roadloop.viz.report import write_report
         from roadloop.viz.video import write_video
 
         rollout = read_rollout(folder.rollout)
         if len(rollout.time) == 0:
             raise RoadloopError(f"{folder.rollout}: interrupted before the first step")
-        scored = score(rollout, road_map)
+        scores = judge(rollout, road_map)
+        scored = scores[0]
         write_score(folder.score, scored)
         laps.lap("score")
         if not self.json:
             print(drive_text(rollout))
-            print(score_text(scored))
+            print(scores_text(scores))
         write_report(folder.report, rollout, road_map, scored)
         laps.lap("report")
         if self.video:
@@ -188,6 +190,7 @@ class Drive:
         return {
             **drive_json(rollout),
             "score": score_json(scored),
+            "scores": {score.name: score_json(score) for score in scores},
             "paths": {name: str(getattr(folder, name)) for name in paths},
             "timings_s": laps.seconds,
         }

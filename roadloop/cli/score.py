@@ -22,7 +22,7 @@ from roadloop.cli.drivers import Latency, Perception, Settings, build_driver, wo
 from roadloop.cli.names import read_drive
 from roadloop.command_line import INTERRUPTED, Count, File, Folder, default_text
 from roadloop.errors import RoadloopError
-from roadloop.terminal import drive_json, drive_text, progress_bar, score_json, score_text
+from roadloop.terminal import drive_json, drive_text, progress_bar, score_json, scores_text
 
 if TYPE_CHECKING:
     from roadloop.suite_results import CaseResult
@@ -41,7 +41,7 @@ class Score:
     the tables, the logs, and index.html with everything to look at. A run that was stopped, even
     by kill -9, is taken up with --resume and ends with the same bytes. Failures are listed with
     the command that drives them again and count in no mean.
-    Or WHAT is the folder of a drive: its safety terms are computed anew and printed.
+    Or WHAT is the folder of a drive: it is scored anew and printed.
     Units stand beside the values.
 
     Example: roadloop score standard --perception noisy --workers 2 --out runs/noisy
@@ -98,16 +98,20 @@ class Score:
         return self._score_suite(load_suite(self.what, self.maps))
 
     def _score_drive(self, folder: Path) -> int:
-        from roadloop.scoring.terms import score
+        from roadloop.scoring.scores import judge
 
         rollout, road_map = read_drive(folder, self.map)
-        scored = score(rollout, road_map)
+        scores = judge(rollout, road_map)
         if self.json:
-            result = {**drive_json(rollout), "score": score_json(scored)}
+            result = {
+                **drive_json(rollout),
+                "score": score_json(scores[0]),
+                "scores": {score.name: score_json(score) for score in scores},
+            }
             print(json.dumps(result, indent=2, allow_nan=False))
         else:
             print(drive_text(rollout))
-            print(score_text(scored))
+            print(scores_text(scores))
         return 0
 
     def _score_suite(self, suite: Suite) -> int:
