@@ -292,3 +292,24 @@ def test_nobody_there_and_bad_drives():
     assert alone.term("longitudinal_margin").value is None
     with pytest.raises(RoadloopError, match="one number per parameter"):
         rss_score(follower(1.0), RssParameters(response_time=np.array([1.0, 2.0])))
+
+
+def test_what_differs_by_less_than_a_millimetre_is_equal_as_in_the_reference():
+    # ad-rss-lib 5.0.0 keeps -0.000485 m, which it takes for 0
+    left = RssParameters(0.1, lateral_acceleration=1.922, lateral_brake_min=1.74, lateral_margin=0)
+    right = RssParameters(
+        0.5, lateral_acceleration=1.927, lateral_brake_min=1.001, lateral_margin=0.5
+    )
+    distance = safe_distance_lateral(-0.1922, 0.9635, left, right)
+    assert distance == pytest.approx(-0.000485, abs=1e-12)
+    assert safe_distance_lateral(-0.1922, 0.9635, left, right, exact=True) == 0.0
+    # and a speed 0.5 mm/s below the cap is the cap
+    capped = RssParameters(acceleration=2.0, max_speed=12.0)
+    speed = 12.0 - 2.0 - 0.0005
+    gained = 1.00025  # s to the cap
+    waited = speed + gained**2 + 2.0005 * (1.0 - gained)
+    braked = 12.0**2 / 8.0 - 5.0**2 / 16.0
+    assert safe_distance_same(speed, 5.0, capped, EGO) == pytest.approx(waited + braked, abs=1e-12)
+    exact = safe_distance_same(speed, 5.0, capped, EGO, exact=True)
+    expected = speed + 1.0 + (speed + 2.0) ** 2 / 8.0 - 5.0**2 / 16.0
+    assert exact == pytest.approx(expected, abs=1e-12)

@@ -4,6 +4,10 @@ Shalev-Shwartz, Shammah and Shashua, "On a formal model of safe and scalable sel
 arXiv 1708.06374, with the additions of ad-rss-lib 5.0 (a speed up to which one accelerates, a
 minimum distance). Everything broadcasts; speeds in m/s, distances in m between the bumpers or the
 sides of the two. How a whole drive is judged with them is in ``rss_margins``.
+
+ad-rss-lib takes speeds, distances (0.001) and accelerations (0.0001) that differ by less for equal
+where it compares them: a distance just below 0 stays negative, a speed just below its cap is the
+cap. So do these functions; ``exact`` leaves that out.
 """
 
 from __future__ import annotations
@@ -16,6 +20,11 @@ import numpy as np
 from roadloop.errors import RoadloopError
 
 Array = np.ndarray
+
+PRECISION = 1e-3
+"""m and m/s below which ad-rss-lib (ad-physics 2) takes two values for equal"""
+ACCELERATION_PRECISION = 1e-4
+"""m/s^2, likewise"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,12 @@ OTHERS = RssParameters(response_time=2.0)
 
 
 def safe_distance_same(
-    v_follow: Array | float, v_lead: Array | float, follow: RssParameters, lead: RssParameters
+    v_follow: Array | float,
+    v_lead: Array | float,
+    follow: RssParameters,
+    lead: RssParameters,
+    *,
+    exact: bool = False,
 ) -> Array:
     """m a follower needs behind a leader of the same direction (Definition 1 of the paper).
 
@@ -73,9 +87,9 @@ def safe_distance_same(
     for speeds that are negative or not finite.
     """
     v_follow, v_lead = _speed("v_follow", v_follow), _speed("v_lead", v_lead)
-    stop = _stopping_distance(v_follow, follow, follow.brake_min)
+    stop = _stopping_distance(v_follow, follow, follow.brake_min, exact)
     apart = stop - v_lead**2 / (2.0 * np.asarray(lead.brake_max))
-    return np.maximum(apart, 0.0) + follow.min_distance
+    return _not_negative(apart, exact) + follow.min_distance
 
 
 def safe_distance_opposite(
@@ -83,6 +97,8 @@ def safe_distance_opposite(
     v_opposite: Array | float,
     correct: RssParameters,
     opposite: RssParameters,
+    *,
+    exact: bool = False,
 ) -> Array:
     """m two oncoming cars need (Definition 2): both accelerate, then brake to a standstill.
 
@@ -91,13 +107,19 @@ def safe_distance_opposite(
     RoadloopError for ones that are negative or not finite.
     """
     v_correct, v_opposite = _speed("v_correct", v_correct), _speed("v_opposite", v_opposite)
-    mine = _stopping_distance(v_correct, correct, correct.brake_min_correct)
-    theirs = _stopping_distance(v_opposite, opposite, opposite.brake_min)
-    return mine + theirs + np.maximum(correct.min_distance, opposite.min_distance)
+    mine = _stopping_distance(v_correct, correct, correct.brake_min_correct, exact)
+    theirs = _stopping_distance(v_opposite, opposite, opposite.brake_min, exact)
+    most = _greater(correct.min_distance, opposite.min_distance, exact)
+    return mine + theirs + most
 
 
 def safe_distance_lateral(
-    v_left: Array | float, v_right: Array | float, left: RssParameters, right: RssParameters
+    v_left: Array | float,
+    v_right: Array | float,
+    left: RssParameters,
+    right: RssParameters,
+    *,
+    exact: bool = False,
 ) -> Array:
     """m two road users need beside each other (Definition 6); speeds are positive to the right.
 
@@ -110,7 +132,7 @@ def safe_distance_lateral(
         raise RoadloopError("RSS lateral distance: a speed is not finite; drop masked rows first")
     margin = 0.5 * (np.asarray(left.lateral_margin) + right.lateral_margin)
     drift = _sideways_distance(v_left, left) + _sideways_distance(-v_right, right)
-    return np.maximum(margin + drift, 0.0)
+    return _not_negative(margin + drift, exact)
 
 
 def _speed(name: str, value: Array | float) -> Array:
@@ -122,13 +144,27 @@ def _speed(name: str, value: Array | float) -> Array:
     return speed
 
 
-def _stopping_distance(speed: Array, road_user: RssParameters, brake: float | Array) -> Array:
+def _greater(first: Array | float, second: Array | float, exact: bool) -> Array:
+    """The greater of two speeds or distances; ``first`` where they are equal to the precision."""
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    return np.where(second - first >= (0.0 if exact else PRECISION), second, first)
+
+
+def _not_negative(distance: Array, exact: bool) -> Array:
+    return _greater(distance, 0.0, exact)
+
+
+def _stopping_distance(
+    speed: Array, road_user: RssParameters, brake: float | Array, exact: bool
+) -> Array:
     """m from now to standstill: accelerating for the response time, then braking with ``brake``."""
     wait, gain = np.asarray(road_user.response_time), np.asarray(road_user.acceleration)
-    cap = np.maximum(speed, road_user.max_speed)
-    gaining = np.minimum(wait, (cap - speed) / np.where(gain > 0.0, gain, 1e-300))
-    reached = np.minimum(speed + gain * wait, cap)
-    waited = speed * wait + 0.5 * gain * gaining**2 + gain * gaining * (wait - gaining)
+    cap = _greater(road_user.max_speed, speed, exact)
+    reached = _greater(0.0, speed + gain * wait, exact)
+    reached = -_greater(-cap, -reached, exact)  # the lesser of the two
+    gains = gain >= (np.finfo(float).tiny if exact else ACCELERATION_PRECISION)
+    gaining = np.where(gains, (reached - speed) / np.where(gains, gain, 1.0), 0.0)
+    waited = speed * wait + 0.5 * gain * gaining**2 + (reached - speed) * (wait - gaining)
     return waited + reached**2 / (2.0 * np.asarray(brake))
 
 
