@@ -9,7 +9,13 @@ import pytest
 from hand_map import HandLane, HandMap, arc, straight
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.area import DRIVABLE, drivable_polygons, lane_borders, lane_polygon
+from roadloop.maps.area import (
+    DRIVABLE,
+    drivable_polygons,
+    lane_borders,
+    lane_polygon,
+    united,
+)
 from roadloop.maps.road_map import LaneKind
 
 MAP = HandMap(
@@ -93,3 +99,30 @@ def test_points_on_lanes_of_a_town_are_on_drivable_ground() -> None:
     on_ground = shapely.contains_xy(area, x, y)
     assert on_lane.mean() > 0.05
     assert (on_lane == on_ground).mean() > 0.995  # they differ at cracks and mitred joints only
+
+
+@pytest.mark.skipif(not TOWNS.is_dir(), reason="CARLA maps not at ../shared/data/carla_maps")
+@pytest.mark.parametrize("gap", [0.0, 0.1])
+def test_no_lane_of_a_town_is_lost(gap: float) -> None:
+    """Town02 is one on which GEOS's union of the strips loses whole lanes."""
+    import shapely
+
+    from roadloop.maps.cache import load_map
+
+    town = load_map(TOWNS / "Town02.xodr.gz")
+    area = drivable_polygons(town, gap=gap)
+    shapely.prepare(area)
+    driving = np.repeat(town.lane_kind == LaneKind.DRIVING, np.diff(town.point_start))
+    points = shapely.points(town.point_xyz[driving, :2])
+    assert (shapely.distance(area, points) < 0.01).all()  # lane ends lie on the edge
+
+
+def test_united_is_all_the_ground_and_closes_gaps() -> None:
+    import shapely
+
+    boxes = [shapely.box(0, 0, 10, 2), shapely.box(0, 2, 10, 4), shapely.box(0, 4.05, 10, 6)]
+    apart = united(boxes)
+    assert apart.area == pytest.approx(59.5) and len(shapely.get_parts(apart)) == 2
+    assert apart.contains(shapely.Point(5, 2))  # no seam where they touch
+    assert united(boxes, gap=0.1).area == pytest.approx(60.0)
+    assert united([]).is_empty

@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import shapely
 
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import LaneKind, RoadMap
 from roadloop.scoring.area_map import area_map_of
-from roadloop.scoring.collision import Contact, ContactKind
+from roadloop.scoring.collision import Contact, ContactKind, time_to_collision
 from roadloop.scoring.driven import Driven
 from roadloop.scoring.nuplan import (
     closed_loop_score,
@@ -32,7 +33,7 @@ from roadloop.scoring.nuplan_progress import (
 from roadloop.scoring.nuplan_score import nuplan_score
 from roadloop.scoring.result import Score
 from roadloop.scoring.terms import safety_score
-from roadloop.types import AgentKind, Rollout, at
+from roadloop.types import AgentKind, AgentStates, EgoState, Rollout, VehicleParameters, at
 from tests.hand_drive import DT, ahead, crossroads, rollout_of
 from tests.hand_map import HandLane, HandMap, bezier, straight
 
@@ -131,6 +132,31 @@ def test_connectors_have_the_limits_of_their_neighbours() -> None:
     )
 
 
+def one_ahead(x: float, y: float, heading: float) -> tuple[EgoState, AgentStates]:
+    """A car at 10 m/s with another standing 20 m before its rear axle at x, y."""
+    here = np.array([x]), np.array([y]), np.zeros(1), np.array([heading])
+    ego = EgoState(*here, np.array([10.0]), *np.zeros((3, 1)), VehicleParameters())
+    where = x + 20.0 * np.cos(heading), y + 20.0 * np.sin(heading), 0.0, heading
+    state = (np.full((1, 1), value) for value in (*where, 0.0, 0.0, 4.5, 1.8, 1.5))
+    kind = np.full((1, 1), AgentKind.CAR, np.uint8)
+    return ego, AgentStates(np.ones((1, 1), np.int64), kind, *state, np.ones((1, 1), bool))
+
+
+def test_who_is_in_line_to_the_last_bit_may_be_overlooked_but_not_by_us() -> None:
+    """nuPlan takes arccos(1 + 2e-16) for some cars dead ahead: no angle, so not ahead."""
+    rng = np.random.default_rng(0)
+    in_lane, elsewhere = np.ones(1, bool), np.zeros(1, bool)
+    found = []
+    for x, y, heading in rng.uniform(-3.0, 3.0, (200, 3)):
+        cars = one_ahead(x, y, heading)
+        corrected = time_to_collision(*cars, (), in_lane, elsewhere, in_line=True)
+        assert np.isfinite(corrected).all()
+        found.append(time_to_collision(*cars, (), in_lane, elsewhere)[0])
+        if np.isfinite(found[-1]):
+            assert found[-1] == corrected[0]
+    assert 0.0 < np.isinf(found).mean() < 0.2
+
+
 # --- lanes and progress ---------------------------------------------------------------------------
 
 
@@ -175,6 +201,16 @@ def test_progress_along_lanes_and_along_a_chain() -> None:
     off = path + np.array([0.0, 40.0]) * ((path[:, :1] > 98.0) & (path[:, :1] < 140.0))
     assert progress_along_chain(chain, off).sum() == pytest.approx(77.5)
     assert progress_along_chain(chain, off[:20]).sum() == pytest.approx(17.5)
+
+
+def test_a_map_that_draws_its_roadblocks_is_taken_at_its_word() -> None:
+    area = area_map_of(crossroads())
+    path = np.column_stack([np.linspace(60.0, 90.0, 31), np.full(31, -9.0)])
+    chain = route_chain(area, [(0,)])
+    assert progress_along_chain(chain, path).sum() == 0.0  # beside what the lanes cover
+    blocks = np.array([shapely.box(0, -10, 100, 10)] * (area.lane_roadblock.max() + 1))
+    drawn = route_chain(dataclasses.replace(area, roadblock=blocks), [(0,)])
+    assert progress_along_chain(drawn, path).sum() == pytest.approx(30.0)
 
 
 # --- whole drives ---------------------------------------------------------------------------------

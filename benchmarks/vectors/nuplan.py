@@ -253,7 +253,7 @@ def _area_map(data: dict) -> AreaMap:
     lanes = [*data["lanes"], *data["lane_connectors"]]
     ids = [lane["id"] for lane in lanes]
     place = {name: k for k, name in enumerate(ids)}
-    blocks = {name: k for k, name in enumerate(dict.fromkeys(i["roadblock_id"] for i in lanes))}
+    blocks = {block["id"]: k for k, block in enumerate(data["roadblocks"])}
 
     def csr(rows: list[list], dtype: Any) -> tuple[Array, Array]:
         start = np.cumsum([0, *map(len, rows)]).astype(np.int32)
@@ -284,4 +284,5 @@ def _area_map(data: dict) -> AreaMap:
         incoming=edges["incoming"][1],
         drivable=polygons(data["drivable_areas"]),
         intersections=polygons(data["intersections"]),
+        roadblock=polygons([block["polygon"] for block in data["roadblocks"]]),
     )

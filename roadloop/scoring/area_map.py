@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.area import CRACK, lane_polygon
+from roadloop.maps.area import CRACK, lane_polygon, united
 from roadloop.maps.road_map import LaneKind, RoadMap
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ SURFACE = (
     LaneKind.BIKING,
 )
 """Lanes a wheel may stand on."""
-PAVED_GAP = 2.0
-"""m, gaps between the lanes of a junction up to twice this wide are paved"""
+PAVED_GAP = 4.0
+"""m, gaps between the lanes of a junction up to this wide are paved"""
 ISLAND = 20.0
 """m^2, larger holes in a junction are islands"""
 LEVEL = 2.5
@@ -77,6 +77,8 @@ class AreaMap:
     """(areas,) object, ground a car may be on; the lanes need not be repeated"""
     intersections: Array
     """(areas,) object"""
+    roadblock: Array | None = None
+    """(roadblocks,) object, for maps that draw them; None: a roadblock is what its lanes cover"""
 
     @property
     def lanes(self) -> int:
@@ -96,11 +98,10 @@ class AreaMap:
         return self.incoming[self.incoming_start[lane] : self.incoming_start[lane + 1]]
 
     def roadblock_polygon(self, roadblock: int) -> Any:
-        """What the lanes of a roadblock cover together, a shapely polygon."""
-        import shapely
-
-        strips = self.lane_polygon[self.lane_roadblock == roadblock]
-        return shapely.union_all(strips, grid_size=1e-9)  # without a grid it may lose strips
+        """The roadblock's own polygon, or what its lanes cover together."""
+        if self.roadblock is not None:
+            return self.roadblock[roadblock]
+        return united(self.lane_polygon[self.lane_roadblock == roadblock].tolist())
 
     @cached_property
     def lane_areas(self) -> Areas:
@@ -203,7 +204,7 @@ def area_map_of(road_map: RoadMap, lanes: Array | None = None) -> AreaMap:
             strip = shapely.simplify(_lane_ground(road_map, ground, lane), THINNING)
             ground.thinned[lane] = strip
     strips = [ground.thinned[lane] for lane in surface.tolist()]
-    covered = _closed([*strips, *paved], CRACK / 2.0, mitre_limit=2.0)
+    covered = united([*strips, *paved], CRACK)
 
     baselines = [road_map.point_xyz[road_map.points_of(int(lane)), :2] for lane in travel]
     place = np.full(road_map.lanes, -1, dtype=np.int32)
@@ -279,25 +280,12 @@ def _junction_ground(road_map: RoadMap, ground: _Ground, junction: int) -> Any:
         members = members[np.isin(road_map.lane_kind[members], SURFACE)]
         strips = [_lane_ground(road_map, ground, int(lane)) for lane in members]
         paved = []
-        for part in shapely.get_parts(_closed(strips, PAVED_GAP, mitre_limit=5.0)):
+        for part in shapely.get_parts(united(strips, PAVED_GAP, mitre_limit=5.0)):
             islands = [hole for hole in part.interiors if shapely.Polygon(hole).area > ISLAND]
             paved.append(shapely.Polygon(part.exterior, islands))
         # the parts are apart: nothing to unite
         ground.junction[junction] = shapely.simplify(shapely.MultiPolygon(paved), THINNING)
     return ground.junction[junction]
-
-
-def _closed(areas: list, gap: float, mitre_limit: float) -> Any:
-    """The ground of all areas with gaps up to twice ``gap`` m closed; corners stay corners.
-
-    One buffer around all of them: GEOS's cascaded union (3.14) drops whole strips of real towns.
-    """
-    import shapely
-
-    grown = shapely.buffer(
-        shapely.geometrycollections(areas), gap, join_style="mitre", mitre_limit=mitre_limit
-    )
-    return shapely.buffer(grown, -gap, join_style="mitre", mitre_limit=mitre_limit)
 
 
 def _edges(place: Array, neighbours: list[Array]) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from enum import Enum
 
 import numpy as np
 
-from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
+from roadloop.geometry import box_corners, boxes_overlap
 from roadloop.scoring.area_map import LEVEL
 from roadloop.types import AgentKind, AgentStates, EgoState
 
@@ -71,6 +71,7 @@ def contacts(
     in_lane: Array,
     *,
     along_heading: bool = True,
+    in_line: bool = False,
     substeps: int = 1,
 ) -> tuple[Contact, ...]:
     """First contact of the ego (time,) with every road user (time, agents), by time, then id.
@@ -78,8 +79,8 @@ def contacts(
     Standing ego and contacts from behind are not the ego's fault; hitting what stands or what is in
     front is; a contact at the side is where the ego is not fully inside one lane: ``in_lane``
     (time,). ``along_heading``: speeds count along the headings, as in nuPlan; else velocities are
-    what they are. What was hit in front is looked for at ``substeps`` moments of the step; with 1
-    only at its end, as in nuPlan.
+    what they are. ``in_line`` as in ``time_to_collision``. What was hit in front is looked for at
+    ``substeps`` moments of the step; with 1 only at its end, as in nuPlan.
     """
     velocity, theirs = _velocities(ego, agents, along_heading)
     mine = ego_corners(ego)
@@ -92,7 +93,7 @@ def contacts(
     found = []
     for i in order[np.sort(first)]:
         t, a = int(step[i]), int(column[i])
-        angle = _bearing(ego, agents, step[i : i + 1], column[i : i + 1])[0]
+        angle = _bearing(ego, agents, step[i : i + 1], column[i : i + 1], in_line)[0]
         kind = AgentKind(int(agents.kind[t, a]))
         if np.hypot(*velocity[t]) <= STOPPED:
             contact = ContactKind.EGO_STOPPED
@@ -120,14 +121,17 @@ def time_to_collision(
     in_intersection: Array,
     *,
     along_heading: bool = True,
+    in_line: bool = False,
 ) -> Array:
     """(time,) s until the boxes of ego and a relevant road user meet, inf where they do not.
 
     Both go on with their present speed and heading (``along_heading``, as in nuPlan) or with their
     present velocity, looked at every ``RESOLUTION`` up to ``HORIZON``. Relevant is who is ahead,
     and where the ego is in an intersection or not fully in one lane (both (time,) bool) everybody
-    who is not behind. Who has been in contact (``hits``) no longer counts; the step of a contact
-    that is the ego's fault has 0.
+    who is not behind. ``in_line``: who is in line with the ego to the last bit is ahead or behind,
+    too; nuPlan takes the arc cosine of a product that rounds above 1 for one in twenty of them,
+    which is no angle, and so overlooks them. Who has been in contact (``hits``) no longer counts;
+    the step of a contact that is the ego's fault has 0.
     """
     velocity, theirs = _velocities(ego, agents, along_heading)
     ttc = np.full(len(ego.x), np.inf)
@@ -139,9 +143,9 @@ def time_to_collision(
         ids = agents.id[step, column]
         since = np.array([met.get(int(i), len(ego.x)) for i in ids])
         step, column = step[step < since], column[step < since]
-    angle = _bearing(ego, agents, step, column)
+    angle = _bearing(ego, agents, step, column, in_line)
     wide = in_intersection[step] | ~in_lane[step]
-    relevant = (angle < AHEAD) | (wide & (angle <= BEHIND))
+    relevant = (angle < AHEAD) | (wide & ~(angle > BEHIND))
     step, column = step[relevant], column[relevant]
     rate = theirs[step, column] - velocity[step]
     np.minimum.at(ttc, step, _meeting_time(ego, agents, step, column, rate))
@@ -203,10 +207,25 @@ def _meets_bumper(
     return bool(boxes_overlap(bumper, theirs[first]))
 
 
-def _bearing(ego: EgoState, agents: AgentStates, step: Array, column: Array) -> Array:
-    """rad in [0, pi] between the ego's heading and the ray from rear axle to box centre."""
-    ray = np.arctan2(agents.y[step, column] - ego.y[step], agents.x[step, column] - ego.x[step])
-    return np.abs(wrap_angle(ray - ego.heading[step]))
+def _bearing(
+    ego: EgoState, agents: AgentStates, step: Array, column: Array, in_line: bool
+) -> Array:
+    """rad in [0, pi] between the ego's heading and the ray from rear axle to box centre.
+
+    NaN where nuPlan finds no angle, or with ``in_line`` the angle there, too.
+    """
+    to_x, to_y = agents.x[step, column], agents.y[step, column]
+    cos, sin = np.cos(ego.heading[step]), np.sin(ego.heading[step])
+    if in_line:
+        x, y = to_x - ego.x[step], to_y - ego.y[step]
+        return np.abs(np.arctan2(cos * y - sin * x, cos * x + sin * y))
+    # operation by operation as nuPlan, rear axle by way of the centre: rounding decides
+    offset = ego.vehicle.centre_offset
+    x = to_x - ((ego.x[step] + offset * cos) - offset * cos)
+    y = to_y - ((ego.y[step] + offset * sin) - offset * sin)
+    distance = np.sqrt(x * x + y * y)
+    with np.errstate(invalid="ignore"):
+        return np.arccos(cos * (x / distance) + sin * (y / distance))
 
 
 def _meeting_time(

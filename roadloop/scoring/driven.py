@@ -141,6 +141,7 @@ class Driven:
             self.rollout.agents,
             self.fully_in_lane,
             along_heading=False,
+            in_line=True,
             substeps=SUBSTEPS,
         )
 
@@ -154,6 +155,7 @@ class Driven:
             self.fully_in_lane,
             self.in_junction,
             along_heading=False,
+            in_line=True,
         )
 
     @cached_property

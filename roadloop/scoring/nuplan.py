@@ -178,17 +178,18 @@ def closed_loop(
     dt: float,
     *,
     hops: int = 1,
+    in_line: bool = False,
 ) -> ClosedLoop:
     """Every metric of a drive among ``agents`` (time, agents).
 
     ``signals`` are ``comfort_signals``, None where the drive is too short for them; ``along_lane``
     is ``progress_along_lane``; ``gained`` and ``expert`` are m along the expert's route, of the
     drive and of the expert, who has None where it never was on a lane. ``hops`` as in
-    ``fully_in_one_lane``.
+    ``fully_in_one_lane``, ``in_line`` as in ``time_to_collision``.
     """
     ego, in_lane = on_lanes.ego, on_lanes.in_lane(hops)
-    hits = contacts(ego, agents, in_lane)
-    ttc = time_to_collision(ego, agents, hits, in_lane, on_lanes.in_intersection)
+    hits = contacts(ego, agents, in_lane, in_line=in_line)
+    ttc = time_to_collision(ego, agents, hits, in_lane, on_lanes.in_intersection, in_line=in_line)
     against = metres_against_lane(along_lane, dt)
     limit = speed_limits(on_lanes.area_map, on_lanes.route)
     over = overspeed(np.abs(ego.speed), limit)

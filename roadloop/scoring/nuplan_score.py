@@ -29,8 +29,9 @@ from roadloop.types import AgentKind, AgentStates, EgoState
 
 Array = np.ndarray
 
-VERSION = "1.2.2, lanes in a row"
-"""Of nuplan-devkit; what differs: lanes that continue one another are one where they are short"""
+VERSION = "1.2.2, lanes in a row, in line"
+"""Of nuplan-devkit; what differs: lanes that continue one another are one where they are short, and
+who is exactly in line is not overlooked"""
 PARKED_LENGTH, PARKED_WIDTH = 2.5, 1.2
 """m, what never moves and is at least this large is a parked vehicle, no object"""
 
@@ -86,6 +87,7 @@ def nuplan_score(driven: Driven, expert: EgoState | None = None) -> Score:
         target,
         rollout.dt,
         hops=HOPS,
+        in_line=True,
     )
     details = _details(driven, result, gained, target)
     return Score(
