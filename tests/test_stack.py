@@ -69,7 +69,7 @@ def test_reset_forgets_the_plan():
 
 
 def test_unknown_driver_names_the_nearest():
-    with pytest.raises(RoadloopError, match="did you mean 'idm'"):
+    with pytest.raises(RoadloopError, match='did you mean "idm"'):
         make_driver("idmm")
 
 

@@ -90,6 +90,7 @@ def scenario_of(rollout: Rollout) -> SimpleNamespace:
         dt=rollout.dt,
         ego=at(rollout.ego, 0),
         route=rollout.route,
+        parameters={"ego_speed": 8.3},
     )
 
 

@@ -6,11 +6,15 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from roadloop.command_line import File, default_text
+from roadloop.terminal import progress_bar
+
+if TYPE_CHECKING:
+    from roadloop.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Compare:
     """folder of another run of the same suite"""
     gate: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME")] = ()
     """score or SCORE.TERM on which B must not be significantly worse"""
+    replays: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    """cases that changed most which get replay pages on both sides, where they have none yet"""
     level: float = 0.95
     """confidence of the intervals"""
     out: Annotated[File, default_text("compare.html in DIR_B")] = None
@@ -47,6 +53,7 @@ class Compare:
         a, b = read_results(self.a), read_results(self.b)
         comparison = compare_runs(a, b, level=self.level)
         worse = [name for name in self.gate if gate(comparison, name)]
+        self._make_replays(comparison)
         page = write_compare_page(self.out or self.b / "compare.html", comparison)
         if self.json:
             result = {**comparison_json(comparison), "worse": worse, "page": str(page)}
@@ -57,3 +64,23 @@ class Compare:
         for name in worse:
             print(f"roadloop: {self.b} is significantly worse on {name}", file=sys.stderr)
         return 1 if worse else 0
+
+    def _make_replays(self, comparison: Comparison) -> None:
+        """Replay pages of the cases that changed most, from their logs."""
+        from roadloop.cli.names import read_drive
+        from roadloop.comparison import replay_page
+        from roadloop.scoring.terms import score
+        from roadloop.viz.report import write_report
+
+        sides = [
+            (run, case)
+            for change in comparison.changes[: self.replays]
+            for run, case in ((comparison.a, change.a), (comparison.b, change.b))
+            if replay_page(run, case) is None and (run.folder / "rollouts" / case.case).is_dir()
+        ]
+        with progress_bar("replays", "page", len(sides), quiet=self.json) as bar:
+            for run, case in sides:
+                rollout, road_map = read_drive(run.folder / "rollouts" / case.case, None)
+                page = run.folder / "replays" / f"{case.case}.html"
+                write_report(page, rollout, road_map, score(rollout, road_map))
+                bar.update(1)
