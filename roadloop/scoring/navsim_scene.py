@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
+from roadloop.geometry import box_corners, boxes_overlap
 from roadloop.maps.path import route_path
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.area_map import AreaMap, area_map_of, lanes_near
-from roadloop.scoring.pdm_tracker import REFERENCE_VEHICLE, State
+from roadloop.scoring.pdm_tracker import REFERENCE_VEHICLE, State, principal_value
 from roadloop.types import AgentKind, AgentStates, LightState, Rollout, VehicleParameters, at
 
 Array = np.ndarray
@@ -112,7 +112,7 @@ def past_states(times: Array, states: Array) -> Array:
     unwrapped = states.copy()
     unwrapped[:, State.HEADING] = np.unwrap(states[:, State.HEADING])
     past = np.stack([np.interp(PAST_TIMES, times, column) for column in unwrapped.T], axis=1)
-    past[:, State.HEADING] = wrap_angle(past[:, State.HEADING])
+    past[:, State.HEADING] = principal_value(past[:, State.HEADING])
     past[:, [State.STEERING_RATE, State.YAW_RATE, State.YAW_ACCELERATION]] = 0.0
     return past
 
@@ -142,7 +142,7 @@ def reference_poses(start: Array, poses: Array, spacing: float = 0.5) -> Array:
     row = np.minimum(step // every, poses.shape[1] - 1)
     share = (step / every - row)[:, None]
     dense = world[:, row] * (1.0 - share) + world[:, row + 1] * share
-    dense[..., 2] = wrap_angle(dense[..., 2])
+    dense[..., 2] = principal_value(dense[..., 2])
     return dense
 
 

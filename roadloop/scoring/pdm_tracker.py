@@ -17,7 +17,6 @@ from functools import lru_cache
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.geometry import wrap_angle
 from roadloop.types import VehicleParameters
 
 Array = np.ndarray
@@ -164,23 +163,34 @@ def curvature_profile(proposals: Array, speed: Array, dt: float) -> Array:
 
     Least squares of c_k v_k dt to the wrapped increments, plus ``CURVATURE_RATE_PENALTY`` times the
     squared rates and ``CURVATURE_PENALTY`` c_0^2. Written in the c_k the normal equations are
-    tridiagonal; solved by elimination over k for all proposals at once.
+    tridiagonal; solved by elimination over k for all proposals at once. What a diagonal entry holds
+    beyond the coupling is carried on its own, in sums of positive numbers: for a car that creeps it
+    is 1e-10 of the coupling and would be lost in it.
     """
-    turn = wrap_angle(np.diff(proposals[..., 2], axis=1))
+    turn = _wrapped(np.diff(proposals[..., 2], axis=1))
     travelled = speed * dt
     coupling = CURVATURE_RATE_PENALTY / dt**2
-    diagonal = travelled.T**2 + 2.0 * coupling
-    diagonal[0] += CURVATURE_PENALTY - coupling
-    diagonal[-1] -= coupling
+    excess = travelled.T**2
+    excess[0] += CURVATURE_PENALTY
     right = (travelled * turn).T.copy()
     for k in range(1, len(right)):
-        share = coupling / diagonal[k - 1]
-        diagonal[k] -= share * coupling
-        right[k] += share * right[k - 1]
-    right[-1] /= diagonal[-1]
+        share = 1.0 / (coupling + excess[k - 1])
+        excess[k] += coupling * excess[k - 1] * share
+        right[k] += coupling * right[k - 1] * share
+    right[-1] /= excess[-1]
     for k in range(len(right) - 2, -1, -1):
-        right[k] = (right[k] + coupling * right[k + 1]) / diagonal[k]
+        right[k] = (right[k] + coupling * right[k + 1]) / (coupling + excess[k])
     return right.T
+
+
+def principal_value(angle: Array) -> Array:
+    """The same angle (rad) in [-pi, pi): where nuPlan has -pi other code may have pi."""
+    return np.mod(angle + np.pi, 2.0 * np.pi) - np.pi
+
+
+def _wrapped(angle: Array) -> Array:
+    """The same angle (rad) in [-pi, pi]; half a turn keeps its sign, as in the reference."""
+    return np.arctan2(np.sin(angle), np.cos(angle))
 
 
 def _commands(
@@ -200,7 +210,7 @@ def _commands(
     # become with u = 0, and what each unit of u adds.
     off_x, off_y = state[:, State.X] - pose[:, 0], state[:, State.Y] - pose[:, 1]
     lateral = off_y * np.cos(pose[:, 2]) - off_x * np.sin(pose[:, 2])
-    heading = wrap_angle(state[:, State.HEADING] - pose[:, 2])
+    heading = _wrapped(state[:, State.HEADING] - pose[:, 2])
     steps = np.arange(HORIZON)
     travelled = (speed[:, None] + acceleration[:, None] * (steps * dt)) * dt
     turned = travelled / wheelbase * state[:, State.STEERING, None] - curvature * travelled
@@ -212,7 +222,7 @@ def _commands(
     lateral_rate = (travelled * (np.cumsum(per_rate, axis=1) - per_rate)).sum(1)
 
     pull = LATERAL_WEIGHT * lateral_rate * lateral_free
-    pull += HEADING_WEIGHT * heading_rate * wrap_angle(heading_free)
+    pull += HEADING_WEIGHT * heading_rate * _wrapped(heading_free)
     weight = LATERAL_WEIGHT * lateral_rate**2 + HEADING_WEIGHT * heading_rate**2
     steering_rate = -pull / (weight + STEERING_RATE_WEIGHT)
     return acceleration, np.where(stopping, 0.0, steering_rate)
@@ -234,7 +244,7 @@ def _advance(
     after[:, State.X] = state[:, State.X] + speed * np.cos(heading) * dt
     after[:, State.Y] = state[:, State.Y] + speed * np.sin(heading) * dt
     turned = speed * np.tan(steering) / vehicle.wheelbase * dt
-    after[:, State.HEADING] = wrap_angle(heading + turned)
+    after[:, State.HEADING] = principal_value(heading + turned)
     after[:, State.SPEED] = speed + after[:, State.ACCELERATION] * dt
     after[:, State.YAW_RATE] = (
         after[:, State.SPEED] * np.tan(after[:, State.STEERING]) / vehicle.wheelbase
