@@ -134,12 +134,24 @@ def test_connectors_have_the_limits_of_their_neighbours() -> None:
 
 def one_ahead(x: float, y: float, heading: float) -> tuple[EgoState, AgentStates]:
     """A car at 10 m/s with another standing 20 m before its rear axle at x, y."""
-    here = np.array([x]), np.array([y]), np.zeros(1), np.array([heading])
-    ego = EgoState(*here, np.array([10.0]), *np.zeros((3, 1)), VehicleParameters())
-    where = x + 20.0 * np.cos(heading), y + 20.0 * np.sin(heading), 0.0, heading
-    state = (np.full((1, 1), value) for value in (*where, 0.0, 0.0, 4.5, 1.8, 1.5))
-    kind = np.full((1, 1), AgentKind.CAR, np.uint8)
-    return ego, AgentStates(np.ones((1, 1), np.int64), kind, *state, np.ones((1, 1), bool))
+    zero = np.zeros(1)
+    pose = np.array([x]), np.array([y]), zero, np.array([heading])
+    ego = EgoState(*pose, zero + 10.0, zero, zero, zero, VehicleParameters())
+    agents = AgentStates(
+        id=np.ones((1, 1), np.int64),
+        kind=np.full((1, 1), AgentKind.CAR, np.uint8),
+        x=np.array([[x + 20.0 * np.cos(heading)]]),
+        y=np.array([[y + 20.0 * np.sin(heading)]]),
+        z=np.zeros((1, 1)),
+        heading=np.array([[heading]]),
+        vx=np.zeros((1, 1)),
+        vy=np.zeros((1, 1)),
+        length=np.full((1, 1), 4.5),
+        width=np.full((1, 1), 1.8),
+        height=np.full((1, 1), 1.5),
+        valid=np.ones((1, 1), bool),
+    )
+    return ego, agents
 
 
 def test_who_is_in_line_to_the_last_bit_may_be_overlooked_but_not_by_us() -> None:

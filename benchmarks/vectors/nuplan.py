@@ -168,17 +168,53 @@ def _compare_case(case: dict, judged: _Judged, expected: Mapping[str, Array], no
 
 
 def _statistic(name: str, judged: _Judged) -> float | None:
-    """A statistic of nuPlan's by its name, None where it repeats a metric."""
-    groups = [group_of(hit.agent_kind) for hit in judged.result.hits if hit.at_fault]
+    """A statistic of nuPlan's by its name, None where we know none of that name."""
+    result = judged.result
+    faults = [(group_of(hit.agent_kind), 0.5 * hit.speed) for hit in result.hits if hit.at_fault]
     if name.startswith("number_of_at_fault_collisions_with_"):
-        return groups.count(GROUPS[name.removeprefix("number_of_at_fault_collisions_with_")])
+        group = GROUPS[name.removeprefix("number_of_at_fault_collisions_with_")]
+        return [other for other, _ in faults].count(group)
+    what, _, group = name.partition("_collision_energy_with_")
+    if group:
+        return _summary(what, [energy for other, energy in faults if other == GROUPS[group]])
+    what, _, of_metric = name.partition("_violation_of_")
+    runs = _overspeed_runs(result.over)
+    if of_metric:
+        spans = [span for _, span in runs] if what == "mean" else None
+        inner = np.mean if what == "mean" else np.max
+        return _summary(what, [float(inner(values)) for values, _ in runs], spans)
     return {
-        "number_of_all_at_fault_collisions": float(len(groups)),
-        "min_time_to_collision": float(judged.result.ttc.min()),
+        "no_ego_at_fault_collisions": float(not faults),
+        "number_of_all_at_fault_collisions": float(len(faults)),
+        "drivable_area_compliance": result.metrics["drivable_area_compliance"],
+        "driving_direction_compliance_score": result.metrics["driving_direction_compliance"],
         "min_progress_along_driving_direction_in_1_second_interval": -abs(judged.window.min()),
-        "expert_total_progress_along_route": judged.expert,
+        "min_time_to_collision": float(result.ttc.min()),
+        "time_to_collision_within_bound": result.metrics["time_to_collision_within_bound"],
+        "expert_total_progress_along_route": judged.expert or 0.0,
         "ego_total_progress_along_route": float(judged.progress.sum()),
+        "ego_expert_progress_along_route_ratio": result.metrics["ego_progress_along_expert_route"],
+        "ego_is_making_progress": result.metrics["ego_is_making_progress"],
+        "number_of_violations_of_speed_limit_compliance": float(len(runs)),
+        "speed_limit_compliance": float(not runs),
+        "ego_is_comfortable": result.metrics["ego_is_comfortable"],
     }.get(name)
+
+
+def _summary(what: str, values: list[float], weights: list[int] | None = None) -> float:
+    """The ``max``, ``min`` or (weighted) ``mean``, NaN of nothing."""
+    if not values or (weights is not None and not sum(weights)):
+        return np.nan
+    if what == "mean":
+        return float(np.average(values, weights=weights))
+    return max(values) if what == "max" else min(values)
+
+
+def _overspeed_runs(over: Array) -> list[tuple[Array, int]]:
+    """Excess of every stretch above the limit, and the steps until it ended or the drive did."""
+    edges = np.flatnonzero(np.diff(over > 0.0, prepend=False, append=False)).tolist()
+    stretches = zip(edges[::2], edges[1::2])
+    return [(over[first:end], min(end, len(over) - 1) - first) for first, end in stretches]
 
 
 def _cases(folder: Path) -> Iterator[tuple]:
