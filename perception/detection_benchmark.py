@@ -124,7 +124,7 @@ class BoxTable:
     width: Array
     height: Array
     vx: Array
-    """m/s; NaN in a ground truth whose velocity is not known"""
+    """m/s; NaN where the velocity is not known: such a match has no velocity error"""
     vy: Array
     attribute: Array
     """str, "" where there is none"""
@@ -194,9 +194,11 @@ def sorted_and_checked(boxes: BoxTable, name: str, benchmark: DetectionBenchmark
 
     predicted = name == "prediction"
     numbers = ["x", "y", "heading", "length", "width", "height"]
-    for column in numbers + ["vx", "vy", "score"] * predicted:
+    for column in numbers + ["score"] * predicted:
         value = getattr(boxes, column)
         refuse(~np.isfinite(value), f"has a {column} that is not a finite number")
+    for column in ("vx", "vy"):
+        refuse(np.isinf(getattr(boxes, column)), f"has an infinite {column}")
     for column in ("length", "width", "height"):
         refuse(getattr(boxes, column) <= 0.0, f"has a {column} that is not above 0 m")
     known = (boxes.label >= 0) & (boxes.label < len(benchmark.classes))

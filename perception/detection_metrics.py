@@ -34,9 +34,14 @@ POINTS = 101
 
 
 def heading_difference(to: Array, start: Array, period: Array | float = 2.0 * np.pi) -> Array:
-    """Smallest turn (rad) from heading ``start`` to heading ``to``, in [-period/2, period/2)."""
+    """Smallest turn (rad) from heading ``start`` to heading ``to``, in [-period/2, period/2).
+
+    A turn above pi, which a period of more than 2 pi leaves, is counted the other way round, as the
+    reference does it.
+    """
     half = np.asarray(period) / 2.0
-    return np.mod(np.asarray(to) - np.asarray(start) + half, period) - half
+    turn = np.mod(np.asarray(to) - np.asarray(start) + half, period) - half
+    return np.where(turn > np.pi, turn - 2.0 * np.pi, turn)[()]
 
 
 def aligned_iou(size: Array, other: Array) -> Array:
@@ -52,7 +57,7 @@ def match_errors(truth: BoxTable, predicted: BoxTable, period: float) -> dict[st
     """The five errors of matched boxes, row by row: ``(matches,)`` each; NaN where not defined.
 
     The attribute error is 0 or 1 and undefined where the ground truth has no attribute; the
-    velocity error is undefined where the ground truth's velocity is not known.
+    velocity error is undefined where one of the velocities is not known.
     """
     size = np.stack([truth.length, truth.width, truth.height], axis=-1)
     other = np.stack([predicted.length, predicted.width, predicted.height], axis=-1)

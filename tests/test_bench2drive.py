@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from carla_drives import CAR, START, agent, drive, seconds, street, whole_route
+from vectors.carla import _stored_score
 
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import SignalKind
@@ -246,3 +247,16 @@ def test_getting_past_the_first_junction_is_enough_for_traffic_signs() -> None:
     assert signs(scored(60.0, RAN_LIGHT), True) == signs(scored(60.0, RAN_LIGHT), None) == 0.0
     with pytest.raises(RoadloopError, match="T_Junction route failed; give past_first_junction"):
         signs(scored(60.0, CRASHED), None)
+
+
+def test_a_share_in_a_collision_message_is_no_percentage() -> None:
+    slow = "Average speed is 57.5% of the surrounding traffic's one"
+    record = {
+        "status": "Completed",
+        "scores": {"score_route": 100.0, "score_penalty": 0.6, "score_composed": 60.0},
+        "infractions": {"collisions_vehicle": ["hit 5% of it"], "min_speed_infractions": [slow]},
+    }
+    score = _stored_score(record)
+    assert [i.percentage for i in score.infractions] == [None, 57.5]
+    assert not success(score)
+    assert efficiency(score) == 57.5

@@ -246,11 +246,19 @@ def test_what_is_not_labelled_is_left_out_of_the_errors() -> None:
     assert errors["vel_err"] == 0.0
 
 
+def test_a_detector_that_does_not_know_velocities_is_not_refused() -> None:
+    truth = table([0.0, 10.0], vx=[3.0, 1.0])
+    partly = replace(truth, vx=np.array([np.nan, 2.0]), score=np.array([0.4, 0.5]))
+    assert evaluate_detections(truth, partly, ONE_CLASS).tp_errors["vel_err"] == pytest.approx(1.0)
+    never = replace(partly, vx=np.full(2, np.nan), vy=np.full(2, np.nan))
+    assert evaluate_detections(truth, never, ONE_CLASS).tp_errors["vel_err"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"x": [np.nan, 0.0]}, "prediction 0 .* has a x that is not a finite"),
-        ({"vy": [0.0, np.inf]}, r"prediction 1 \(sample 0\) has a vy"),
+        ({"vy": [0.0, np.inf]}, r"prediction 1 \(sample 0\) has an infinite vy"),
         ({"score": [0.5, 1.5]}, "prediction 1 .* score outside"),
         ({"score": [np.nan, 0.5]}, "prediction 0 .* score"),
         ({"width": [0.0, 1.0]}, "width that is not above 0"),
@@ -314,6 +322,8 @@ def test_primitives() -> None:
     assert heading_difference(3.0, -3.0) == pytest.approx(6.0 - 2 * np.pi)
     assert heading_difference(1.0, 0.0, np.pi) == pytest.approx(1.0)
     assert heading_difference(2.0, 0.0, np.pi) == pytest.approx(2.0 - np.pi)
+    assert heading_difference(4.0, 0.0, 4 * np.pi) == pytest.approx(4.0 - 2 * np.pi)
+    assert heading_difference(-4.0, 0.0, 4 * np.pi) == pytest.approx(-4.0)
     assert aligned_iou([2.0, 4.0, 1.0], [2.0, 2.0, 1.0]) == pytest.approx(0.5)
     with pytest.raises(RoadloopError, match="no volume"):
         aligned_iou([2.0, 4.0, 0.0], [2.0, 2.0, 1.0])

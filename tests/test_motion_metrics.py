@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vectors.waymo_motion import _benchmark
 
 from perception.motion_benchmark import WAYMO, MotionPredictions, from_forecasts
 from perception.motion_metrics import (
@@ -368,3 +369,23 @@ def test_bad_truth_and_benchmarks_are_named() -> None:
         replace(WAYMO, horizons=(5, 9))
     with pytest.raises(RoadloopError, match="no measurements to pool"):
         pool([])
+
+
+def test_a_reference_config_in_text_is_taken_as_it_says():
+    config = """
+    track_steps_per_second: 10
+    prediction_steps_per_second: 5
+    speed_lower_bound: 2.0
+    step_configurations {
+      measurement_step: 7
+      lateral_miss_threshold: 0.9
+      longitudinal_miss_threshold: 3.5e0
+    }
+    max_predictions: 3
+    """
+    own = replace(
+        WAYMO, stride=2, speeds=(2.0, 11.0), max_modes=3, horizons=(7,), lateral_limits=(0.9,),
+        longitudinal_limits=(3.5,),
+    )  # fmt: skip
+    assert _benchmark(config) == own
+    assert _benchmark("") == WAYMO

@@ -22,8 +22,9 @@ from roadloop.scoring.carla import (
     route_score,
 )
 
-VERSIONS = {"lb20": "2.0", "lb21": "2.1", "bench2drive": "bench2drive"}
-"""How the files call the versions of ``roadloop.scoring.carla``"""
+VERSIONS = {"lb20": "2.0", "lb21": "2.1", "master": "2.0", "bench2drive": "bench2drive"}
+"""How the files call the versions of ``roadloop.scoring.carla``; master is a branch with the formula
+of 2.0"""
 RELATIVE = 1e-9
 
 
@@ -34,10 +35,13 @@ def check(folder: Path) -> list[Row]:
         version = VERSIONS[path.stem.removeprefix("driving_score_")]
         rows += _driving_score(version, json.loads(path.read_text()))
     for path in sorted(folder.glob("bench2drive_aggregate*.json")):
-        inputs = path.with_name(path.name.replace("aggregate.json", "comfort_inputs.npz"))
-        with np.load(inputs) as arrays:
-            rows += _bench2drive(json.loads(path.read_text()), dict(arrays))
-    return rows
+        inputs = path.with_name(path.name.replace("aggregate", "comfort_inputs"))
+        arrays: dict[str, np.ndarray] = {}
+        if inputs.with_suffix(".npz").exists():
+            with np.load(inputs.with_suffix(".npz")) as loaded:
+                arrays = dict(loaded)
+        rows += _bench2drive(json.loads(path.read_text()), arrays)
+    return [row for row in rows if row.cases]  # a list that is empty holds nothing to compare
 
 
 def _driving_score(version: str, campaigns: list[dict[str, Any]]) -> list[Row]:
@@ -103,11 +107,16 @@ def _driving_score(version: str, campaigns: list[dict[str, Any]]) -> list[Row]:
 
 
 def _record(route: dict[str, Any]) -> RouteRecord:
-    infractions = [
-        Infraction(kind, event["percentage"] if kind in PERCENTAGE else None)
-        for event in route["events"]
-        if (kind := InfractionKind.__members__.get(event["type"]))  # others carry no penalty
-    ]
+    driven = route["route_length"] * route["route_completed"] / 100
+    infractions = []
+    for event in route["events"]:
+        kind = InfractionKind.__members__.get(event["type"])
+        if kind is None:  # others carry no penalty
+            continue
+        share = event["percentage"] if kind in PERCENTAGE else None
+        outside = kind is InfractionKind.OUTSIDE_ROUTE_LANES_INFRACTION
+        metres = driven * share / 100 if outside and share is not None else None
+        infractions.append(Infraction(kind, share, metres))
     if route["route_timeout"]:
         infractions.append(Infraction(InfractionKind.ROUTE_TIMEOUT))
     return RouteRecord(route["route_length"], route["route_completed"], tuple(infractions))
@@ -116,7 +125,7 @@ def _record(route: dict[str, Any]) -> RouteRecord:
 def _bench2drive(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Row]:
     expected = data["expected"]
     scores = [_stored_score(record) for record in data["records"]]
-    count = len([key for key in arrays if key.startswith("acceleration_")])
+    numbers = sorted(int(key.rsplit("_", 1)[1]) for key in arrays if key.startswith("accel"))
     comfort = [
         comfort_share(
             arrays[f"acceleration_{k}"],
@@ -124,11 +133,9 @@ def _bench2drive(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Ro
             arrays[f"forward_vector_{k}"],
             arrays[f"right_vector_{k}"],
         )
-        for k in range(count)
+        for k in numbers
     ]
     result = bench2drive_results(scores, comfort)
-    of_records = expected[next(key for key in expected if key.startswith("comfort_per_record"))]
-    of_all = expected[next(key for key in expected if key.startswith("comfort_mean"))]
     order = sorted(range(len(scores)), key=lambda k: data["records"][k]["route_id"], reverse=True)
     per_route = [value for k in order if (value := efficiency(scores[k])) is not None]
 
@@ -137,15 +144,19 @@ def _bench2drive(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Ro
             "bench2drive", term, np.atleast_1d(mine), np.atleast_1d(other), RELATIVE, relative=True
         )
 
-    return [
+    rows = [
         row("suite: driving score", result.driving_score, expected["driving_score"]),
         row("suite: success rate", result.success_rate, expected["success_rate"]),
         row("suite: routes", len(scores), expected["eval_num"]),
         row("efficiency per route", per_route, expected["driving_efficiency_per_route"]),
         row("suite: efficiency", result.efficiency, expected["driving_efficiency"]),
-        row("comfort per route", comfort, of_records),
-        row("suite: comfort", result.comfort, of_all),
     ]
+    for key, value in expected.items():  # the names say of which records, e.g. _0_39
+        if key.startswith("comfort_per_record"):
+            rows.append(row("comfort per route", comfort, value))
+        elif key.startswith("comfort_mean"):
+            rows.append(row("suite: comfort", result.comfort, value))
+    return rows
 
 
 def _stored_score(record: dict[str, Any]) -> RouteScore:
@@ -154,7 +165,7 @@ def _stored_score(record: dict[str, Any]) -> RouteScore:
     for column, messages in record["infractions"].items():
         kind = InfractionKind(column)
         for message in messages:
-            number = re.search(r"([\d.]+)%", message)
+            number = re.search(r"(\d+\.?\d*)%", message) if kind in PERCENTAGE else None
             infractions.append(Infraction(kind, float(number[1]) if number else None))
     scores = record["scores"]
     return RouteScore(

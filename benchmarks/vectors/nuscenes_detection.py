@@ -56,7 +56,7 @@ def _table(boxes: list[dict], names: list[str], samples: dict[str, int]) -> BoxT
         height=height,
         vx=vx,
         vy=vy,
-        attribute=np.array([box["attribute_name"] for box in boxes], np.str_),
+        attribute=np.array([box["attribute_name"] or "" for box in boxes], np.str_),
         score=np.array([box.get("detection_score", 0.0) for box in boxes], np.float64),
     )
 
@@ -64,7 +64,7 @@ def _table(boxes: list[dict], names: list[str], samples: dict[str, int]) -> BoxT
 def _numbers(value: object) -> list[float]:
     if isinstance(value, dict):
         return [number for item in value.values() for number in _numbers(item)]
-    return [float(value)]  # type: ignore[arg-type]
+    return [np.nan if value is None else float(value)]  # type: ignore[arg-type]
 
 
 def check(folder: Path) -> list[Row]:
@@ -97,17 +97,17 @@ def check(folder: Path) -> list[Row]:
             note("errors", metrics.tp_errors[error], expected["tp_errors"][error])
             note("error scores", metrics.tp_scores[error], expected["tp_scores"][error])
         note("NDS", metrics.nds, expected["nd_score"])
-        for key, curve in case["curves"].items():
+        for key, curve in case.get("curves", {}).items():
             name, distance = key.split("@")
             own = metrics.curves[name, float(distance)]
-            for part, line in curve.items():
-                mine = getattr(own, part) if hasattr(own, part) else own.errors[part]
-                note("curves", dict(enumerate(mine)), dict(enumerate(line)))
+            parts = {"precision": own.precision, "confidence": own.confidence, **own.errors}
+            for part in [part for part in parts if part in curve]:
+                note("curves", dict(enumerate(parts[part])), dict(enumerate(curve[part])))
     for path in sorted(folder.glob("primitives*.json")):
         primitives = json.loads(path.read_text(encoding="utf-8"))
-        for to, start, period, result in primitives["angle_diff"]:
+        for to, start, period, result in primitives.get("angle_diff", []):
             note("heading difference", heading_difference(to, start, period), result)
-        for size, other, result in primitives["scale_iou"]:
+        for size, other, result in primitives.get("scale_iou", []):
             note("aligned IoU", aligned_iou(size, other), result)
     return [
         compare(
@@ -119,4 +119,5 @@ def check(folder: Path) -> list[Row]:
             relative=True,
         )
         for term, (mine, theirs) in values.items()
+        if theirs
     ]

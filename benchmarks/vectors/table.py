@@ -39,8 +39,9 @@ def compare(
     """
     if not len(theirs) or isinstance(np.ravel(np.asarray(theirs, dtype=object))[0], (str, tuple)):
         same = [mine == other for mine, other in zip(ours, theirs)]
-        equal = sum(same) if len(ours) == len(theirs) else 0
-        return Row(score, term, len(theirs), equal, 0.0 if all(same) else np.inf, 0.0)
+        if len(ours) != len(theirs):
+            return Row(score, term, max(len(ours), len(theirs)), 0, np.inf, 0.0)
+        return Row(score, term, len(theirs), sum(same), 0.0 if all(same) else np.inf, 0.0)
     mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if mine.shape != other.shape:
         return Row(score, term, other.size, 0, np.inf, tolerance)
