@@ -18,6 +18,8 @@ Array = np.ndarray
 
 FOLLOW_UP_VARIANCE = 0.1
 """m^2, of the Gaussian that weighs follow-up scenes by how near they start"""
+LEAST_WEIGHT = 1e-8
+"""sum of weights up to which all follow-ups count as far away, about 1.9 m for one of them"""
 
 
 def follow_up_weights(end_point: Array, starts: Array) -> Array:
@@ -37,7 +39,7 @@ def follow_up_weights(end_point: Array, starts: Array) -> Array:
         raise RoadloopError("a follow-up start or the end point is not finite: leave it out")
     weights = np.exp(-((starts - end_point) ** 2).sum(1) / (2.0 * FOLLOW_UP_VARIANCE))
     total = weights.sum()
-    return np.full(len(starts), 1.0 / len(starts)) if total < 1e-12 else weights / total
+    return np.full(len(starts), 1.0 / len(starts)) if total <= LEAST_WEIGHT else weights / total
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 Definitions: NAVSIM 1.1 and 2.2 ``pdm_comfort_metrics.py`` and ``scene_aggregator.py``. Every signal
 is a local polynomial fit (Savitzky and Golay 1964) and so, for a given number of samples, a matrix;
-batches ``(..., n, 11)`` of state rows take one product per signal.
+batches ``(..., n, 11)`` of state rows take one product per signal. Every one is rounded to
+``DECIMALS``, also where the next is taken from it, as in the reference.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ EXTENDED_BOUNDS = (0.7, 0.5, 0.1, 0.1)
 """m/s^2, m/s^3, rad/s, rad/s^2: what ``extended_comfort_rms`` may reach"""
 FRAME_INTERVAL = 0.5
 """s between two frames of a NAVSIM log"""
+DECIMALS = 8
 _ACCELERATION, _JERK, _YAW = 0.8, 1.5, 0.5  # s, windows; 8, 15 and 5 samples
 
 
@@ -83,12 +85,8 @@ def comfort_signals_v1(states: Array) -> Array:
 
 
 def within_bounds(signals: Array) -> Array:
-    """(..., 6) bool: all n samples of ``(..., n, 6)`` inside the open ``BOUNDS`` of nuPlan.
-
-    Compared at 1e-8, as the reference rounds.
-    """
+    """(..., 6) bool: all n samples of ``(..., n, 6)`` inside the open ``BOUNDS`` of nuPlan."""
     low, high = np.array([bound[:2] for bound in BOUNDS.values()]).T
-    signals = np.round(signals, 8)
     return ((signals > low) & (signals < high)).all(-2)
 
 
@@ -147,7 +145,8 @@ def extended_comfort(current: Array, previous: Array) -> Array:
 
 def _fit(signal: Array, window: float, order: int, derivative: int = 0) -> Array:
     # einsum, not BLAS: the same bits for any number of threads and proposals
-    return np.einsum("...i,ij->...j", signal, _filter(signal.shape[-1], window, order, derivative))
+    fit = np.einsum("...i,ij->...j", signal, _filter(signal.shape[-1], window, order, derivative))
+    return np.round(fit, DECIMALS)
 
 
 @lru_cache(maxsize=64)

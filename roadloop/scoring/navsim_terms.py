@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from roadloop.geometry import wrap_angle
-from roadloop.scoring.navsim_motion import TTC_STEPS, Motion, box_gap, touches
+from roadloop.scoring.navsim_motion import TTC_STEPS, Motion, agent_polygons, box_gap, touches
 from roadloop.scoring.navsim_scene import PdmScene
 from roadloop.scoring.pdm_tracker import State
 from roadloop.types import AgentKind
@@ -23,6 +23,8 @@ TTC_SPEED = 0.005
 """m/s, below this the time to collision is not looked at"""
 AHEAD = np.deg2rad(30.0)
 BEHIND = np.deg2rad(150.0)
+_IN_LINE = 1e-7
+"""rad, a bearing this near 0 or pi is taken as the reference takes it, rounding included"""
 DDC_WINDOW = 11
 """steps over which metres against the traffic add up"""
 DDC_HALF, DDC_NONE = 2.0, 6.0
@@ -37,7 +39,9 @@ LANE_KEEPING_STEPS = 20
 # --- multipliers --------------------------------------------------------------------------------
 
 
-def no_at_fault_collisions(motion: Motion, *, present_speed: bool = False) -> tuple[Array, Array]:
+def no_at_fault_collisions(
+    motion: Motion, *, present_speed: bool = False, true_bearing: bool = False
+) -> tuple[Array, Array]:
     """NC in {0, 0.5, 1} and the step of the first contact at fault (inf: none), each (P,).
 
     Whose fault, in this order: not the ego's while it stands (``STOPPED``); the ego's against
@@ -45,7 +49,7 @@ def no_at_fault_collisions(motion: Motion, *, present_speed: bool = False) -> tu
     ``BEHIND`` off its heading, seen from the rear axle; the ego's with the front bumper; else only
     while it is between lanes or off the drivable area. Agents cost everything, things half. A
     contact that is not at fault makes that road user ignored from then on. With ``present_speed``
-    what counts as standing is told at the contact.
+    what counts as standing is told at the contact. ``true_bearing``: see ``time_to_collision``.
     """
     contacts, scene = motion.contacts, motion.scene
     now = contacts.ahead == 0
@@ -62,7 +66,7 @@ def no_at_fault_collisions(motion: Motion, *, present_speed: bool = False) -> tu
         agents.heading[k, a], agents.length[k, a], agents.width[k, a],
     )  # fmt: skip
     front = touches(gap, bumper, scene, k, a)
-    behind = _bearing(motion, p, k, k, a) > BEHIND
+    behind = _bearing(motion, p, k, k, a, true_bearing) > BEHIND
     astray = motion.multi_lane[p, k] | motion.off_drivable[p, k]
     fault = (motion.speed[p, k] > STOPPED) & (standing | (~behind & (front | astray)))
     fault = _before_excuse(fault, k, p, a, agents.x.shape[1])
@@ -147,7 +151,9 @@ def ego_progress_v1(raw: Array, multiplier: Array, normaliser: Array | float) ->
     return np.where(possible, share, np.where(multiplier > 0.0, 1.0, 0.0))
 
 
-def time_to_collision(motion: Motion, *, last_step: int | None = None) -> tuple[Array, Array]:
+def time_to_collision(
+    motion: Motion, *, last_step: int | None = None, true_bearing: bool = False
+) -> tuple[Array, Array]:
     """TTC in {0, 1} and the step of the first contact that counts (inf: none), each (P,).
 
     At each step the ego box goes on at its speed and heading for 0, 0.3, 0.6, 0.9 s and meets the
@@ -155,6 +161,10 @@ def time_to_collision(motion: Motion, *, last_step: int | None = None) -> tuple[
     between lanes, off the drivable area or in an intersection, with what is not behind
     (``BEHIND``). A contact that does not count makes that road user ignored. Steps below
     ``TTC_SPEED`` and after ``last_step`` are left out.
+
+    The reference takes the bearing as the arc cosine of a product of unit vectors. Of something
+    exactly in line that is undefined where rounding makes the product more than 1, and the road
+    user is then neither ahead nor behind; with ``true_bearing`` it is.
     """
     contacts = motion.contacts
     use = motion.speed[contacts.proposal, contacts.step] >= TTC_SPEED
@@ -162,7 +172,7 @@ def time_to_collision(motion: Motion, *, last_step: int | None = None) -> tuple[
         use &= contacts.step <= last_step
     p, k, a = contacts.proposal[use], contacts.step[use], contacts.agent[use]
     ahead = contacts.ahead[use]
-    angle = _bearing(motion, p, k, k + ahead, a)
+    angle = _bearing(motion, p, k, k + ahead, a, true_bearing)
     astray = motion.multi_lane[p, k] | motion.off_drivable[p, k] | motion.axle_in_intersection[p, k]
     counts = (angle < AHEAD) | (astray & ~(angle > BEHIND))
     order = k * (max(TTC_STEPS) + 1) + ahead
@@ -201,12 +211,31 @@ def lane_keeping(motion: Motion) -> Array:
     return value
 
 
-def _bearing(motion: Motion, p: Array, k: Array, later: Array, agent: Array) -> Array:
-    """(contacts,) rad between the heading and the ray from the rear axle to the road user."""
-    agents = motion.scene.agents
+def _bearing(
+    motion: Motion, p: Array, k: Array, later: Array, agent: Array, true_bearing: bool
+) -> Array:
+    """(contacts,) rad between the heading and the ray from the rear axle to the road user.
+
+    NaN where it is undefined, see ``time_to_collision``.
+    """
+    import shapely
+
+    agents, heading = motion.scene.agents, motion.states[p, k, State.HEADING]
     dx = agents.x[later, agent] - motion.states[p, k, State.X]
     dy = agents.y[later, agent] - motion.states[p, k, State.Y]
-    return np.abs(wrap_angle(np.arctan2(dy, dx) - motion.states[p, k, State.HEADING]))
+    angle = np.abs(wrap_angle(np.arctan2(dy, dx) - heading))
+    in_line = (angle < _IN_LINE) | (angle > np.pi - _IN_LINE) | (np.hypot(dx, dy) < _IN_LINE)
+    row = np.flatnonzero(in_line)
+    if true_bearing or not len(row):
+        return angle
+    centre = shapely.centroid(agent_polygons(motion.scene, later[row], agent[row]))
+    ray = np.stack([shapely.get_x(centre), shapely.get_y(centre)], axis=-1)
+    ray -= motion.states[p[row], k[row], : State.Y + 1]
+    ahead = np.stack([np.cos(heading[row]), np.sin(heading[row])], axis=-1)
+    with np.errstate(invalid="ignore"):
+        unit = ray / np.sqrt(np.vecdot(ray, ray))[:, None]
+        angle[row] = np.arccos(np.vecdot(ahead, unit))
+    return angle
 
 
 def _first_speed(scene: PdmScene) -> Array:
