@@ -23,7 +23,7 @@ from roadloop.scoring.carla import (
 )
 
 VERSIONS = {"lb20": "2.0", "lb21": "2.1", "master": "2.0", "bench2drive": "bench2drive"}
-"""The files' names of the versions of ``roadloop.scoring.carla``; branch master scores as 2.0 does"""
+"""File names of the versions of ``roadloop.scoring.carla``; branch master scores as 2.0 does"""
 RELATIVE = 1e-9
 
 
