@@ -44,7 +44,7 @@ def table(rows: list[Row]) -> list[str]:
 
 def _figures(row: Row) -> str:
     tolerance = "equal" if row.tolerance == 0.0 else f"{row.tolerance:.0e}"
-    short = "" if row.reached else "  FALLS SHORT"
+    short = "" if row.reached else "  FALLS SHORT" if row.cases else "  nothing to compare"
     return f"{row.cases:>8}{row.equal:>8}{row.largest:>12.1e}{tolerance:>8}{short}"
 
 
@@ -67,7 +67,7 @@ def main() -> int:
             print(f"check_vectors: {family} holds no cases", file=sys.stderr)
             return 2
         print(f"\n{family.name}", *table(rows), sep="\n", flush=True)
-        short += sum(not row.reached for row in rows)
+        short += sum(row.cases > 0 and not row.reached for row in rows)
     missing = [name for name in FAMILIES if folder / name not in present]
     if missing:
         print(f"not in {folder}: {', '.join(missing)}")

@@ -265,13 +265,3 @@ def test_both_replays_stand_side_by_side(comparison):
     assert [(path.parent / src).resolve() for src in frames] == [r.resolve() for r in kept]
     for replay in kept:
         replay.unlink()
-
-
-def test_the_colours_are_those_of_the_report():
-    viz = Path(__file__).resolve().parents[1] / "roadloop" / "viz"
-
-    def colours(name):
-        return re.findall(r"(--[\w-]+): ([^;]+);", (viz / name).read_text(encoding="utf-8"))
-
-    theirs, ours = colours("report/report.css"), colours("suite_page/page.css")
-    assert theirs and ours == theirs

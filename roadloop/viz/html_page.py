@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from roadloop.comparison import replay_page
 from roadloop.errors import RoadloopError
 from roadloop.measures import Measure
 from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.viz.template import asset, fill, style
 
 
 def text(value: object) -> str:
@@ -84,26 +84,20 @@ def write_page(
 
     Raises RoadloopError where the file cannot be written.
     """
-    folder = files("roadloop.viz") / "suite_page"
-    template, style, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
-    )
     pieces = {
         "title": text(title),
-        "style": style,
+        "style": style("suite_page/page.css"),
         "verdict": text(verdict),
         "mood": mood,
         "facts": facts,
         "body": body,
-        "script": script,
+        "script": asset("suite_page/page.js"),
     }
-    # every other part of the template is the name of a piece: what is put in is never searched
-    parts = template.replace("{{", "\0").replace("}}", "\0").split("\0")
-    parts[1::2] = [pieces[name] for name in parts[1::2]]
+    page = fill(asset("suite_page/page.html"), pieces)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(parts), encoding="utf-8", newline="\n")
+        path.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
         raise RoadloopError(f"cannot write the page {path}: {error.strerror}") from error
     return path

@@ -12,7 +12,6 @@ import html
 import json
 import math
 import zlib
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from roadloop.types import AgentKind, LightState, Rollout
 from roadloop.viz import palette
 from roadloop.viz.drive import braking, check_drive, top_speed
 from roadloop.viz.ground import Ground, Paint, ground_of
+from roadloop.viz.template import asset, fill, style
 
 if TYPE_CHECKING:
     from roadloop.scoring.result import Score
@@ -284,29 +284,14 @@ def _typeset(text: str) -> str:
 
 def _page(title: str, meta: dict[str, Any], packed: _Packed) -> str:
     """The template with everything in place."""
-    folder = files("roadloop.viz") / "report"
-
-    def part(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
-
-    script = "\n".join(part(name) for name in SCRIPTS)
+    script = "\n".join(asset(f"report/{name}") for name in SCRIPTS)
     # "</script" or "<!--" inside a script block would end it there, or not where it should
     data = json.dumps(meta, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     pieces = {
-        "{{title}}": html.escape(title),
-        "{{style}}": part("report.css"),
-        "{{meta}}": data.replace("<", "\\u003c"),
-        "{{arrays}}": packed.base64(),
-        "{{script}}": f'(() => {{\n"use strict";\n{script}\n}})();',
+        "title": html.escape(title),
+        "style": style("report/report.css"),
+        "meta": data.replace("<", "\\u003c"),
+        "arrays": packed.base64(),
+        "script": f'(() => {{\n"use strict";\n{script}\n}})();',
     }
-    page = part("report.html")
-    # one pass from left to right: text put in is never searched for further marks
-    done = []
-    while page:
-        found = [(page.find(mark), mark) for mark in pieces if mark in page]
-        if not found:
-            break
-        at, mark = min(found)
-        done += [page[:at], pieces[mark]]
-        page = page[at + len(mark) :]
-    return "".join([*done, page])
+    return fill(asset("report/report.html"), pieces)
