@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from suite_runs import case, made_up_run, results, score, term
 
+from roadloop.cli import main
 from roadloop.compare import compare_runs, comparison_json, comparison_text, gate
 from roadloop.errors import RoadloopError
 from roadloop.measures import measures_of, values_of
+from roadloop.suite_results import append_case, start_run
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +221,43 @@ def test_values_of_cases_that_lack_a_score_are_absent():
     run = results([case("merge", 0, [score("nuplan", 0.5)]), case("merge", 1)])
     values = values_of(run.finished, measures_of(run))
     assert values["nuplan"][0] == 0.5 and math.isnan(values["nuplan"][1])
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def on_disk(run, folder):
+    """The folder of a run that has ended."""
+    start_run(folder, run.run)
+    for case in run.cases:
+        append_case(folder, case)
+    return str(folder)
+
+
+def test_the_command_line_fails_where_the_gate_is_crossed(tmp_path, capsys):
+    a = on_disk(made_up_run(), tmp_path / "a")
+    b = on_disk(made_up_run(skill=-0.9, failures=("cut_in-3",)), tmp_path / "b")
+    assert main(["compare", a, a, "--gate", "nuplan"]) == 0
+    assert main(["compare", a, b]) == 0
+    capsys.readouterr()
+    assert main(["compare", a, b, "--gate", "nuplan", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["worse"] == ["nuplan"]
+    assert "significantly worse on nuplan" in said.err
+    assert main(["compare", b, a, "--gate", "nuplan"]) == 0
+    assert (tmp_path / "b" / "compare.html").is_file()
+
+
+def test_the_command_line_says_what_cannot_be_compared(tmp_path, capsys):
+    a = on_disk(made_up_run(), tmp_path / "a")
+    other = on_disk(made_up_run(suite_hash="00" * 32), tmp_path / "other")
+    for words, said in [
+        (["compare", a, other], "suite"),
+        (["compare", a, a, "--gate", "speed"], "speed"),
+        (["compare", a, a, "--level", "2"], "level"),
+        (["compare", a, str(tmp_path / "gone")], "no suite run"),
+    ]:
+        capsys.readouterr()
+        assert main(words) == 2
+        complaint = capsys.readouterr().err.strip()
+        assert said in complaint and "\n" not in complaint

@@ -40,7 +40,7 @@ class Score:
     driven in a process of its own, with a time-out, and scored by all definitions; DIR then holds
     the tables, the logs, and index.html with everything to look at. A run that was stopped, even
     by kill -9, is taken up with --resume and ends with the same bytes. Failures are listed with
-    the command that drives them again and count in no mean.
+    the command that drives them again, count in no mean, and make the exit status 1.
     Or WHAT is the folder of a drive: it is scored anew and printed.
     Units stand beside the values.
 
@@ -151,6 +151,9 @@ class Score:
         finished = True
         with progress_bar(suite.name, "scenario", len(suite.cases), quiet=self.json) as bar:
 
+            def held(done: int) -> None:
+                bar.n = bar.initial = done  # the time left is reckoned from what is driven now
+
             def show(result: CaseResult) -> None:
                 if result.failed and not self.json:
                     bar.write(f"failed: {result.case}: {result.failed}", file=sys.stderr)
@@ -164,7 +167,7 @@ class Score:
                     memory=memory,
                     timeout=self.timeout,
                     ray=self.ray,
-                    on_start=bar.update,
+                    on_start=held,
                     on_case=show,
                 )
             except KeyboardInterrupt:
@@ -184,7 +187,7 @@ class Score:
         else:
             print(summary_text(results))
             print(page)
-        return 0
+        return 0 if len(results.finished) == len(suite.cases) else 1
 
     def _prepare(self, folder: Path, run: dict[str, Any]) -> None:
         """Make the folder ready for this run, or check that it holds the beginning of it."""
