@@ -135,7 +135,7 @@ class LocalWorker(Generic[Task, Answer]):
             with _one_thread():
                 self._process.start()
             theirs.close()
-        with contextlib.suppress(BrokenPipeError):  # it died meanwhile: `answer` says so
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died meanwhile: `answer` says so
             self._connection.send(task)
 
     def answer(self) -> Answer | None:

@@ -229,8 +229,8 @@ def test_values_of_cases_that_lack_a_score_are_absent():
 def on_disk(run, folder):
     """The folder of a run that has ended."""
     start_run(folder, run.run)
-    for case in run.cases:
-        append_case(folder, case)
+    for each in run.cases:
+        append_case(folder, each)
     return str(folder)
 
 

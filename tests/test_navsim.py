@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring import navsim_comfort as comfort
-from roadloop.scoring.navsim import (
-    PdmScoresV2,
-    forgive_human,
-    pdm_score,
-    pdm_scores_v1,
-    pdm_scores_v2,
-    proposal_score,
-)
+from roadloop.scoring.navsim import pdm_score, pdm_scores_v1, pdm_scores_v2
 from roadloop.scoring.navsim_aggregate import Stages, follow_up_weights, two_stage_scores
 from roadloop.scoring.navsim_scene import (
     OBSERVED,
@@ -32,6 +25,7 @@ from roadloop.scoring.navsim_scene import (
     reference_poses,
     without_overlapping_agents,
 )
+from roadloop.scoring.navsim_scores import PdmScoresV2, forgive_human, proposal_score
 from roadloop.scoring.pdm_tracker import State, simulate_proposals, speed_profile
 from roadloop.types import (
     AgentKind,
@@ -568,7 +562,7 @@ def test_a_rollouts_red_light_and_parked_car():
     assert scores.traffic_light_compliance[0] == 0.0
     corrected = pdm_score(red, road_map, 20, following(red, 20), corrected=True)
     assert corrected.version.startswith("navsim 2.2, ")
-    assert corrected.version.count(",") == 3
+    assert corrected.version.count(",") == 4
     fast = rollout(road_map, speed=25.0)
     scores = pdm_score(fast, road_map, 20, following(fast, 20))
     assert scores.no_at_fault_collisions[0] == 0.0  # a parked car is a vehicle, not a thing

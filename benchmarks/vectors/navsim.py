@@ -13,14 +13,7 @@ import numpy as np
 
 from benchmarks.vectors.table import Row, compare
 from roadloop.scoring import navsim_comfort as comfort
-from roadloop.scoring.navsim import (
-    PdmScoresV1,
-    PdmScoresV2,
-    forgive_human,
-    pdm_score_v2,
-    pdm_scores_v1,
-    pdm_scores_v2,
-)
+from roadloop.scoring.navsim import pdm_scores_v1, pdm_scores_v2
 from roadloop.scoring.navsim_aggregate import Stages, follow_up_weights, two_stage_scores
 from roadloop.scoring.navsim_motion import Motion
 from roadloop.scoring.navsim_scene import (
@@ -30,6 +23,7 @@ from roadloop.scoring.navsim_scene import (
     reference_poses,
     without_overlapping_agents,
 )
+from roadloop.scoring.navsim_scores import PdmScoresV1, PdmScoresV2, forgive_human, pdm_score_v2
 from roadloop.scoring.pdm_tracker import curvature_profile, simulate_proposals, speed_profile
 from roadloop.types import AgentKind, AgentStates
 
@@ -41,6 +35,7 @@ _KINDS = {
     "BICYCLE": AgentKind.CYCLIST,
 }
 """every other type is a thing"""
+_DRIVABLE = ("ROADBLOCK", "INTERSECTION", "DRIVABLE_AREA", "CARPARK_AREA")
 _EXACT = {
     "no_at_fault_collisions": "no_at_fault_collisions",
     "drivable_area_compliance": "drivable_area_compliance",
@@ -137,7 +132,7 @@ def _scene(given: dict, agents: AgentStates, start: Array, red: dict[str, list[i
     return PdmScene(
         lane_polygon=lanes,
         lane_on_route=np.isin(tokens, given["route_lane_ids"]),
-        drivable=_polygons(given["map"], "ROADBLOCK", "INTERSECTION", "CARPARK_AREA")[1],
+        drivable=_polygons(given["map"], *_DRIVABLE)[1],
         intersections=_polygons(given["map"], "INTERSECTION")[1],
         centreline=np.array(given["centerline"])[:, :2],
         start=start,

@@ -8,14 +8,14 @@ by the terms of ``navsim_terms``::
     scores.score                        # (P,)
 
 Definitions: NAVSIM 1.1 and 2.2 (``pdm_score.py``, ``pdm_scorer.py``), Dauner et al. 2024 (NAVSIM)
-and Cao et al. 2025 (pseudo-simulation). How scores of frames become one figure is in
-``navsim_aggregate``.
+and Cao et al. 2025 (pseudo-simulation). What the scores hold is in ``navsim_scores``, how those of
+many frames become one figure in ``navsim_aggregate``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -34,138 +34,42 @@ from roadloop.scoring.navsim_scene import (
     reference_poses,
     without_overlapping_agents,
 )
+from roadloop.scoring.navsim_scores import (
+    VERSION_V1,
+    VERSION_V2,
+    PdmScoresV1,
+    PdmScoresV2,
+    pdm_score_v1,
+)
 from roadloop.scoring.pdm_tracker import State, simulate_proposals
-from roadloop.scoring.result import Score, Term
 from roadloop.types import Rollout
 
 Array = np.ndarray
 Scores = TypeVar("Scores", "PdmScoresV1", "PdmScoresV2")
 
-VERSION_V1 = "navsim 1.1"
-VERSION_V2 = "navsim 2.2"
 LAST_TTC_STEP_V2 = 31
 """v2 observes 4 s; from later steps its 0.9 s ahead would pass the end"""
 _BATCH = 256
 """proposals at a time: what is worked on stays in the processor's caches"""
 
 
-@dataclass(frozen=True, eq=False)
-class PdmScoresV1:
-    """PDM score of P proposals; every field ``(P,)`` unless said otherwise, scores in [0, 1]."""
-
-    no_at_fault_collisions: Array
-    """0, 0.5 (things only) or 1"""
-    drivable_area_compliance: Array
-    """0 or 1"""
-    driving_direction_compliance: Array
-    """0, 0.5 or 1; reported, weight 0"""
-    ego_progress: Array
-    time_to_collision: Array
-    """0 or 1"""
-    comfort: Array
-    """0 or 1"""
-    comfort_components: Array
-    """(P, 6) bool in the order of ``navsim_comfort.SIGNALS``"""
-    progress_raw: Array
-    """m along the centreline"""
-    first_at_fault: Array
-    """step of the first contact at fault, inf without"""
-    first_ttc: Array
-    """step from which the first contact within 0.9 s counts, inf without"""
-    score: Array
-    version: str = VERSION_V1
-
-    @property
-    def multiplier(self) -> Array:
-        """(P,) product of the terms that gate the score."""
-        return self.no_at_fault_collisions * self.drivable_area_compliance
-
-
-@dataclass(frozen=True, eq=False)
-class PdmScoresV2:
-    """Extended PDM score of P proposals; every field ``(P,)`` unless said otherwise, in [0, 1]."""
-
-    no_at_fault_collisions: Array
-    """0, 0.5 (things only) or 1"""
-    drivable_area_compliance: Array
-    """0 or 1"""
-    driving_direction_compliance: Array
-    """0, 0.5 or 1"""
-    traffic_light_compliance: Array
-    """0 or 1"""
-    ego_progress: Array
-    time_to_collision: Array
-    """0 or 1"""
-    lane_keeping: Array
-    """0 or 1"""
-    history_comfort: Array
-    """0 or 1; 1 without a past"""
-    history_comfort_components: Array
-    """(P, 6) bool in the order of ``navsim_comfort.SIGNALS``"""
-    progress_raw: Array
-    """m along the centreline"""
-    first_at_fault: Array
-    """step of the first contact at fault, inf without"""
-    first_ttc: Array
-    """step from which the first contact within 0.9 s counts, inf without"""
-    score: Array
-    """without extended comfort, which takes two frames: see ``total``"""
-    version: str = VERSION_V2
-
-    @property
-    def multiplier(self) -> Array:
-        """(P,) product of the terms that gate the score."""
-        gate = self.no_at_fault_collisions * self.drivable_area_compliance
-        return gate * self.driving_direction_compliance * self.traffic_light_compliance
-
-    def total(self, extended_comfort: Array | None = None) -> Array:
-        """(P,) the score of these terms and extended comfort ``(P,)``, NaN where there is none."""
-        return pdm_score_v2(
-            self.multiplier,
-            self.ego_progress,
-            self.time_to_collision,
-            self.lane_keeping,
-            self.history_comfort,
-            extended_comfort,
-        )
-
-
-def pdm_score_v1(multiplier: Array, progress: Array, ttc: Array, comfort: Array) -> Array:
-    """PDMS = NC DAC (5 EP + 5 TTC + 2 C) / 12, each ``(...)``; ``multiplier`` is NC DAC."""
-    return multiplier * (5.0 * progress + 5.0 * ttc + 2.0 * comfort) / 12.0
-
-
-def pdm_score_v2(
-    multiplier: Array,
-    progress: Array,
-    ttc: Array,
-    lane_keeping: Array,
-    history_comfort: Array,
-    extended_comfort: Array | None = None,
-) -> Array:
-    """EPDMS = NC DAC DDC TLC (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16, each ``(...)``.
-
-    ``multiplier`` is NC DAC DDC TLC. Without extended comfort, or where it is NaN (no frame before
-    to compare with), its weight is left out (/ 14).
-    """
-    weighted = 5.0 * progress + 5.0 * ttc + 2.0 * lane_keeping + 2.0 * history_comfort
-    if extended_comfort is None:
-        return multiplier * weighted / 14.0
-    known = np.isfinite(extended_comfort)
-    weighted = weighted + np.where(known, 2.0 * extended_comfort, 0.0)
-    return multiplier * weighted / np.where(known, 16.0, 14.0)
-
-
 def pdm_scores_v1(
-    scene: PdmScene, states: Array, *, pairwise: bool = False, present_speed: bool = False
+    scene: PdmScene,
+    states: Array,
+    *,
+    pairwise: bool = False,
+    present_speed: bool = False,
+    true_bearing: bool = False,
 ) -> PdmScoresV1:
     """PDM scores of simulated proposals ``(P, 41, 11)`` (columns of ``State``).
 
     Scored together: progress is measured against the best of all; ``pairwise``: each against
     itself and proposal 0 only, which is how the benchmark holds an agent against its rule-based
     planner. ``present_speed``: whether something stands is told by its speed at the contact; in
-    the reference (False) by its speed when first seen. Raises RoadloopError for states of another
-    shape or not finite, and where the scene ends before 4.9 s.
+    the reference (False) by its speed when first seen. ``true_bearing``: what is exactly in line is
+    ahead or behind; in the reference it is neither at one time in sixteen, as numbers are rounded.
+    Raises RoadloopError for states of another shape or not finite, and where the scene ends before
+    4.9 s.
     """
     states = _checked(states)
     if len(scene.agents.x) < OBSERVED_V1:
@@ -175,8 +79,10 @@ def pdm_scores_v1(
         )
     parts = []
     for motion in _motions(scene, states):
-        nc, first_at_fault = terms.no_at_fault_collisions(motion, present_speed=present_speed)
-        ttc, first_ttc = terms.time_to_collision(motion)
+        nc, first_at_fault = terms.no_at_fault_collisions(
+            motion, present_speed=present_speed, true_bearing=true_bearing
+        )
+        ttc, first_ttc = terms.time_to_collision(motion, true_bearing=true_bearing)
         comfortable = within_bounds(comfort_signals_v1(motion.states))
         parts.append(
             PdmScoresV1(
@@ -193,7 +99,7 @@ def pdm_scores_v1(
                 first_at_fault=first_at_fault,
                 first_ttc=first_ttc,
                 score=np.zeros(len(nc)),
-                version=VERSION_V1 + (", present speed" if present_speed else ""),
+                version=_version(VERSION_V1, present_speed, true_bearing),
             )
         )
     scores = _joined(parts)
@@ -211,6 +117,7 @@ def pdm_scores_v2(
     *,
     pairwise: bool = False,
     present_speed: bool = False,
+    true_bearing: bool = False,
     rigid_body_centre: bool = False,
 ) -> PdmScoresV2:
     """Extended PDM scores of simulated proposals ``(P, 41, 11)``, without extended comfort.
@@ -220,12 +127,15 @@ def pdm_scores_v2(
     of another shape or not finite.
     """
     states = _checked(states)
-    version = VERSION_V2 + (", present speed" if present_speed else "")
-    version += ", rigid-body centre" if rigid_body_centre else ""
+    version = _version(VERSION_V2, present_speed, true_bearing, rigid_body_centre)
     parts = []
     for motion in _motions(scene, states):
-        nc, first_at_fault = terms.no_at_fault_collisions(motion, present_speed=present_speed)
-        ttc, first_ttc = terms.time_to_collision(motion, last_step=LAST_TTC_STEP_V2)
+        nc, first_at_fault = terms.no_at_fault_collisions(
+            motion, present_speed=present_speed, true_bearing=true_bearing
+        )
+        ttc, first_ttc = terms.time_to_collision(
+            motion, last_step=LAST_TTC_STEP_V2, true_bearing=true_bearing
+        )
         comfortable = history_comfort(
             motion.states,
             scene.past,
@@ -257,33 +167,6 @@ def pdm_scores_v2(
     return replace(scores, score=scores.total())
 
 
-FORGIVEN = (
-    "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance",
-    "traffic_light_compliance", "ego_progress", "time_to_collision", "lane_keeping",
-    "history_comfort",
-)  # fmt: skip
-"""What the human-penalty filter looks at"""
-
-
-def forgive_human(scores: PdmScoresV2, human: PdmScoresV2) -> PdmScoresV2:
-    """Human-penalty filter: a term that is exactly 0 for the human too becomes 1; score rebuilt.
-
-    ``human`` holds one proposal, the recorded drive, simulated and scored alone. NAVSIM applies
-    this to first-stage frames, and scores the human without a past, so that comfort is never
-    forgiven. Progress stays as it was measured with the multipliers before.
-    """
-    if len(human.score) != 1:
-        raise RoadloopError(
-            f"human scores of {len(human.score)} proposals: score the human drive alone"
-        )
-    forgiven = {
-        name: np.where(getattr(human, name)[0] == 0.0, 1.0, getattr(scores, name))
-        for name in FORGIVEN
-    }
-    scores = replace(scores, **forgiven, version=f"{scores.version}, human-penalty filter")
-    return replace(scores, score=scores.total())
-
-
 def pdm_score(
     rollout: Rollout,
     road_map: RoadMap,
@@ -301,8 +184,8 @@ def pdm_score(
     present one first, or ``(P, 8, 3)`` every 0.5 s in the ego frame, from 0.5 s on. In v2 road
     users whose box overlaps the ego's at ``step`` are left out, as NAVSIM does. ``corrected``: all
     departures of the reference from its intentions the other way (``true_differences`` of the
-    tracker, ``present_speed``, ``rigid_body_centre``), which the scores' version says. Raises
-    RoadloopError as ``pdm_scene`` does, and for another version or shape.
+    tracker, ``present_speed``, ``true_bearing``, ``rigid_body_centre``), which the scores' version
+    says. Raises RoadloopError as ``pdm_scene`` does, and for another version or shape.
     """
     if version not in ("v1", "v2"):
         raise RoadloopError(f"no version {version!r} of the PDM score; there are v1, v2")
@@ -317,59 +200,19 @@ def pdm_score(
         proposals = reference_poses(scene.start, proposals)
     states = simulate_proposals(scene.start, proposals, scene.vehicle, true_differences=corrected)
     if version == "v1":
-        scores = pdm_scores_v1(scene, states, pairwise=pairwise, present_speed=corrected)
+        scores = pdm_scores_v1(
+            scene, states, pairwise=pairwise, present_speed=corrected, true_bearing=corrected
+        )
     else:
         scores = pdm_scores_v2(
             without_overlapping_agents(scene),
             states,
             pairwise=pairwise,
             present_speed=corrected,
+            true_bearing=corrected,
             rigid_body_centre=corrected,
         )
     return replace(scores, version=f"{scores.version}, true differences") if corrected else scores
-
-
-_TITLES = {
-    "no_at_fault_collisions": "No at-fault collision",
-    "drivable_area_compliance": "Drivable area",
-    "driving_direction_compliance": "Driving direction",
-    "traffic_light_compliance": "Traffic lights",
-    "ego_progress": "Progress",
-    "time_to_collision": "Time to collision",
-    "lane_keeping": "Lane keeping",
-    "history_comfort": "Comfort with the past",
-    "comfort": "Comfort",
-}
-
-
-def proposal_score(scores: PdmScoresV1 | PdmScoresV2, proposal: int) -> Score:
-    """One proposal's scores as a `Score`: a term per sub-score, times since its start."""
-    when = {
-        "no_at_fault_collisions": scores.first_at_fault,
-        "time_to_collision": scores.first_ttc,
-    }
-    found = []
-    for name, title in _TITLES.items():
-        if not hasattr(scores, name):
-            continue
-        value = float(getattr(scores, name)[proposal])
-        lost = float(when[name][proposal]) * DT if name in when else np.inf
-        detail = f"{title}: {value:.3g} of 1"
-        if name == "ego_progress":
-            metres = float(scores.progress_raw[proposal])
-            detail = f"{metres:.1f} m along the route, {value:.0%} of the best"
-        passed = None if name == "ego_progress" else value == 1.0
-        lost_at = lost if np.isfinite(lost) else None
-        found.append(Term(name, title, value, "", passed, lost_at, detail, True))
-    v1 = isinstance(scores, PdmScoresV1)
-    return Score(
-        name="navsim-v1" if v1 else "navsim-v2",
-        title="PDM score" if v1 else "Extended PDM score",
-        version=scores.version,
-        value=float(scores.score[proposal]),
-        unit="",
-        terms=tuple(found),
-    )
 
 
 def _checked(states: Array) -> Array:
@@ -382,6 +225,14 @@ def _checked(states: Array) -> Array:
     if bad.any():
         raise RoadloopError(f"states of proposal {int(bad.argmax())} are not finite: leave it out")
     return states
+
+
+def _version(
+    version: str, present_speed: bool, true_bearing: bool, rigid_body_centre: bool = False
+) -> str:
+    version += ", present speed" if present_speed else ""
+    version += ", true bearing" if true_bearing else ""
+    return version + (", rigid-body centre" if rigid_body_centre else "")
 
 
 def _motions(scene: PdmScene, states: Array) -> Iterator[Motion]:

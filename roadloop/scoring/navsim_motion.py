@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from roadloop.scoring.navsim_scene import DT, PdmScene
+from roadloop.scoring.navsim_scene import DT, PdmScene, agent_polygons, nuplan_corners
 from roadloop.scoring.pdm_tracker import State
 
 Array = np.ndarray
@@ -252,35 +252,7 @@ def touches(gap: Array, points: Array, scene: PdmScene, step: Array, agent: Arra
     touch = gap <= 0.0
     tie = np.flatnonzero(np.abs(gap) < _TIE)
     if len(tie):
-        boxes = agent_polygons(scene, step[tie], agent[tie])
+        boxes = agent_polygons(scene.agents, step[tie], agent[tie])
         make = shapely.polygons if points.shape[1] == 4 else shapely.linestrings
         touch[tie] = shapely.intersects(make(points[tie]), boxes)
     return touch
-
-
-def agent_polygons(scene: PdmScene, step: Array, agent: Array) -> Array:
-    """(n,) shapely polygons of road users' boxes at steps ``(n,)``."""
-    import shapely
-
-    agents, which = scene.agents, (step, agent)
-    centre = np.stack([agents.x[which], agents.y[which]], axis=-1)
-    size = agents.length[which], agents.width[which]
-    return np.asarray(shapely.polygons(nuplan_corners(centre, agents.heading[which], *size)))
-
-
-def nuplan_corners(
-    centre: Array, heading: Array, length: Array | float, width: Array | float
-) -> Array:
-    """Corners (..., 4, 2) of boxes at ``centre`` (..., 2): front and rear left, rear and front right.
-
-    The same bits as nuPlan's and NAVSIM's, which take the direction to the left by cosine and sine
-    of the heading plus pi / 2: where boxes just touch and where a bearing is just 0 they decide.
-    """
-    left = heading + np.pi / 2.0
-    ahead_x, ahead_y = np.cos(heading) * (length / 2.0), np.sin(heading) * (length / 2.0)
-    left_x, left_y = np.cos(left) * (width / 2.0), np.sin(left) * (width / 2.0)
-    corners = np.empty((*heading.shape, 4, 2))
-    for row, (lon, lat) in enumerate(((1.0, 1.0), (-1.0, 1.0), (-1.0, -1.0), (1.0, -1.0))):
-        corners[..., row, 0] = centre[..., 0] + (lat * left_x + lon * ahead_x)
-        corners[..., row, 1] = centre[..., 1] + (lat * left_y + lon * ahead_y)
-    return corners

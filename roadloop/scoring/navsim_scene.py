@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.geometry import box_corners, boxes_overlap
 from roadloop.maps.path import route_path
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.area_map import AreaMap, area_map_of, lanes_near
@@ -151,13 +150,45 @@ def without_overlapping_agents(scene: PdmScene) -> PdmScene:
 
     What NAVSIM 2's log-replay traffic does: recorded boxes overlap by annotation error.
     """
-    s, vehicle, now = scene.start, scene.vehicle, at(scene.agents, 0)
-    x = s[State.X] + vehicle.centre_offset * np.cos(s[State.HEADING])
-    y = s[State.Y] + vehicle.centre_offset * np.sin(s[State.HEADING])
-    ego = box_corners(x, y, s[State.HEADING], vehicle.length, vehicle.width)
-    boxes = box_corners(now.x, now.y, now.heading, now.length, now.width)
-    overlap = now.valid & boxes_overlap(ego[None], boxes, tolerance=0.0)
-    return replace(scene, agents=at(scene.agents, (slice(None), ~overlap)))
+    import shapely
+
+    vehicle, heading = scene.vehicle, scene.start[State.HEADING]
+    ahead = np.array([np.cos(heading), np.sin(heading)]) * vehicle.centre_offset
+    centre = scene.start[[State.X, State.Y]] + ahead
+    ego = shapely.Polygon(nuplan_corners(centre, heading, vehicle.length, vehicle.width))
+    kept = np.ones(scene.agents.x.shape[1], dtype=bool)
+    present = np.flatnonzero(scene.agents.valid[0])
+    boxes = agent_polygons(scene.agents, np.zeros_like(present), present)
+    kept[present] = ~shapely.intersects(ego, boxes)
+    return replace(scene, agents=at(scene.agents, (slice(None), kept)))
+
+
+def agent_polygons(agents: AgentStates, step: Array, agent: Array) -> Array:
+    """(n,) shapely polygons of road users' boxes at steps ``(n,)``."""
+    import shapely
+
+    which = step, agent
+    centre = np.stack([agents.x[which], agents.y[which]], axis=-1)
+    size = agents.length[which], agents.width[which]
+    return np.asarray(shapely.polygons(nuplan_corners(centre, agents.heading[which], *size)))
+
+
+def nuplan_corners(
+    centre: Array, heading: Array, length: Array | float, width: Array | float
+) -> Array:
+    """Corners (..., 4, 2) of boxes at ``centre`` (..., 2): front and rear left, rear and front right.
+
+    The same bits as nuPlan's and NAVSIM's, which take the direction to the left by cosine and sine
+    of the heading plus pi / 2: where boxes just touch and where a bearing is just 0 they decide.
+    """
+    left = heading + np.pi / 2.0
+    ahead_x, ahead_y = np.cos(heading) * (length / 2.0), np.sin(heading) * (length / 2.0)
+    left_x, left_y = np.cos(left) * (width / 2.0), np.sin(left) * (width / 2.0)
+    corners = np.empty((*heading.shape, 4, 2))
+    for row, (lon, lat) in enumerate(((1.0, 1.0), (-1.0, 1.0), (-1.0, -1.0), (1.0, -1.0))):
+        corners[..., row, 0] = centre[..., 0] + (lat * left_x + lon * ahead_x)
+        corners[..., row, 1] = centre[..., 1] + (lat * left_y + lon * ahead_y)
+    return corners
 
 
 # --- from our rollouts --------------------------------------------------------------------------

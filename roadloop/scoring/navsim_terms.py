@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from roadloop.geometry import wrap_angle
-from roadloop.scoring.navsim_motion import TTC_STEPS, Motion, agent_polygons, box_gap, touches
-from roadloop.scoring.navsim_scene import PdmScene
+from roadloop.scoring.navsim_motion import TTC_STEPS, Motion, box_gap, touches
+from roadloop.scoring.navsim_scene import PdmScene, agent_polygons
 from roadloop.scoring.pdm_tracker import State
 from roadloop.types import AgentKind
 
@@ -228,7 +228,7 @@ def _bearing(
     row = np.flatnonzero(in_line)
     if true_bearing or not len(row):
         return angle
-    centre = shapely.centroid(agent_polygons(motion.scene, later[row], agent[row]))
+    centre = shapely.centroid(agent_polygons(agents, later[row], agent[row]))
     ray = np.stack([shapely.get_x(centre), shapely.get_y(centre)], axis=-1)
     ray -= motion.states[p[row], k[row], : State.Y + 1]
     ahead = np.stack([np.cos(heading[row]), np.sin(heading[row])], axis=-1)
