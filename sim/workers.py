@@ -135,7 +135,8 @@ class LocalWorker(Generic[Task, Answer]):
             with _one_thread():
                 self._process.start()
             theirs.close()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died meanwhile: `answer` says so
+        # where it died meanwhile, `answer` says so
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(task)
 
     def answer(self) -> Answer | None:

@@ -121,7 +121,8 @@ class Score:
         from sim.evaluate import Job, evaluate
         from sim.workers import GIB, choose_workers, connect_ray, memory_limit
 
-        options = (self.driver, self.perception, self.set, self.latency)
+        senses, latency = _absolute(self.perception), _absolute(self.latency)
+        options = (self.driver, senses, self.set, latency)
         driver = build_driver(*options)  # a mistake in them is said now, not once per case
         name = re.sub(r"[^\w.=-]+", "-", f"{suite.name}-{driver.name}").strip("-")
         folder = self.out or Path("runs") / name
@@ -132,10 +133,10 @@ class Score:
             "description": suite.description,
             "suite_hash": suite.hash,
             "driver": driver.name,
-            "perception": self.perception,
+            "perception": senses,
             "settings": list(self.set),
-            "latency": self.latency,
-            "files": _hashes(self.perception, self.latency),
+            "latency": latency,
+            "files": _hashes(senses, latency),
             "versions": _versions(),
             "cases": [case.name for case in suite.cases],
         }
@@ -231,6 +232,11 @@ def _clear(folder: Path) -> None:
 def _versions() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"roadloop": __version__, "python": platform.python_version(), **versions}
+
+
+def _absolute(option: str) -> str:
+    """A file by its whole path: workers may run in other folders, replays be driven from others."""
+    return str(Path(option).resolve()) if option and Path(option).is_file() else option
 
 
 def _hashes(*names: str) -> dict[str, str]:
