@@ -26,7 +26,7 @@ from roadloop.scoring.navsim_scene import (
     without_overlapping_agents,
 )
 from roadloop.scoring.navsim_scores import PdmScoresV2, forgive_human, proposal_score
-from roadloop.scoring.pdm_tracker import State, simulate_proposals, speed_profile
+from roadloop.scoring.pdm_tracker import State, curvature_profile, simulate_proposals, speed_profile
 from roadloop.types import (
     AgentKind,
     AgentStates,
@@ -288,6 +288,27 @@ def test_whether_a_car_stands_is_told_when_first_seen():
     assert of_now.version != of_then.version
 
 
+def test_what_is_exactly_in_line_may_be_neither_ahead_nor_behind():
+    """From all around towards a standing car: the reference's arc cosine is undefined for some."""
+    import shapely
+
+    here = scene((AgentKind.CAR, 30.3, -57.1, 0.4, 0.0))
+    everywhere = objects(shapely.box(-100.0, -150.0, 150.0, 50.0))
+    here = replace(
+        here, lane_polygon=everywhere, lane_on_route=np.ones(1, bool), drivable=everywhere,
+        intersections=objects(), red=np.zeros((OBSERVED, 1), bool),
+    )  # fmt: skip
+    heading = np.linspace(-np.pi, np.pi, 500, endpoint=False)[:, None]
+    states = np.zeros((500, STEPS, len(State)))
+    states[..., State.X] = 30.3 - 10.0 * np.cos(heading)
+    states[..., State.Y] = -57.1 - 10.0 * np.sin(heading)
+    states[..., State.HEADING], states[..., State.SPEED] = heading, 10.0
+    for score in (pdm_scores_v1, pdm_scores_v2):
+        assert not score(here, states, true_bearing=True).time_to_collision.any()
+        missed = score(here, states).time_to_collision
+        assert 0.01 < missed.mean() < 0.2
+
+
 def test_off_the_road():
     scores = both(scene(), ahead(to_left=-3.0), ahead())[1]
     assert scores.drivable_area_compliance.tolist() == [0.0, 1.0]
@@ -365,6 +386,13 @@ def test_a_jerk_in_the_past_is_uncomfortable_too():
     assert both(replace(here, past=None), ahead())[1].history_comfort[0] == 1.0
 
 
+def test_comfort_signals_are_rounded_before_the_next_is_taken():
+    states = np.zeros((STEPS, len(State)))
+    states[:, State.ACCELERATION] = 4.9e-9 * np.sin(np.pi * TIME)
+    for signals in (comfort.comfort_signals_v2(states, 1.461), comfort.comfort_signals_v1(states)):
+        assert not signals.any()  # a jerk of 1.5e-8 is of an acceleration that rounds to 0
+
+
 def test_batched_comfort_is_that_of_each():
     states = simulate_proposals(scene().start, many(5, 4))
     together = comfort.comfort_signals_v2(states, 1.461)
@@ -390,6 +418,34 @@ def test_true_differences_follow_steady_acceleration():
     true = SPEED + 1.5 * (TIME[:-1] + 0.05)
     np.testing.assert_allclose(speed_profile(poses, 0.1, true_differences=True)[0], true, atol=1e-3)
     assert np.abs(speed_profile(poses, 0.1)[0] - true).max() > 1e-3
+
+
+def test_turning_on_the_spot_is_bounded_by_the_penalty_alone():
+    """Creeping at v, turning w per step: c = 40 v dt w / (40 (v dt)^2 + penalty)."""
+    poses = np.zeros((3, STEPS, 3))
+    poses[..., 2] = 0.01 * np.arange(STEPS)
+    speed = np.full((3, STEPS - 1), np.array([[1e-9], [1e-7], [1e-5]]))
+    step = speed[:, :1] * 0.1
+    expected = 40.0 * step * 0.01 / (40.0 * step**2 + 1e-10)
+    curvature = curvature_profile(poses, speed, 0.1)
+    np.testing.assert_allclose(curvature, np.tile(expected, 40), rtol=1e-7)
+
+
+def test_half_a_turn_keeps_its_sign():
+    poses = np.zeros((2, STEPS, 3))
+    poses[:, 20:, 2] = np.array([[np.pi], [-np.pi]])
+    left, right = curvature_profile(poses, np.full((2, STEPS - 1), 5.0), 0.1)
+    np.testing.assert_array_equal(left, -right)
+    assert left.max() > 0.1
+
+
+def test_driven_headings_are_from_minus_pi_up_to_pi():
+    start = np.zeros(11)
+    start[[State.HEADING, State.SPEED]] = np.pi, 5.0
+    poses = np.column_stack([-5.0 * TIME, np.zeros(STEPS), np.full(STEPS, np.pi)])
+    heading = simulate_proposals(start, poses[None])[0, :, State.HEADING]
+    assert heading[0] == np.pi
+    np.testing.assert_array_equal(heading[1:], -np.pi)
 
 
 def test_the_bicycle_follows_a_circle():
@@ -470,9 +526,23 @@ def test_two_stages():
         two_stage_scores([(one, replace(two, weights=np.zeros(1)))])
 
 
+def test_follow_ups_two_metres_away_count_alike():
+    """A sum of weights up to 1e-8 is taken for none."""
+    for metres, alike in ((1.9, False), (1.95, True), (2.3, True), (30.0, True)):
+        starts = np.array([[metres, 0.0], [0.0, metres + 0.3]])
+        weights = follow_up_weights(np.zeros(2), starts)
+        assert weights.sum() == pytest.approx(1.0)
+        assert (weights[0] == weights[1] == 0.5) == alike
+
+
 def test_agents_on_top_of_the_ego_are_left_out():
     here = scene((AgentKind.CAR, 2.0, -1.0, 0.3, 0.0), (AgentKind.CAR, 30.0, -1.0, 0.0, 0.0))
     assert without_overlapping_agents(here).agents.x[0].tolist() == [30.0]
+    later = here.agents.valid.copy()
+    later[0] = False  # who is not there yet overlaps nobody
+    here = replace(here, agents=replace(here.agents, valid=later))
+    assert without_overlapping_agents(here).agents.x.shape == (OBSERVED, 2)
+    assert without_overlapping_agents(scene()).agents.x.shape == (OBSERVED, 0)
 
 
 def test_one_proposal_as_a_score():

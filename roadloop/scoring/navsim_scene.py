@@ -176,7 +176,7 @@ def agent_polygons(agents: AgentStates, step: Array, agent: Array) -> Array:
 def nuplan_corners(
     centre: Array, heading: Array, length: Array | float, width: Array | float
 ) -> Array:
-    """Corners (..., 4, 2) of boxes at ``centre`` (..., 2): front and rear left, rear and front right.
+    """(..., 4, 2) front and rear left, rear and front right corners of boxes at (..., 2).
 
     The same bits as nuPlan's and NAVSIM's, which take the direction to the left by cosine and sine
     of the heading plus pi / 2: where boxes just touch and where a bearing is just 0 they decide.
