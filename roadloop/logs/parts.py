@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from roadloop import __version__
 from roadloop.errors import RoadloopError
+from roadloop.files import replaced
 from roadloop.logs.schema import SCHEMA_VERSION, TABLES, Table, enum_names
 from roadloop.types import AgentKind, LightState
 
@@ -86,19 +86,16 @@ def write_part(folder: Path, name: str, number: int, table: Table) -> None:
         for field in schema
     ]
     path = folder / f"{name}.parquet" / f"part-{number:05d}.parquet"
-    hidden = path.with_name(f".{path.stem}.tmp")
     with _writing(path):
         path.parent.mkdir(exist_ok=True)
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), hidden, compression="zstd")
-        os.replace(hidden, path)
+        with replaced(path) as hidden:
+            pq.write_table(pa.Table.from_arrays(arrays, schema=schema), hidden, compression="zstd")
 
 
 def write_meta(folder: Path, meta: dict[str, Any]) -> None:
     """Write ``meta.json`` whole or not at all."""
-    hidden = folder / f".{META}.tmp"
-    with _writing(folder / META):
+    with _writing(folder / META), replaced(folder / META) as hidden:
         hidden.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-        os.replace(hidden, folder / META)
 
 
 def write_checksums(folder: Path, meta: dict[str, Any], steps: int, finished: bool) -> None:

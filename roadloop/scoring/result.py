@@ -9,7 +9,6 @@ be computed is no term but a RoadloopError that names what is missing.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.files import replaced
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ class Score:
 def write_score(path: str | Path, score: Score) -> None:
     """Write a score as JSON, whole or not at all; an earlier score of the same path is replaced."""
     path = Path(path)
-    hidden = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(score.to_json(), allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        hidden.write_text(json.dumps(score.to_json(), allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(hidden, path)
+        with replaced(path) as hidden:
+            hidden.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RoadloopError(f"{path} cannot be written: {error.strerror or error}") from error
 

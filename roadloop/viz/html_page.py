@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from roadloop.comparison import replay_page
 from roadloop.errors import RoadloopError
+from roadloop.files import replaced
 from roadloop.measures import Measure
 from roadloop.suite_results import CaseResult, SuiteResults
 from roadloop.viz.template import asset, fill, style
@@ -69,12 +70,15 @@ def replay_address(run: SuiteResults, case: CaseResult, page: Path) -> str | Non
     return quote(Path(os.path.relpath(found.resolve(), page.resolve().parent)).as_posix())
 
 
-def replay_link(run: SuiteResults, case: CaseResult, page: Path, label: str = "Replay") -> str:
-    """A link to the replay, or where the run kept none a button that copies its command."""
+def replay_link(run: SuiteResults, case: CaseResult, page: Path, whose: str = "") -> str:
+    """A link to the replay, or where the run kept none a button that copies its command.
+
+    ``whose`` stands behind the words of either.
+    """
     address = replay_address(run, case, page)
     if address is None:
-        return copied(case.replay, "Copy command")
-    return f'<a href="{text(address)}">{text(label)}</a>'
+        return copied(case.replay, f"Copy command{whose}")
+    return f'<a href="{text(address)}">Replay{text(whose)}</a>'
 
 
 def write_page(
@@ -97,7 +101,8 @@ def write_page(
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8", newline="\n")
+        with replaced(path) as hidden:
+            hidden.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
         raise RoadloopError(f"cannot write the page {path}: {error.strerror}") from error
     return path

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.files import replaced
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import AgentKind, LightState, Rollout
 from roadloop.viz import palette
@@ -89,7 +90,8 @@ def write_report(
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8", newline="\n")
+        with replaced(path) as hidden:
+            hidden.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
         raise RoadloopError(f"cannot write the report to {path}: {error.strerror}") from error
     return path

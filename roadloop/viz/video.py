@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.files import replaced
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import Rollout
 
@@ -67,11 +66,13 @@ def write_video(
     )
     rate, steps = frame_steps(len(rollout.time), rollout.dt, fps)
     path = Path(path)
-    hidden = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         options = {"movflags": "faststart", "fflags": "+bitexact"}
-        with av.open(str(hidden), "w", format="mp4", options=options) as container:
+        with (
+            replaced(path) as hidden,
+            av.open(str(hidden), "w", format="mp4", options=options) as container,
+        ):
             stream = container.add_stream(
                 "libx264", rate=rate, options={"crf": str(crf), "preset": PRESET}
             )
@@ -89,12 +90,8 @@ def write_video(
                 if progress is not None:
                     progress(done + 1, len(steps))
             container.mux(stream.encode())
-        os.replace(hidden, path)
     except (OSError, FFmpegError) as error:
         raise RoadloopError(f"cannot write the video to {path}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # gone: renamed, or never begun
-            hidden.unlink()
     return path
 
 
