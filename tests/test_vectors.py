@@ -27,6 +27,10 @@ def test_the_comparison_can_fail() -> None:
     assert not compare("s", "t", [1.0], [1.0, 1.0]).reached
     assert not compare("s", "t", ["a", "b"], ["a", "c"]).reached
     assert not compare("s", "t", [], []).reached
+    assert compare("s", "t", [(), ()], [(), ()]).reached
+    assert not compare("s", "t", [(), (3,)], [(), ()]).reached
+    assert compare("s", "t", [((3, "id"),)], [((3, "id"),)]).reached
+    assert not compare("s", "t", [(), (3,)], [(2,), (3,)]).reached
     close = compare("s", "t", [1.0, 2.0], [1.0, 2.0 + 1e-7], 1e-6)
     assert close.reached and close.equal == 2 and 0.9e-7 < close.largest < 1.1e-7
     assert compare("s", "t", [1e9 + 1.0], [1e9], 1e-8, relative=True).reached

@@ -72,7 +72,7 @@ def check(folder: Path) -> list[Row]:
         theirs.setdefault(term, []).extend(other)
 
     for case, area_map, ego, expert, agents, expected in _cases(folder):
-        _compare_case(case, _Judged(case, area_map, ego, expert, agents), expected, note)
+        _compare_case(case, _Judged(area_map, ego, expert, agents), expected, note)
     for path in sorted(folder.glob("aggregation*.json")):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             mine = closed_loop_score(entry["scores"])
@@ -95,9 +95,7 @@ def _tolerance(term: str) -> float:
 class _Judged:
     """One case as our functions see it."""
 
-    def __init__(
-        self, case: dict, area_map: AreaMap, ego: Array, expert: Array, agents: list[tuple]
-    ) -> None:
+    def __init__(self, area_map: AreaMap, ego: Array, expert: Array, agents: list[tuple]) -> None:
         self.on_lanes = OnLanes(_ego(ego), area_map)
         self.signals = comfort_signals(
             ego[:, 5], ego[:, 6], ego[:, 2], ego[:, 9], ego[:, 10], VEHICLE.centre_offset, 0.1

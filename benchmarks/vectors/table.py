@@ -37,7 +37,8 @@ def compare(
     Values that are not numbers (ids, lists of ids) are compared as they are. ``relative``: the
     difference counts as a share of the reference, absolute where that is below 1.
     """
-    if not len(theirs) or isinstance(np.ravel(np.asarray(theirs, dtype=object))[0], (str, tuple)):
+    flat = np.ravel(np.asarray(theirs, dtype=object))
+    if not flat.size or isinstance(theirs[0], tuple) or isinstance(flat[0], (str, tuple)):
         same = [mine == other for mine, other in zip(ours, theirs)]
         if len(ours) != len(theirs):
             return Row(score, term, max(len(ours), len(theirs)), 0, np.inf, 0.0)
