@@ -11,7 +11,6 @@ from roadloop.scoring.comfort import broken_bounds
 from roadloop.scoring.driven import Driven, check_finite
 from roadloop.scoring.nuplan import (
     MIN_TTC,
-    MULTIPLIERS,
     OUTSIDE,
     ClosedLoop,
     closed_loop,
@@ -144,19 +143,19 @@ def _details(
     went = "the expert was on no lane" if target is None else f"{gained:.0f} m of {target:.0f} m"
     comfort = f"broke {', '.join(rough)}" if rough else "all six bounds kept"
     return {
-        MULTIPLIERS[0]: (
+        "no_ego_at_fault_collisions": (
             np.isin(steps, [hit.step for hit in faults]),
             f"at fault with {', '.join(counted)}" if counted else "hit nobody at fault",
         ),
-        MULTIPLIERS[1]: (
+        "drivable_area_compliance": (
             outside >= OUTSIDE,
             f"{outside.max():.2f} m outside at most" if outside.any() else "stayed inside",
         ),
-        MULTIPLIERS[2]: (
+        "driving_direction_compliance": (
             result.against >= AGAINST_PARTLY,
             f"{result.against.max():.1f} m against the lane within a second at most",
         ),
-        MULTIPLIERS[3]: (never, went),
+        "ego_is_making_progress": (never, went),
         "ego_progress_along_expert_route": (never, went),
         "time_to_collision_within_bound": (
             result.ttc <= MIN_TTC,

@@ -25,7 +25,6 @@ from roadloop.viz.suite_charts import difference_bar, with_unit
 
 NICE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """ends of the common axis, as shares of a measure's range"""
-WORDS = {"better": "better", "worse": "worse", "differs": "differs", "none": ""}
 CHIPS = {"better": "kept", "worse": "lost", "differs": "even", "none": "even"}
 
 
@@ -182,7 +181,7 @@ def _forest_row(row: Row, reach: float) -> str:
     elif row.verdict == "none":
         verdict = "" if found.unequal else '<span class="note">same in every case</span>'
     else:
-        verdict = f'<span class="chip {CHIPS[row.verdict]}">{WORDS[row.verdict]}{mark}</span>'
+        verdict = f'<span class="chip {CHIPS[row.verdict]}">{row.verdict}{mark}</span>'
     head = "" if measure.term else "head-row "
     if beside_verdict(measure):
         head = "measured "
@@ -291,9 +290,7 @@ def _line(comparison: Comparison, change: Change, page: Path) -> Line:
     said = [_turned("B", change.b, measure) for measure in change.lost]
     said += [_turned("A", change.a, measure) for measure in change.gained]
     links = " · ".join(
-        replay_link(run, case, page, f"Replay {letter}").replace(
-            "Copy command", f"Copy command {letter}"
-        )
+        replay_link(run, case, page, f" {letter}")
         for letter, run, case in _both(comparison, change)
     )
     more = "".join(

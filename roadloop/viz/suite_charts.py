@@ -59,7 +59,7 @@ def estimate_tip(head: str, measure: Measure, found: Estimate) -> str:
     return "\n".join(lines)
 
 
-def interval_bar(measure: Measure, found: Estimate, scale: tuple[float, float]) -> str:
+def interval_bar(found: Estimate, scale: tuple[float, float]) -> str:
     """The mean as a tick and its interval as a bar on a scale."""
     if not math.isfinite(found.mean):
         return ""

@@ -144,7 +144,7 @@ class _Page:
                 f"<h3>{text(measure.title)}</h3>"
                 f'<p class="big">{text(measure.text(found.mean))}{unit}</p>'
                 f'<p data-tip="{text(tip)}">{text(interval)}</p>'
-                f"{interval_bar(measure, found, scale_of(measure, self.values[measure.name]))}"
+                f"{interval_bar(found, scale_of(measure, self.values[measure.name]))}"
                 f'<p class="base">{text(base)}</p>'
                 f'<p class="base version" title="{text(version)}">{text(version)}</p></div>'
             )
@@ -263,11 +263,8 @@ class _Page:
         lines = []
         for index in self.ranked:
             case = self.results.finished[index]
-            numbers = [
-                (float(self.values[measure.name][index]), measure.text(value))
-                for measure in heads
-                for value in [float(self.values[measure.name][index])]
-            ]
+            values = [float(self.values[measure.name][index]) for measure in heads]
+            numbers = [(value, measure.text(value)) for measure, value in zip(heads, values)]
             lines.append(Line.of(self.results, case, numbers, self.path))
         return case_section("Worst scenarios first", columns, lines)
 
