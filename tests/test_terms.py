@@ -16,7 +16,8 @@ from roadloop.errors import RoadloopError
 from roadloop.logs.store import read_rollout, write_rollout
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.comfort import comfort_signals
-from roadloop.scoring.terms import Score, read_score, score, write_score
+from roadloop.scoring.result import Score, read_score, write_score
+from roadloop.scoring.terms import score
 from roadloop.types import (
     AgentKind,
     AgentStates,

@@ -12,15 +12,16 @@ from __future__ import annotations
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
+from roadloop.geometry import boxes_overlap, wrap_angle
 from roadloop.maps.locate import nearest_lane, pose_at, to_frenet
 from roadloop.maps.road_map import LaneKind, SignalKind
 from roadloop.scoring.area_map import LEVEL
 from roadloop.scoring.carla import VERSIONS, Infraction, InfractionKind, RouteRecord
 from roadloop.scoring.carla_route import LEAVE_AHEAD, CarlaRun
+from roadloop.scoring.collision import agent_corners
 from roadloop.scoring.driven import Driven
-from roadloop.scoring.rules import LINE_REACH, STOP_SPEED, crossings
-from roadloop.types import AgentKind, LightState
+from roadloop.scoring.rules import LINE_REACH, RED, STOP_SPEED, check_lights, crossings
+from roadloop.types import AgentKind
 
 Array = np.ndarray
 
@@ -74,13 +75,7 @@ def carla_run(driven: Driven, version: str) -> CarlaRun:
     """The drive as CARLA's criteria see it; raises as ``route_record`` does."""
     if version not in VERSIONS:
         raise RoadloopError(f"no CARLA score {version!r}; there are {', '.join(VERSIONS)}")
-    rollout, road_map = driven.rollout, driven.road_map
-    lit = np.isin(SignalKind.TRAFFIC_LIGHT, road_map.signal_kind[road_map.stop_signal])
-    if lit and rollout.lights.shape[1] != len(road_map.signal_kind):
-        raise RoadloopError(
-            f"carla: rollout.lights has {rollout.lights.shape[1]} signals, map {road_map.name} has "
-            f"{len(road_map.signal_kind)}; record the light states of every step"
-        )
+    check_lights(driven)
     return CarlaRun(driven, version)
 
 
@@ -126,9 +121,7 @@ def _contacts(driven: Driven) -> tuple[Array, Array]:
     near = away <= reach + 0.5 * np.hypot(agents.length, agents.width)
     near &= agents.valid & (np.abs(agents.z - ego.z[:, None]) < LEVEL)
     step, column = np.nonzero(near)
-    fields = (agents.x, agents.y, agents.heading, agents.length, agents.width)
-    boxes = box_corners(*(values[step, column] for values in fields))
-    touching = boxes_overlap(driven.corners[step], boxes)
+    touching = boxes_overlap(driven.corners[step], agent_corners(agents, step, column))
     step, column = step[touching], column[touching]
     order = np.lexsort((agents.id[step, column], step))
     return step[order], column[order]
@@ -163,7 +156,7 @@ def red_lights(run: CarlaRun) -> list[Infraction]:
         met = leapt | ((near >= 0.0) & (far <= 0.0))
         share = np.clip(near / np.maximum(near - far, 1e-9), 0.0, 1.0)
         side = near_side + share * (far_side - near_side)
-        red = np.isin(rollout.lights[:, crossing.signal], (LightState.RED, LightState.RED_YELLOW))
+        red = np.isin(rollout.lights[:, crossing.signal], RED)
         met &= red & (np.abs(side) <= LINE_REACH * width)
         steps = np.flatnonzero(met[crossing.step : run.end_step + 1])
         if len(steps):

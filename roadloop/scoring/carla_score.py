@@ -10,6 +10,7 @@ from roadloop.scoring.carla import COLUMNS, InfractionKind, RouteScore, route_sc
 from roadloop.scoring.carla_criteria import route_record, traffic_speed
 from roadloop.scoring.driven import Driven
 from roadloop.scoring.result import Score, Term
+from roadloop.scoring.rules import stop_kinds
 
 LEADERBOARDS = ("2.0", "2.1")
 NEVER: dict[InfractionKind, str] = {
@@ -94,8 +95,7 @@ def _term(driven: Driven, scored: RouteScore, title: str, kind: InfractionKind) 
 
 def _nothing_to_judge(driven: Driven, kind: InfractionKind) -> str:
     """Why a kind does not apply to this drive, empty where it does."""
-    road_map = driven.road_map
-    obeyed = road_map.signal_kind[road_map.stop_signal]
+    obeyed = stop_kinds(driven.road_map)
     if kind is InfractionKind.TRAFFIC_LIGHT_INFRACTION and SignalKind.TRAFFIC_LIGHT not in obeyed:
         return "the map has no traffic lights"
     if kind is InfractionKind.STOP_INFRACTION and SignalKind.STOP not in obeyed:

@@ -85,7 +85,7 @@ def contacts(
     velocity, theirs = _velocities(ego, agents, along_heading)
     mine = ego_corners(ego)
     step, column = _near(ego, agents, velocity, theirs, 0.0)
-    touching = boxes_overlap(mine[step], _agent_corners(agents, step, column))
+    touching = boxes_overlap(mine[step], agent_corners(agents, step, column))
     step, column = step[touching], column[touching]
     ids = agents.id[step, column]
     order = np.lexsort((ids, step))
@@ -181,7 +181,8 @@ def _near(
     return step, column
 
 
-def _agent_corners(agents: AgentStates, step: Array, column: Array) -> Array:
+def agent_corners(agents: AgentStates, step: Array, column: Array) -> Array:
+    """(pairs, 4, 2) corners of the boxes at ``step``, ``column`` (pairs,), in the ego's order."""
     fields = (agents.x, agents.y, agents.heading, agents.length, agents.width)
     return box_corners(*(values[step, column] for values in fields))
 
@@ -195,11 +196,11 @@ def _meets_bumper(
     at 10 m/s the ego moves by more than a walker's depth. So both are moved from the step before in
     ``substeps`` parts, and the first of them in contact decides.
     """
-    here = _agent_corners(agents, np.array([step]), np.array([column]))[0]
+    here = agent_corners(agents, np.array([step]), np.array([column]))[0]
     mine, theirs = corners[step][None], here[None]
     if substeps > 1 and step > 0 and agents.valid[step - 1, column]:
         share = (np.arange(1, substeps + 1) / substeps)[:, None, None]
-        before = _agent_corners(agents, np.array([step - 1]), np.array([column]))[0]
+        before = agent_corners(agents, np.array([step - 1]), np.array([column]))[0]
         mine = (1.0 - share) * corners[step - 1] + share * corners[step]
         theirs = (1.0 - share) * before + share * here
     first = int(np.argmax(boxes_overlap(mine, theirs)))

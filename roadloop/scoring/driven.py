@@ -12,7 +12,6 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.locate import LaneLocation, nearest_lane
 from roadloop.maps.path import Path, route_path
 from roadloop.maps.road_map import LaneKind, RoadMap
-from roadloop.scoring.area_map import LEVEL as LEVEL
 from roadloop.scoring.area_map import AreaMap, area_map_of, lanes_near
 from roadloop.scoring.collision import (
     SUBSTEPS,

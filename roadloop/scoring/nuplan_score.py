@@ -23,7 +23,7 @@ from roadloop.scoring.nuplan_progress import (
     progress_along_chain,
     route_chain,
 )
-from roadloop.scoring.result import Score, Term
+from roadloop.scoring.result import Score, Term, first_time
 from roadloop.types import AgentKind, AgentStates, EgoState
 
 Array = np.ndarray
@@ -121,7 +121,7 @@ def _with_parked_vehicles(agents: AgentStates) -> AgentStates:
 
 def _term(driven: Driven, result: ClosedLoop, name: str, broken: Array, detail: str) -> Term:
     value = result.metrics[name]
-    lost = float(driven.rollout.time[int(np.argmax(broken))]) if broken.any() else None
+    lost = first_time(broken, driven.rollout.time)
     passed = None if value is None or (name in _MEASURED and value < 1.0) else value >= 1.0
     return Term(name, _TITLES[name], value, "", passed, lost, detail, True)
 

@@ -80,6 +80,11 @@ class Score:
         }
 
 
+def first_time(broken: np.ndarray, time: np.ndarray) -> float | None:
+    """s of the first step at which ``broken`` is True, both ``(time,)``; None where it never is."""
+    return float(time[int(np.argmax(broken))]) if broken.any() else None
+
+
 def write_score(path: str | Path, score: Score) -> None:
     """Write a score as JSON, whole or not at all; an earlier score of the same path is replaced."""
     path = Path(path)

@@ -30,7 +30,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.scoring.collision import STOPPED
 from roadloop.scoring.driven import Driven
-from roadloop.scoring.result import Score, Term
+from roadloop.scoring.result import Score, Term, first_time
 from roadloop.scoring.route_frame import RouteFrame, route_frame
 from roadloop.scoring.rss import (
     EGO,
@@ -113,7 +113,7 @@ def rss_score(
     along = _least(found.longitudinal, concern & (found.lateral < 0.0))
     aside = _least(found.lateral, concern & (found.longitudinal < 0.0))
     violated = np.asarray(found.violation.any(axis=1))
-    first = float(rollout.time[int(np.argmax(violated))]) if violated.any() else None
+    first = first_time(violated, rollout.time)
     clean = float(1.0 - violated.mean())
     return Score(
         name="rss",

@@ -1,4 +1,4 @@
-"""Stop lines gone over: which, when, and how slowly before.
+"""Stop lines: what they belong to, which were gone over, when, and how slowly before.
 
 Definitions follow the CARLA leaderboard (scenario_runner, ``atomic_criteria.py``).
 """
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roadloop.errors import RoadloopError
 from roadloop.geometry import wrap_angle
 from roadloop.maps.locate import pose_at, to_frenet
-from roadloop.maps.road_map import SignalKind
+from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.area_map import LEVEL
 from roadloop.scoring.driven import Driven
+from roadloop.types import LightState
 
 Array = np.ndarray
 
@@ -27,6 +29,9 @@ LINE_NEAR = 20.0
 """m, a line never nearer than this to the bumper at any step was not crossed"""
 FOLLOW = 10.0
 """m after a line over which the path tells which of the lanes that start there was taken"""
+
+RED = (LightState.RED, LightState.RED_YELLOW)
+"""Lights at which one stops"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,22 @@ class Crossing:
     """m/s, lowest speed while the bumper was in the STOP_ZONE before the line"""
 
 
+def stop_kinds(road_map: RoadMap) -> Array:
+    """(stop lines,) SignalKind of the signal each stop line belongs to."""
+    return road_map.signal_kind[road_map.stop_signal]
+
+
+def check_lights(driven: Driven) -> None:
+    """RoadloopError where the rollout lacks the states of the map's lights, or has other ones."""
+    road_map, lit = driven.road_map, driven.rollout.lights.shape[1]
+    signals = len(road_map.signal_kind)
+    if lit != signals and (lit or (stop_kinds(road_map) == SignalKind.TRAFFIC_LIGHT).any()):
+        raise RoadloopError(
+            f"red lights: rollout.lights has {lit} signals, map {road_map.name} has {signals}; "
+            "record the light states of every step"
+        )
+
+
 def crossings(driven: Driven, kind: SignalKind) -> tuple[Crossing, ...]:
     """Every stop line of that kind of signal the ego went over, in order of time.
 
@@ -49,7 +70,7 @@ def crossings(driven: Driven, kind: SignalKind) -> tuple[Crossing, ...]:
     nearest to the path over the next ``FOLLOW`` metres, the route's where several are as near.
     """
     road_map, ego = driven.road_map, driven.rollout.ego
-    lines = np.flatnonzero(road_map.signal_kind[road_map.stop_signal] == kind)
+    lines = np.flatnonzero(stop_kinds(road_map) == kind)
     poses = np.stack(pose_at(road_map, road_map.stop_lane[lines], road_map.stop_s[lines]), axis=-1)
     away = driven.bumper[:, None] - poses[None, :, :2]
     near = np.hypot(away[..., 0], away[..., 1]).min(axis=0) < LINE_NEAR

@@ -17,9 +17,9 @@ import numpy as np
 
 from roadloop.geometry import box_corners, boxes_overlap, wrap_angle
 from roadloop.scoring.area_map import LEVEL
-from roadloop.scoring.collision import STOPPED
+from roadloop.scoring.collision import STOPPED, agent_corners
 from roadloop.scoring.driven import Driven
-from roadloop.scoring.result import Score, Term
+from roadloop.scoring.result import Score, Term, first_time
 from roadloop.scoring.route_frame import ALIGNED, route_frame
 from roadloop.types import AgentKind
 
@@ -141,10 +141,7 @@ def _shared_ground(driven: Driven) -> tuple[Array, Array, Array]:
     met = np.abs(ego_step - step) * rollout.dt <= LONGEST_PET
     met &= np.abs(ego.z[ego_step] - agents.z[step, column]) < LEVEL
     ego_step, step, column = ego_step[met], step[met], column[met]
-    theirs = box_corners(
-        *(getattr(agents, f)[step, column] for f in ("x", "y", "heading", "length", "width"))
-    )
-    both = boxes_overlap(driven.corners[ego_step], theirs)
+    both = boxes_overlap(driven.corners[ego_step], agent_corners(agents, step, column))
     return ego_step[both], step[both], column[both]
 
 
@@ -193,7 +190,7 @@ def _least_ttc(ttc: Array, time: Array) -> Term:
     below = ttc <= LEAST_TTC
     at = time[int(np.argmin(ttc))]
     detail = f"{least:.1f} s at {at:.1f} s; critical up to {LEAST_TTC} s"
-    return Term(name, title, least, "s", not below.any(), _first(below, time), detail, True)
+    return Term(name, title, least, "s", not below.any(), first_time(below, time), detail, True)
 
 
 def _least_pet(driven: Driven) -> Term:
@@ -220,7 +217,7 @@ def _largest_drac(drac: Array, time: Array) -> Term:
     above = np.nan_to_num(drac) >= MOST_DRAC
     at = time[int(np.nanargmax(drac))]
     detail = f"{most:.1f} m/s^2 at {at:.1f} s; critical from {MOST_DRAC} m/s^2"
-    return Term(name, title, most, "m/s^2", not above.any(), _first(above, time), detail, False)
+    return Term(name, title, most, "m/s^2", not above.any(), first_time(above, time), detail, False)
 
 
 def _least_headway(headway: Array, time: Array) -> Term:
@@ -231,7 +228,3 @@ def _least_headway(headway: Array, time: Array) -> Term:
     least = float(np.nanmin(headway))
     detail = f"{least:.1f} s behind the rear bumper of the one ahead at {at:.1f} s"
     return Term(name, title, least, "s", None, None, detail, True)
-
-
-def _first(broken: Array, time: Array) -> float | None:
-    return float(time[int(np.argmax(broken))]) if broken.any() else None

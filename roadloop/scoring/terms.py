@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.area_map import REACH
 from roadloop.scoring.collision import Contact, ContactKind
@@ -16,11 +15,9 @@ from roadloop.scoring.comfort import BOUNDS, MIN_SAMPLES, broken_bounds
 from roadloop.scoring.driven import Driven
 from roadloop.scoring.nuplan import MAKING_PROGRESS, MIN_TTC, OUTSIDE, OVERSPEED, speed_limits
 from roadloop.scoring.nuplan_progress import AGAINST_FULLY, AGAINST_PARTLY, metres_against_lane
-from roadloop.scoring.result import Score, Term, read_score, write_score
-from roadloop.scoring.rules import STOP_SPEED, crossings
-from roadloop.types import LightState, Rollout
-
-__all__ = ["Score", "Term", "read_score", "safety_score", "score", "write_score"]
+from roadloop.scoring.result import Score, Term, first_time
+from roadloop.scoring.rules import RED, STOP_SPEED, check_lights, crossings, stop_kinds
+from roadloop.types import Rollout
 
 Array = np.ndarray
 
@@ -46,7 +43,7 @@ def safety_score(driven: Driven) -> Score:
     What differs from nuPlan's terms is named in the version. Raises RoadloopError where the rollout
     lacks the lights of a map that has some.
     """
-    _check_lights(driven)
+    check_lights(driven)
     limit = speed_limits(driven.area_map, driven.on_lanes.route, own_on_connectors=True)
     comfort, signals = comfort_term(driven)
     location = driven.location
@@ -79,27 +76,6 @@ def safety_score(driven: Driven) -> Score:
             "lane_offset": np.where(location.lane >= 0, location.lateral, np.nan),
         },
     )
-
-
-def _check_lights(driven: Driven) -> None:
-    road_map, lit = driven.road_map, driven.rollout.lights.shape[1]
-    signals = len(road_map.signal_kind)
-    lamps = int(np.isin(_stop_kinds(road_map), SignalKind.TRAFFIC_LIGHT).sum())
-    if lit != signals and (lit or lamps):
-        raise RoadloopError(
-            f"red_light: rollout.lights has {lit} signals, map {road_map.name} has {signals}; "
-            "record the light states of every step"
-        )
-
-
-def _stop_kinds(road_map: RoadMap) -> Array:
-    """(stop lines,) SignalKind of the signal each stop line belongs to."""
-    return road_map.signal_kind[road_map.stop_signal]
-
-
-def _first(driven: Driven, broken: Array) -> float | None:
-    """s of the first step at which ``broken`` (time,) is True."""
-    return float(driven.rollout.time[int(np.argmax(broken))]) if broken.any() else None
 
 
 def collision_at_fault(driven: Driven) -> Term:
@@ -148,9 +124,8 @@ def off_road(driven: Driven) -> Term:
         if worst > 0.0:
             detail += f", overhanging its edge by {worst:.2f} m"
     value = None if worst > REACH else worst  # the map is looked at no further around
-    return Term(
-        "off_road", "Off road", value, "m", not broken.any(), _first(driven, broken), detail, False
-    )
+    lost = first_time(broken, driven.rollout.time)
+    return Term("off_road", "Off road", value, "m", lost is None, lost, detail, False)
 
 
 def wrong_way(driven: Driven) -> Term:
@@ -165,26 +140,17 @@ def wrong_way(driven: Driven) -> Term:
     if broken.any():
         how = "clearly" if worst >= AGAINST_FULLY else "briefly"
         detail = f"drove {how} against the lane, {worst:.1f} m within a second"
-    return Term(
-        "wrong_way",
-        "Wrong way",
-        worst,
-        "m",
-        not broken.any(),
-        _first(driven, broken),
-        detail,
-        False,
-    )
+    lost = first_time(broken, driven.rollout.time)
+    return Term("wrong_way", "Wrong way", worst, "m", lost is None, lost, detail, False)
 
 
 def red_light(driven: Driven) -> Term:
     """Stop lines crossed while their light was red; what shone when the step began counts."""
     name, title = "red_light", "Red light"
-    if not np.any(_stop_kinds(driven.road_map) == SignalKind.TRAFFIC_LIGHT):
+    if not np.any(stop_kinds(driven.road_map) == SignalKind.TRAFFIC_LIGHT):
         return Term(name, title, None, "", None, None, "the map has no traffic lights", False)
-    stop = (LightState.RED, LightState.RED_YELLOW)
     passed = crossings(driven, SignalKind.TRAFFIC_LIGHT)
-    ran = [c for c in passed if driven.rollout.lights[c.step - 1, c.signal] in stop]
+    ran = [c for c in passed if driven.rollout.lights[c.step - 1, c.signal] in RED]
     detail = f"crossed {len(passed)} lit stop lines, none on red" if passed else "crossed no light"
     if ran:
         ids = ", ".join(str(driven.road_map.signal_id[c.signal]) for c in ran[:3])
@@ -196,7 +162,7 @@ def red_light(driven: Driven) -> Term:
 def stop_sign(driven: Driven) -> Term:
     """Stop lines of stop signs crossed without a stop in the 4 m before (CARLA leaderboard)."""
     name, title = "stop_sign", "Stop sign"
-    if not np.any(_stop_kinds(driven.road_map) == SignalKind.STOP):
+    if not np.any(stop_kinds(driven.road_map) == SignalKind.STOP):
         return Term(name, title, None, "", None, None, "the map has no stop signs", False)
     passed = crossings(driven, SignalKind.STOP)
     ran = [crossing for crossing in passed if crossing.slowest >= STOP_SPEED]
@@ -232,10 +198,8 @@ def min_ttc(driven: Driven) -> Term:
         value, detail = least, f"was {least:.1f} s from a collision at {at:.1f} s"
         if least == 0.0:
             detail = f"collided at {at:.1f} s"
-    title = "Time to collision"
-    return Term(
-        "min_ttc", title, value, "s", not broken.any(), _first(driven, broken), detail, True
-    )
+    lost = first_time(broken, driven.rollout.time)
+    return Term("min_ttc", "Time to collision", value, "s", lost is None, lost, detail, True)
 
 
 def comfort_term(driven: Driven) -> tuple[Term, dict[str, Array]]:
@@ -260,7 +224,7 @@ def comfort_term(driven: Driven) -> tuple[Term, dict[str, Array]]:
         said.append(f"{key} {worst:.2f} {unit} (bound {bound:g}) from {since:.1f} s")
     together = np.any(list(broken.values()), axis=0) if broken else np.zeros(count, dtype=bool)
     detail = "; ".join(said) or "all six bounds kept"
-    first = _first(driven, together)
+    first = first_time(together, driven.rollout.time)
     return Term(name, title, float(len(broken)), "", not broken, first, detail, False), signals
 
 
@@ -278,7 +242,5 @@ def speed_limit_term(driven: Driven, limit: Array) -> Term:
         )
     if np.isnan(limit).all():
         return Term("speed_limit", "Speed limit", None, "m/s", None, None, "was on no lane", False)
-    title = "Speed limit"
-    return Term(
-        "speed_limit", title, worst, "m/s", not broken.any(), _first(driven, broken), detail, False
-    )
+    lost = first_time(broken, driven.rollout.time)
+    return Term("speed_limit", "Speed limit", worst, "m/s", lost is None, lost, detail, False)
