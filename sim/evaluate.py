@@ -1,7 +1,8 @@
 """Suites driven and scored: every case in a process of its own, on disk the moment it ends.
 
 A run can be killed at any time and taken up again; the tables it ends with are the same bytes
-whatever happened on the way, how many workers there were and where they ran.
+whatever happened on the way, how many workers there were and where they ran,
+as long as the processors are of one kind.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Driver
 from roadloop.scoring.result import Score
-from roadloop.suite_results import (
+from roadloop.suites.results import (
     CaseResult,
     SuiteResults,
     append_case,
@@ -65,7 +66,7 @@ def evaluate(
 ) -> SuiteResults:
     """Drive and score the cases that ``job.folder`` does not hold yet; the results of all.
 
-    ``run.json`` must lie in the folder (`roadloop.suite_results.start_run`).
+    ``run.json`` must lie in the folder (`roadloop.suites.results.start_run`).
 
     Args:
         workers: processes at once.

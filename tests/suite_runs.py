@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.results import CaseResult, SuiteResults
 
 FAMILIES = (
     "lane_following", "lead_vehicle_brake", "cut_in", "red_light", "stop_sign",

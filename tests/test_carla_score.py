@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import SignalKind
 from roadloop.scoring.carla import InfractionKind
-from roadloop.scoring.carla_criteria import route_record
+from roadloop.scoring.carla_criteria import TWO_WAY, route_record
 from roadloop.scoring.carla_score import carla_score
 from roadloop.scoring.driven import Driven
 from roadloop.scoring.result import Score
@@ -348,3 +348,9 @@ def test_a_finer_step_changes_nothing_but_rounding() -> None:
     coarse, fine = values(eventful()), values(eventful(dt=0.05))
     for name, mine in coarse.items():
         assert fine[name] == (None if mine is None else pytest.approx(mine, abs=1.0)), name
+
+
+def test_families_that_lead_over_the_oncoming_lane_exist() -> None:
+    from sim.scenarios import FAMILIES
+
+    assert set(FAMILIES) >= TWO_WAY

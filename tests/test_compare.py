@@ -11,10 +11,10 @@ import pytest
 from suite_runs import case, made_up_run, results, score, term
 
 from roadloop.cli import main
-from roadloop.compare import compare_runs, comparison_json, comparison_text, gate
 from roadloop.errors import RoadloopError
-from roadloop.measures import measures_of, values_of
-from roadloop.suite_results import append_case, start_run
+from roadloop.suites.compare import compare_runs, comparison_json, comparison_text, gate
+from roadloop.suites.measures import measures_of, values_of
+from roadloop.suites.results import append_case, start_run
 
 
 @pytest.fixture(scope="module")

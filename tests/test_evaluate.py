@@ -17,7 +17,7 @@ from misbehaving import TROUBLE, Misbehaving
 from deploy.stack import make_driver
 from roadloop.cli import main
 from roadloop.errors import RoadloopError
-from roadloop.suite_results import read_results, start_run, table_hash
+from roadloop.suites.results import read_results, start_run, table_hash
 from sim.evaluate import Job, evaluate
 from sim.suite import load_suite, suite_names
 from sim.workers import GIB, choose_workers

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from suite_runs import case, made_up_run, results, score, term
 
-from roadloop.compare import compare_runs
 from roadloop.errors import RoadloopError
+from roadloop.suites.compare import compare_runs
 from roadloop.viz.compare_page import write_compare_page
 from roadloop.viz.suite_page import write_suite_page
 

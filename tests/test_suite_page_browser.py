@@ -7,7 +7,7 @@ import shutil
 import pytest
 from suite_runs import made_up_run
 
-from roadloop.compare import compare_runs
+from roadloop.suites.compare import compare_runs
 from roadloop.viz.compare_page import write_compare_page
 from roadloop.viz.suite_page import write_suite_page
 

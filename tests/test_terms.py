@@ -365,7 +365,7 @@ def test_gaps_between_the_lanes_of_a_junction_are_road_but_islands_are_not() -> 
 def test_off_every_road_is_off_road_and_nothing_else_breaks() -> None:
     result = score(drive(5.0 * seconds(2), 500.0), ROAD)
     term = result.term("off_road")
-    assert term.passed is False and term.value is None and term.lost_at == 0.0
+    assert term.passed is False and term.value == 30.0 and term.lost_at == 0.0
     assert np.isnan(result.series["lane_offset"]).all()
     assert result.term("speed_limit").passed is None
 

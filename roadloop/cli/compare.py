@@ -14,7 +14,7 @@ from roadloop.command_line import File, default_text
 from roadloop.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from roadloop.comparison import Comparison
+    from roadloop.suites.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Compare:
     """print one JSON object and nothing else"""
 
     def run(self) -> int:
-        from roadloop.compare import compare_runs, comparison_json, comparison_text, gate
-        from roadloop.suite_results import read_results
+        from roadloop.suites.compare import compare_runs, comparison_json, comparison_text, gate
+        from roadloop.suites.results import read_results
         from roadloop.viz.compare_page import write_compare_page
 
         a, b = read_results(self.a), read_results(self.b)
@@ -68,8 +68,8 @@ class Compare:
     def _make_replays(self, comparison: Comparison) -> None:
         """Replay pages of the cases that changed most, from their logs."""
         from roadloop.cli.names import read_drive
-        from roadloop.comparison import replay_page
         from roadloop.scoring.terms import score
+        from roadloop.suites.comparison import replay_page
         from roadloop.viz.report import write_report
 
         sides = [

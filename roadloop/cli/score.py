@@ -25,10 +25,10 @@ from roadloop.errors import RoadloopError
 from roadloop.terminal import drive_json, drive_text, progress_bar, score_json, scores_text
 
 if TYPE_CHECKING:
-    from roadloop.suite_results import CaseResult
+    from roadloop.suites.results import CaseResult
     from sim.suite import Suite
 
-LIBRARIES = ("numpy", "scipy", "shapely", "warp-lang")
+LIBRARIES = ("numpy", "pyarrow", "scipy", "shapely", "warp-lang")
 """whose versions a run states: another one may give other last digits"""
 
 
@@ -115,8 +115,8 @@ class Score:
         return 0
 
     def _score_suite(self, suite: Suite) -> int:
-        from roadloop.suite_results import read_results
-        from roadloop.summary import summarise, summary_text, write_summary
+        from roadloop.suites.results import FORMAT, read_results
+        from roadloop.suites.summary import summarise, summary_text, write_summary
         from roadloop.viz.suite_page import write_suite_page
         from sim.evaluate import Job, evaluate
         from sim.workers import GIB, choose_workers, connect_ray, memory_limit
@@ -128,7 +128,7 @@ class Score:
         folder = self.out or Path("runs") / name
         job = Job(functools.partial(build_driver, *options), folder, words(*options), self.replays)
         run = {
-            "format": 1,
+            "format": FORMAT,
             "suite": suite.name,
             "description": suite.description,
             "suite_hash": suite.hash,
@@ -192,7 +192,7 @@ class Score:
 
     def _prepare(self, folder: Path, run: dict[str, Any]) -> None:
         """Make the folder ready for this run, or check that it holds the beginning of it."""
-        from roadloop.suite_results import RUN, mend, read_run, start_run
+        from roadloop.suites.results import RUN, mend, read_run, start_run
 
         if not (folder / RUN).exists():
             start_run(folder, run)
@@ -208,7 +208,7 @@ class Score:
             )
         held = read_run(folder)
         for key, value in run.items():
-            if held.get(key) != value and key != "cases":
+            if key not in ("cases", "description") and held.get(key) != value:
                 raise RoadloopError(
                     f"{folder} holds a run of another {key.replace('_', ' ')} "
                     f"({_short(held.get(key))}, not {_short(value)}); give another folder with "
@@ -219,7 +219,7 @@ class Score:
 
 def _clear(folder: Path) -> None:
     """Take away what an earlier run wrote; other files are left alone."""
-    from roadloop.suite_results import PARTS
+    from roadloop.suites.results import PARTS
 
     for name in PARTS:
         path = folder / name

@@ -7,6 +7,7 @@ What is on another level than the ego (``LEVEL``) is out of its reach.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,6 +34,10 @@ HORIZON = 2.9
 
 SUBSTEPS = 10
 """Parts of a step in which the first contact is looked for where the step's end is too coarse"""
+
+
+PARKED = (2.5, 1.2)
+"""m, length and width from which on what never moves is a parked vehicle, no object"""
 
 
 class ContactKind(Enum):
@@ -265,3 +270,15 @@ def _meeting_time(
     ticks = np.maximum(np.ceil(enter / RESOLUTION - 1e-9), 1.0)
     when = np.round(ticks * RESOLUTION, 9)
     return np.where(when <= leave + 1e-9, when, np.inf)
+
+
+def with_parked_vehicles(agents: AgentStates) -> AgentStates:
+    """The agents with what is STATIC and as large as a vehicle being a car that stands."""
+    parked = (agents.kind == AgentKind.STATIC) & (agents.length >= PARKED[0])
+    parked &= agents.width >= PARKED[1]
+    return dataclasses.replace(
+        agents,
+        kind=np.where(parked, AgentKind.CAR, agents.kind).astype(np.uint8),
+        vx=np.where(parked, 0.0, agents.vx),
+        vy=np.where(parked, 0.0, agents.vy),
+    )

@@ -15,8 +15,10 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.path import route_path
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.area_map import AreaMap, area_map_of, lanes_near
+from roadloop.scoring.collision import with_parked_vehicles
 from roadloop.scoring.pdm_tracker import REFERENCE_VEHICLE, State, principal_value
-from roadloop.types import AgentKind, AgentStates, LightState, Rollout, VehicleParameters, at
+from roadloop.scoring.rules import RED, stop_kinds
+from roadloop.types import AgentStates, Rollout, VehicleParameters, at
 
 Array = np.ndarray
 
@@ -34,9 +36,6 @@ PAST_TIMES = np.round(np.arange(-1.5, -0.15, 0.1), 10)
 """s, the 14 samples of the past; that at -0.1 s is missing in NAVSIM as well"""
 HISTORY_TIMES = (-1.5, -1.0, -0.5, 0.0)
 """s, where a NAVSIM log knows the past (2 Hz)"""
-PARKED = (2.5, 1.2)
-"""m, length and width from which on something that never moves is a parked vehicle: NAVSIM counts
-those as vehicles, not as static objects"""
 _ROUTE_BEHIND = 30.0
 """m of centreline kept behind the ego"""
 _ROUTE_AHEAD = 250.0
@@ -246,7 +245,7 @@ def pdm_scene(rollout: Rollout, road_map: RoadMap, step: int, *, history: bool =
     steps = step + every * np.arange(min(OBSERVED, (count - 1 - step) // every + 1))
     return PdmScene(
         lane_polygon=areas.lane_polygon,
-        lane_on_route=_on_route(areas, index, road_map, rollout),
+        lane_on_route=_on_route(areas, index, rollout),
         drivable=areas.drivable,
         intersections=areas.intersections,
         centreline=_centreline(rollout, road_map, step),
@@ -271,14 +270,11 @@ def _state_rows(rollout: Rollout, rows: Array, every: int) -> Array:
 
 
 def _agents(rollout: Rollout, steps: Array) -> AgentStates:
-    """(T, N) the recorded road users; parked vehicles become cars, see ``PARKED``."""
-    agents = at(rollout.agents, steps)
-    parked = agents.kind == AgentKind.STATIC
-    parked &= (agents.length >= PARKED[0]) & (agents.width >= PARKED[1])
-    return replace(agents, kind=np.where(parked, np.uint8(AgentKind.CAR), agents.kind))
+    """(T, N) the recorded road users; NAVSIM counts parked vehicles as vehicles."""
+    return with_parked_vehicles(at(rollout.agents, steps))
 
 
-def _on_route(areas: AreaMap, index: Array, road_map: RoadMap, rollout: Rollout) -> Array:
+def _on_route(areas: AreaMap, index: Array, rollout: Rollout) -> Array:
     """(L,) bool: of the route, or in one roadblock with a lane of it, as NAVSIM's routes go."""
     route = np.isin(index, rollout.route.lanes)
     return np.isin(areas.lane_roadblock, areas.lane_roadblock[route])
@@ -300,13 +296,13 @@ def _red(rollout: Rollout, road_map: RoadMap, steps: Array, index: Array) -> Arr
     """(T, L) bool: the lane is in a junction and behind a line whose light is red."""
     place = {int(lane): row for row, lane in enumerate(index)}
     red = np.zeros((len(steps), len(index)), dtype=bool)
-    stops = np.flatnonzero(road_map.signal_kind[road_map.stop_signal] == SignalKind.TRAFFIC_LIGHT)
+    stops = np.flatnonzero(stop_kinds(road_map) == SignalKind.TRAFFIC_LIGHT)
     for stop in stops.tolist():
         lanes = _behind_line(road_map, int(road_map.stop_lane[stop]))
         rows = [place[lane] for lane in lanes if lane in place]
         if rows:
             state = rollout.lights[steps, road_map.stop_signal[stop]]
-            red[:, rows] |= np.isin(state, (LightState.RED, LightState.RED_YELLOW))[:, None]
+            red[:, rows] |= np.isin(state, RED)[:, None]
     return red
 
 

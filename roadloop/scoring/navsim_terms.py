@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from roadloop.geometry import wrap_angle
+from roadloop.scoring.collision import AHEAD, BEHIND, CREEPING, STOPPED
 from roadloop.scoring.navsim_motion import TTC_STEPS, Motion, box_gap, touches
 from roadloop.scoring.navsim_scene import PdmScene, agent_polygons
 from roadloop.scoring.pdm_tracker import State
@@ -17,12 +18,6 @@ from roadloop.types import AgentKind
 
 Array = np.ndarray
 
-STOPPED = 0.05
-"""m/s, up to here ego and road users count as standing"""
-TTC_SPEED = 0.005
-"""m/s, below this the time to collision is not looked at"""
-AHEAD = np.deg2rad(30.0)
-BEHIND = np.deg2rad(150.0)
 _IN_LINE = 1e-7
 """rad, a bearing this near 0 or pi is taken as the reference takes it, rounding included"""
 DDC_WINDOW = 11
@@ -160,14 +155,14 @@ def time_to_collision(
     road users of those times. Contacts count with what is ahead of the rear axle (``AHEAD``), and,
     between lanes, off the drivable area or in an intersection, with what is not behind
     (``BEHIND``). A contact that does not count makes that road user ignored. Steps below
-    ``TTC_SPEED`` and after ``last_step`` are left out.
+    ``CREEPING`` and after ``last_step`` are left out.
 
     The reference takes the bearing as the arc cosine of a product of unit vectors. Of something
     exactly in line that is undefined where rounding makes the product more than 1, and the road
     user is then neither ahead nor behind; with ``true_bearing`` it is.
     """
     contacts = motion.contacts
-    use = motion.speed[contacts.proposal, contacts.step] >= TTC_SPEED
+    use = motion.speed[contacts.proposal, contacts.step] >= CREEPING
     if last_step is not None:
         use &= contacts.step <= last_step
     p, k, a = contacts.proposal[use], contacts.step[use], contacts.agent[use]

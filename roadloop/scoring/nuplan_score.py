@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.scoring.collision import with_parked_vehicles
 from roadloop.scoring.comfort import broken_bounds
 from roadloop.scoring.driven import Driven, check_finite
 from roadloop.scoring.nuplan import (
@@ -24,15 +23,13 @@ from roadloop.scoring.nuplan_progress import (
     route_chain,
 )
 from roadloop.scoring.result import Score, Term, first_time
-from roadloop.types import AgentKind, AgentStates, EgoState
+from roadloop.types import EgoState
 
 Array = np.ndarray
 
 VERSION = "1.2.2, lanes in a row, in line"
 """Of nuplan-devkit; what differs: lanes that continue one another are one where they are short, and
 who is exactly in line is not overlooked"""
-PARKED_LENGTH, PARKED_WIDTH = 2.5, 1.2
-"""m, what never moves and is at least this large is a parked vehicle, no object"""
 
 _TITLES = {
     "no_ego_at_fault_collisions": "No at-fault collision",
@@ -79,7 +76,7 @@ def nuplan_score(driven: Driven, expert: EgoState | None = None) -> Score:
         gained = max(gained, target) if reached else gained
     result = closed_loop(
         on_lanes,
-        _with_parked_vehicles(rollout.agents),
+        with_parked_vehicles(rollout.agents),
         driven.comfort_signals,
         along_lane,
         gained,
@@ -105,18 +102,6 @@ def _chain_of_route(driven: Driven) -> RouteChain:
     place = {int(name): k for k, name in enumerate(driven.area_map.lane_id)}
     lanes = [place[int(lane)] for lane in driven.rollout.route.lanes if int(lane) in place]
     return route_chain(driven.area_map, [(lane,) for lane in lanes])
-
-
-def _with_parked_vehicles(agents: AgentStates) -> AgentStates:
-    """The agents with what is STATIC and as large as a vehicle being a car that stands."""
-    parked = (agents.kind == AgentKind.STATIC) & (agents.length >= PARKED_LENGTH)
-    parked &= agents.width >= PARKED_WIDTH
-    return dataclasses.replace(
-        agents,
-        kind=np.where(parked, AgentKind.CAR, agents.kind).astype(np.uint8),
-        vx=np.where(parked, 0.0, agents.vx),
-        vy=np.where(parked, 0.0, agents.vy),
-    )
 
 
 def _term(driven: Driven, result: ClosedLoop, name: str, broken: Array, detail: str) -> Term:

@@ -28,6 +28,7 @@ class Term:
     value: float | None
     """None where there is nothing to measure"""
     unit: str
+    """SI; "" for shares in [0, 1], of which more is better, and for counts, of which it is not"""
     passed: bool | None
     """None: does not apply, or the term is a measurement without a bound"""
     lost_at: float | None

@@ -123,7 +123,7 @@ def off_road(driven: Driven) -> Term:
         detail = "stayed on the road"
         if worst > 0.0:
             detail += f", overhanging its edge by {worst:.2f} m"
-    value = None if worst > REACH else worst  # the map is looked at no further around
+    value = min(worst, REACH)  # the map is looked at no further around
     lost = first_time(broken, driven.rollout.time)
     return Term("off_road", "Off road", value, "m", lost is None, lost, detail, False)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.results import CaseResult, SuiteResults
 from roadloop.viz.html_page import command, replay_link, text, typeset
 
 SAID = 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from roadloop.comparison import Change, Comparison, Row
-from roadloop.comparison_text import explanation
-from roadloop.measures import Measure
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.comparison import Change, Comparison, Row
+from roadloop.suites.comparison_text import explanation
+from roadloop.suites.measures import Measure
+from roadloop.suites.results import CaseResult, SuiteResults
 from roadloop.viz.case_table import Column, Line, case_section, how_driven
 from roadloop.viz.html_page import (
     beside_verdict,

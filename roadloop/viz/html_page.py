@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from roadloop.comparison import replay_page
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
-from roadloop.measures import Measure
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.comparison import replay_page
+from roadloop.suites.measures import Measure
+from roadloop.suites.results import CaseResult, SuiteResults
 from roadloop.viz.template import asset, fill, style
 
 

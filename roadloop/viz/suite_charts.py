@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from roadloop.measures import Measure
 from roadloop.stats import METHODS, Difference, Estimate
+from roadloop.suites.measures import Measure
 from roadloop.viz.html_page import text
 
 Array = np.ndarray

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from roadloop.measures import Measure, estimate, measures_of, score_versions, values_of
 from roadloop.stats import LEVEL, METHODS, Estimate
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.measures import Measure, estimate, measures_of, score_versions, values_of
+from roadloop.suites.results import CaseResult, SuiteResults
 from roadloop.viz.case_table import Column, Line, case_section, lost_terms
 from roadloop.viz.html_page import (
     beside_verdict,

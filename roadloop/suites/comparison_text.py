@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from roadloop.comparison import Change, Comparison, Row, replay_page
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.comparison import Change, Comparison, Row, replay_page
+from roadloop.suites.results import CaseResult, SuiteResults
 
 SHOWN = 5
 """cases that changed most, and failed cases, that are printed"""

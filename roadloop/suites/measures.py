@@ -15,7 +15,7 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.stats import LEVEL, Estimate, mean_with_interval
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.results import CaseResult, SuiteResults
 
 Array = np.ndarray
 
@@ -48,7 +48,9 @@ class Measure:
     @property
     def bounds(self) -> tuple[float, float] | None:
         """The ends of the values' range; None where they have none."""
-        return {"": (0.0, 1.0), "%": (0.0, 100.0)}.get(self.unit)
+        if self.unit == "":  # shares are better the higher they are, counts are not
+            return (0.0, 1.0) if self.higher_is_better else None
+        return (0.0, 100.0) if self.unit == "%" else None
 
     def text(self, value: float, signed: bool = False) -> str:
         """A mean of this measure (or a difference of two) as it is printed, without its unit."""

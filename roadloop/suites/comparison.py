@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from roadloop.errors import RoadloopError
-from roadloop.measures import Measure
 from roadloop.stats import Difference
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.measures import Measure
+from roadloop.suites.results import CaseResult, SuiteResults
 
 Verdict = Literal["better", "worse", "differs", "none"]
 """of B against A; "differs" where neither way is good, "none" where nothing is significant"""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.measures import Measure, estimate, measures_of, score_versions, values_of
+from roadloop.files import replaced
 from roadloop.stats import METHODS, Estimate
-from roadloop.suite_results import SuiteResults
-
-SUMMARY = "summary.json"
+from roadloop.suites.measures import Measure, estimate, measures_of, score_versions, values_of
+from roadloop.suites.results import SuiteResults
 
 
 def summarise(results: SuiteResults) -> dict[str, Any]:
@@ -55,12 +53,11 @@ def summarise(results: SuiteResults) -> dict[str, Any]:
 
 def write_summary(results: SuiteResults) -> None:
     """Write ``summary.json`` into the folder of the run."""
-    path = results.folder / SUMMARY
-    hidden = path.with_name(f".{path.name}.tmp")
+    path = results.folder / "summary.json"
     text = json.dumps(summarise(results), indent=2, allow_nan=False) + "\n"
     try:
-        hidden.write_text(text, encoding="utf-8")
-        os.replace(hidden, path)
+        with replaced(path) as hidden:
+            hidden.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RoadloopError(f"{path} cannot be written: {error.strerror}") from error
 

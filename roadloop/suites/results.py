@@ -11,7 +11,7 @@
     index.html       the suite page
 
 All of it is the same bytes for the same run, however often it was interrupted and whoever computed
-it. Wall-clock times are kept apart, in ``timings.jsonl``.
+it on a processor of the same kind. Wall-clock times are kept apart, in ``timings.jsonl``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from roadloop.errors import RoadloopError
+from roadloop.files import replaced
 
 FORMAT = 1
 """of the folder; other formats are refused"""
@@ -192,9 +193,8 @@ def write_tables(results: SuiteResults) -> None:
     try:
         _write(folder / CASES, "".join(json.dumps(e, allow_nan=False) + "\n" for e in plain))
         for name, table in tables.items():
-            hidden = folder / f".{name}.tmp"
-            pq.write_table(table, hidden)
-            os.replace(hidden, folder / name)
+            with replaced(folder / name) as hidden:
+                pq.write_table(table, hidden)
     except OSError as error:
         raise RoadloopError(f"cannot write into {folder}: {error.strerror}") from error
 
@@ -208,6 +208,5 @@ def table_hash(folder: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    hidden = path.with_name(f".{path.name}.tmp")
-    hidden.write_text(text, encoding="utf-8")
-    os.replace(hidden, path)
+    with replaced(path) as hidden:
+        hidden.write_text(text, encoding="utf-8")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from roadloop.comparison import Change, Comparison, Row, Verdict
-from roadloop.comparison_text import comparison_json, comparison_text
 from roadloop.errors import RoadloopError
-from roadloop.measures import Measure, measures_of, score_versions, values_of
 from roadloop.stats import LEVEL, Difference, holm, paired_difference
-from roadloop.suite_results import CaseResult, SuiteResults
+from roadloop.suites.comparison import Change, Comparison, Row, Verdict
+from roadloop.suites.comparison_text import comparison_json, comparison_text
+from roadloop.suites.measures import Measure, measures_of, score_versions, values_of
+from roadloop.suites.results import CaseResult, SuiteResults
 
 __all__ = ["Comparison", "compare_runs", "comparison_json", "comparison_text", "gate"]
 
@@ -131,7 +131,10 @@ def _same_cases(pairs: tuple[tuple[CaseResult, CaseResult], ...]) -> None:
 
 
 def _judged(found: list[tuple[Measure, str, Difference]], level: float) -> tuple[Row, ...]:
-    survivors = holm([difference.p_value for _, _, difference in found], level)
+    # a row that too few cases stand on is no test, and must not make the others stricter
+    tested = [row for row, (_, _, difference) in enumerate(found) if not difference.note]
+    survivors = np.zeros(len(found), dtype=bool)
+    survivors[tested] = holm([found[row][2].p_value for row in tested], level)
     rows = []
     for (measure, family, difference), survives in zip(found, survivors):
         verdict: Verdict = "none"
@@ -139,7 +142,7 @@ def _judged(found: list[tuple[Measure, str, Difference]], level: float) -> tuple
             good = measure.higher_is_better
             risen = difference.mean > 0.0
             verdict = "differs" if good is None else "better" if good == risen else "worse"
-        rows.append(Row(measure, family, difference, verdict, survives and verdict != "none"))
+        rows.append(Row(measure, family, difference, verdict, bool(survives) and verdict != "none"))
     return tuple(rows)
 
 

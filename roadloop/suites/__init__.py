@@ -1,0 +1,1 @@
+"""Suite runs after they were driven: results on disk, measures, summaries, comparisons."""
