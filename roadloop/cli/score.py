@@ -41,11 +41,14 @@ class Score:
     the tables, the logs, and index.html with everything to look at. A run that was stopped, even
     by kill -9, is taken up with --resume and ends with the same bytes. Failures are listed with
     the command that drives them again, count in no mean, and make the exit status 1.
+
     Or WHAT is the folder of a drive: it is scored anew and printed.
     Units stand beside the values.
 
     Example: roadloop score standard --perception noisy --workers 2 --out runs/noisy
-    A minute's look: roadloop score smoke
+
+    A first look, in a minute: roadloop score smoke
+
     A drive again: roadloop score runs/dense_town-seed0
     """
 
@@ -67,7 +70,7 @@ class Score:
     """GiB a worker may take"""
     ray: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
     """drive on a Ray cluster: its address, or "local" for one of its own"""
-    maps: Folder = None
+    maps: Annotated[Folder, default_text("none")] = None
     """folder of OpenDRIVE maps, for suites that are driven on yours"""
     out: Annotated[Folder, default_text("runs/SUITE-DRIVER")] = None
     """folder to write into"""
