@@ -26,7 +26,9 @@ from roadloop.suites.results import (
     CaseResult,
     SuiteResults,
     append_case,
+    log_folder,
     read_results,
+    replay_file,
     write_tables,
 )
 from sim.suite import Case, Suite
@@ -173,14 +175,14 @@ def _drive_and_score(job: Job, case: Case) -> CaseResult:
     start_warp()
     scenario = case.build()
     driver = job.make_driver()
-    folder = job.folder / "rollouts" / case.name
+    folder = log_folder(job.folder, case.name)
     with RolloutWriter(
         folder, scenario, driver.name, overwrite=True, map_source=case.map_file
     ) as writer:
         drive_scenario(scenario, driver, SimWorld(), writer=writer)
     rollout = read_rollout(folder)
     scores = judge(rollout, scenario.road_map)
-    page = job.folder / "replays" / f"{case.name}.html"
+    page = replay_file(job.folder, case.name)
     with contextlib.suppress(FileNotFoundError):
         page.unlink()
     if job.replays == "all" or (job.replays == "lost" and lost(scores)):

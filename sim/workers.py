@@ -1,6 +1,6 @@
 """Processes that drive one case at a time and may hang, crash or eat memory without harm.
 
-Two kinds with the same four methods: `LocalWorker` is a process on this machine, `RayWorker` an
+Two kinds with the same three methods: `LocalWorker` is a process on this machine, `RayWorker` an
 actor on a Ray cluster. `run_all` keeps them busy and turns whatever goes wrong with one into a
 reason, so that every case ends one way or the other.
 """
@@ -23,7 +23,7 @@ from roadloop.errors import RoadloopError
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 Given = TypeVar("Given", contravariant=True)
-Given_back = TypeVar("Given_back", covariant=True)
+GivenBack = TypeVar("GivenBack", covariant=True)
 
 GIB = 2**30
 TOO_MUCH_MEMORY = 86
@@ -38,14 +38,14 @@ class Died(Exception):
     """The worker's process ended with its task undone; says why."""
 
 
-class Worker(Protocol[Given, Given_back]):
+class Worker(Protocol[Given, GivenBack]):
     """Something that answers one task at a time."""
 
     def give(self, task: Given) -> None:
         """Start on a task."""
         ...
 
-    def answer(self) -> Given_back | None:
+    def answer(self) -> GivenBack | None:
         """The answer, None while there is none yet. Raises Died."""
         ...
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from suite_runs import made_up_run
 
@@ -13,22 +11,9 @@ from roadloop.viz.suite_page import write_suite_page
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 REPLAYS = ("cut_in-2", "unprotected_left_turn-0")
 FAMILIES = ("red_light", "cut_in", "stop_sign", "unprotected_left_turn", "parked_obstruction")
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser on the path: looked for {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -70,17 +70,18 @@ class Compare:
         from roadloop.cli.names import read_drive
         from roadloop.scoring.terms import score
         from roadloop.suites.comparison import replay_page
+        from roadloop.suites.results import log_folder, replay_file
         from roadloop.viz.report import write_report
 
         sides = [
             (run, case)
             for change in comparison.changes[: self.replays]
             for run, case in ((comparison.a, change.a), (comparison.b, change.b))
-            if replay_page(run, case) is None and (run.folder / "rollouts" / case.case).is_dir()
+            if replay_page(run, case) is None and log_folder(run.folder, case.case).is_dir()
         ]
         with progress_bar("replays", "page", len(sides), quiet=self.json) as bar:
             for run, case in sides:
-                rollout, road_map = read_drive(run.folder / "rollouts" / case.case, None)
-                page = run.folder / "replays" / f"{case.case}.html"
+                rollout, road_map = read_drive(log_folder(run.folder, case.case), None)
+                page = replay_file(run.folder, case.case)
                 write_report(page, rollout, road_map, score(rollout, road_map))
                 bar.update(1)

@@ -119,7 +119,7 @@ class Score:
 
     def _score_suite(self, suite: Suite) -> int:
         from roadloop.suites.results import FORMAT, read_results
-        from roadloop.suites.summary import summarise, summary_text, write_summary
+        from roadloop.suites.summary import summary_text, write_summary
         from roadloop.viz.suite_page import write_suite_page
         from sim.evaluate import Job, evaluate
         from sim.workers import GIB, choose_workers, connect_ray, memory_limit
@@ -184,10 +184,10 @@ class Score:
                 file=sys.stderr,
             )
             return INTERRUPTED
-        write_summary(results)
+        summary = write_summary(results)
         page = write_suite_page(folder / "index.html", results)
         if self.json:
-            print(json.dumps({**summarise(results), "page": str(page)}, indent=2, allow_nan=False))
+            print(json.dumps({**summary, "page": str(page)}, indent=2, allow_nan=False))
         else:
             print(summary_text(results))
             print(page)

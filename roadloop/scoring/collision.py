@@ -34,8 +34,6 @@ HORIZON = 2.9
 
 SUBSTEPS = 10
 """Parts of a step in which the first contact is looked for where the step's end is too coarse"""
-
-
 PARKED = (2.5, 1.2)
 """m, length and width from which on what never moves is a parked vehicle, no object"""
 

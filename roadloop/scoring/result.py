@@ -19,6 +19,11 @@ from roadloop.errors import RoadloopError
 from roadloop.files import replaced
 
 
+def typeset(unit: str) -> str:
+    """``m/s^2`` as it is printed; a sentence with such units as well."""
+    return unit.replace("^2", "²").replace("^3", "³")
+
+
 @dataclass(frozen=True)
 class Term:
     """One part of a score."""

@@ -9,7 +9,7 @@ from typing import Literal
 from roadloop.errors import RoadloopError
 from roadloop.stats import Difference
 from roadloop.suites.measures import Measure
-from roadloop.suites.results import CaseResult, SuiteResults
+from roadloop.suites.results import CaseResult, SuiteResults, replay_file
 
 Verdict = Literal["better", "worse", "differs", "none"]
 """of B against A; "differs" where neither way is good, "none" where nothing is significant"""
@@ -82,5 +82,5 @@ class Comparison:
 
 def replay_page(run: SuiteResults, case: CaseResult) -> Path | None:
     """The replay of a case where the run has kept one."""
-    page = run.folder / "replays" / f"{case.case}.html"
+    page = replay_file(run.folder, case.case)
     return page if page.is_file() else None

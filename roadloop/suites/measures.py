@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.scoring.result import typeset
 from roadloop.stats import LEVEL, Estimate, mean_with_interval
 from roadloop.suites.results import CaseResult, SuiteResults
 
@@ -68,7 +69,7 @@ class Measure:
     @property
     def printed_unit(self) -> str:
         """What stands behind the printed number."""
-        return "%" if self.share else self.unit.replace("^2", "²").replace("^3", "³")
+        return "%" if self.share else typeset(self.unit)
 
     @property
     def difference_unit(self) -> str:

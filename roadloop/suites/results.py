@@ -36,6 +36,16 @@ PARTS = (
 """everything a run writes"""
 
 
+def log_folder(run: Path, case: str) -> Path:
+    """Where a run keeps the log of a case."""
+    return run / "rollouts" / case
+
+
+def replay_file(run: Path, case: str) -> Path:
+    """Where a run keeps the replay page of a case, if it has made one."""
+    return run / "replays" / f"{case}.html"
+
+
 @dataclass(frozen=True)
 class CaseResult:
     """One case of a suite as it ended."""

@@ -51,15 +51,17 @@ def summarise(results: SuiteResults) -> dict[str, Any]:
     }
 
 
-def write_summary(results: SuiteResults) -> None:
-    """Write ``summary.json`` into the folder of the run."""
+def write_summary(results: SuiteResults) -> dict[str, Any]:
+    """Write ``summary.json`` into the folder of the run and return what is in it."""
     path = results.folder / "summary.json"
-    text = json.dumps(summarise(results), indent=2, allow_nan=False) + "\n"
+    summary = summarise(results)
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     try:
         with replaced(path) as hidden:
             hidden.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RoadloopError(f"{path} cannot be written: {error.strerror}") from error
+    return summary
 
 
 def summary_text(results: SuiteResults) -> str:

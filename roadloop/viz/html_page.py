@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
+from roadloop.scoring import result
 from roadloop.suites.comparison import replay_page
 from roadloop.suites.measures import Measure
 from roadloop.suites.results import CaseResult, SuiteResults
@@ -23,7 +24,7 @@ def text(value: object) -> str:
 
 def typeset(unit_or_detail: str) -> str:
     """``m/s^2`` as it is printed, as HTML text."""
-    return text(unit_or_detail.replace("^2", "²").replace("^3", "³"))
+    return text(result.typeset(unit_or_detail))
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> str:

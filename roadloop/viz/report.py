@@ -20,6 +20,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
 from roadloop.maps.road_map import RoadMap
+from roadloop.scoring.result import typeset
 from roadloop.types import AgentKind, LightState, Rollout
 from roadloop.viz import palette
 from roadloop.viz.drive import braking, check_drive, top_speed
@@ -270,18 +271,13 @@ def _terms(score: Score | None) -> list[dict[str, Any]]:
                 "title": term.title,
                 "name": term.name,
                 "value": value,
-                "unit": _typeset(term.unit),
+                "unit": typeset(term.unit),
                 "passed": None if term.passed is None else bool(term.passed),
                 "lostAt": None if term.lost_at is None else float(term.lost_at),
-                "detail": _typeset(term.detail),
+                "detail": typeset(term.detail),
             }
         )
     return rows
-
-
-def _typeset(text: str) -> str:
-    """``m/s^2`` as it is printed."""
-    return text.replace("^2", "²").replace("^3", "³")
 
 
 def _page(title: str, meta: dict[str, Any], packed: _Packed) -> str:
