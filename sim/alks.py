@@ -18,10 +18,10 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import AgentKind, Route, VehicleParameters
-from sim.motion import motion_on, times, travelled
 from sim.places import straight_lane
 from sim.population import RoadUser, pose_on, replayed
 from sim.scene import Family, Parameter, Scene, kmh
+from sim.scripted_motion import motion_on, times, travelled
 
 LENGTH, WIDTH, HEIGHT = 4.3, 1.9, 1.5
 """m, size of the other cars"""

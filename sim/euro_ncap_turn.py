@@ -17,10 +17,10 @@ from roadloop.maps.path import route_path
 from roadloop.maps.road_map import ConflictKind, RoadMap
 from roadloop.types import Route
 from sim.euro_ncap import DURATION, FRONT, GVT, LEAD, LEAD_SPREAD
-from sim.motion import motion_on, times
 from sim.places import turn_of
 from sim.population import pose_on, replayed
 from sim.scene import Family, Parameter, Scene, kmh
+from sim.scripted_motion import motion_on, times
 
 STRAIGHT = 0.05
 """rad a lane may turn and still count as straight on"""
