@@ -1,0 +1,1 @@
+"""How road users look: low-poly models, colours, lamps."""

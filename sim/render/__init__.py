@@ -1,0 +1,1 @@
+"""From geometry to pictures and ranges: rasteriser, ray casting, light."""

@@ -1,0 +1,1 @@
+"""The static world in three dimensions, made from a RoadMap and a seed."""
