@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
 import itertools
 import math
@@ -347,6 +348,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@functools.cache
 def _documented_units(cls: type) -> dict[str, str]:
     """Field name -> unit, where the docstring below the field starts with a unit."""
     try:

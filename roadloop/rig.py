@@ -1,22 +1,46 @@
 """Sensor rigs: which sensors sit where on a vehicle, how often they measure, how late they answer.
 
-A rig is a YAML file (``configs/sensors/``) or a path. Poses are in the ego frame (x forward, y
-left, z up, origin on the ground under the rear axle). A sensor's own frame has the same axes, but
-a camera's: x right, y down, z forward.
+A rig is one of those in ``configs/sensors/`` or a YAML file of one's own. Poses are in the ego
+frame (x forward, y left, z up, origin on the ground under the rear axle). A sensor's own frame has
+the same axes, but a camera's: x right, y down, z forward.
+
+    rig = load_rig("nuscenes")              # what the calibration says
+    true = with_calibration_error(rig, 7)   # where the sensors really sit
+    small = resized(rig, 0.25)              # the same views in a sixteenth of the pixels
+
+A mistake in a rig, in a file or in code, is a RoadloopError of one line (``roadloop.rig_checks``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from roadloop.camera import BrownConrady, Fisheye, Pinhole
+from roadloop.config import config_folder, load_config, unknown
+from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3
+from roadloop.rig_checks import (
+    check_camera,
+    check_lidar,
+    check_mount,
+    check_name,
+    check_numbers,
+    check_radar,
+    check_rig,
+)
 
 CAMERA_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """ego-like axes from camera axes: x right, y down, z forward to x forward, y left, z up"""
+
+KINDS = ("cameras", "lidars", "radars", "imus", "gnss", "odometry")
+"""fields of a rig that hold sensors, named as those of an Observation"""
+
+_CALIBRATION = 0xCA1  # keeps these random numbers apart from those of the sensor's own noise
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,9 @@ class Mount:
     """rad, down positive"""
     roll: float = 0.0
     """rad, right side down positive"""
+
+    def __post_init__(self) -> None:
+        check_mount(self)
 
     @property
     def ego_from_sensor(self) -> np.ndarray:
@@ -61,6 +88,9 @@ class CameraEffects:
     raindrops: bool = False
     """drops on the lens when it rains"""
 
+    def __post_init__(self) -> None:
+        check_numbers("effects", self)
+
 
 @dataclass(frozen=True)
 class CameraSensor:
@@ -77,8 +107,9 @@ class CameraSensor:
     cx: float
     cy: float
     model: str = "pinhole"
-    """pinhole, brown-conrady (k1 k2 p1 p2 k3) or fisheye (k1 k2 k3 k4)"""
+    """pinhole, brown-conrady or fisheye"""
     distortion: tuple[float, ...] = ()
+    """brown-conrady: k1 k2 p1 p2 [k3 [k4 k5 k6]]; fisheye: k1 k2 k3 k4"""
     rate: float = 10.0
     """Hz"""
     latency: float = 0.0
@@ -88,6 +119,11 @@ class CameraSensor:
     detail: str = "plain"
     """plain: one colour per triangle; full: textures, shadows, headlights, reflections per pixel"""
     effects: CameraEffects = field(default_factory=CameraEffects)
+
+    def __post_init__(self) -> None:
+        check_name("camera", self.name)
+        check_numbers(f'camera "{self.name}"', self)
+        check_camera(self)
 
     @cached_property
     def camera(self) -> Pinhole:
@@ -144,6 +180,11 @@ class LidarSensor:
     labels: bool = False
     """semantic and instance per point"""
 
+    def __post_init__(self) -> None:
+        check_name("LiDAR", self.name)
+        check_numbers(f'LiDAR "{self.name}"', self)
+        check_lidar(self)
+
 
 @dataclass(frozen=True)
 class RadarSensor:
@@ -177,6 +218,11 @@ class RadarSensor:
     """share of targets with a second, mirrored echo"""
     max_targets: int = 125
 
+    def __post_init__(self) -> None:
+        check_name("radar", self.name)
+        check_numbers(f'radar "{self.name}"', self)
+        check_radar(self)
+
 
 @dataclass(frozen=True)
 class ImuSensor:
@@ -198,6 +244,10 @@ class ImuSensor:
     """rad/s"""
     gyroscope_walk: float = 0.00002
     """rad/s^2 per root Hz"""
+
+    def __post_init__(self) -> None:
+        check_name("IMU", self.name)
+        check_numbers(f'IMU "{self.name}"', self)
 
 
 @dataclass(frozen=True)
@@ -221,6 +271,10 @@ class GnssSensor:
     dropout_time: float = 3.0
     """s, mean length of an outage"""
 
+    def __post_init__(self) -> None:
+        check_name("GNSS", self.name)
+        check_numbers(f'GNSS "{self.name}"', self)
+
 
 @dataclass(frozen=True)
 class OdometrySensor:
@@ -240,6 +294,14 @@ class OdometrySensor:
     dropout: float = 0.0
     """share of samples that get lost"""
 
+    def __post_init__(self) -> None:
+        check_name("odometry", self.name)
+        check_numbers(f'odometry "{self.name}"', self)
+
+
+Mounted: TypeAlias = CameraSensor | LidarSensor | RadarSensor | ImuSensor | GnssSensor
+Sensor: TypeAlias = Mounted | OdometrySensor
+
 
 @dataclass(frozen=True)
 class CalibrationError:
@@ -251,6 +313,9 @@ class CalibrationError:
     """rad, standard deviation about each axis"""
     focal: float = 0.0
     """share, standard deviation of cameras' focal lengths"""
+
+    def __post_init__(self) -> None:
+        check_numbers("calibration_error", self)
 
 
 @dataclass(frozen=True)
@@ -266,3 +331,97 @@ class SensorRig:
     gnss: tuple[GnssSensor, ...] = ()
     odometry: tuple[OdometrySensor, ...] = ()
     calibration_error: CalibrationError = field(default_factory=CalibrationError)
+
+    def __post_init__(self) -> None:
+        check_rig(self, [s.name for s in self.sensors])
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        """All of them, in the order of the fields."""
+        return tuple(s for kind in KINDS for s in getattr(self, kind))
+
+
+def rig_names() -> tuple[str, ...]:
+    """The rigs roadloop ships, sorted by name."""
+    return tuple(_shipped())
+
+
+def load_rig(name: str | Path) -> SensorRig:
+    """The rig called ``name``, or the one in a YAML file (a path ending in .yaml or .yml).
+
+    Raises RoadloopError for an unknown rig, a missing file, or a mistake in it.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return load_config(SensorRig, name)
+    known = _shipped()
+    if str(name) not in known:
+        raise RoadloopError(unknown("rig", str(name), known) + " (or give the path of a .yaml)")
+    return load_config(SensorRig, known[str(name)])
+
+
+def select(rig: SensorRig, names: tuple[str, ...]) -> SensorRig:
+    """The rig with only the sensors called ``names``; RoadloopError for one it does not have."""
+    known = [s.name for s in rig.sensors]
+    for name in names:
+        if name not in known:
+            raise RoadloopError(unknown(f"sensor of the rig {rig.name}", name, known))
+    picked = {kind: tuple(s for s in getattr(rig, kind) if s.name in names) for kind in KINDS}
+    return replace(rig, **picked)
+
+
+def resized(rig: SensorRig, factor: float) -> SensorRig:
+    """The rig with every camera's picture ``factor`` times as wide and high (whole pixels)."""
+    if not 0.0 < factor < np.inf:
+        raise RoadloopError(f"resized by {factor}: expected a number above 0")
+    return replace(rig, cameras=tuple(_resized(c, factor) for c in rig.cameras))
+
+
+def with_calibration_error(rig: SensorRig, seed: int) -> SensorRig:
+    """The rig as it really is, where ``rig`` is what its calibration says.
+
+    Mounts and focal lengths are off by normal errors of ``rig.calibration_error``: a position along
+    the ego's axes (never below the ground), a rotation about the sensor's own axes, one factor
+    ``exp(error)`` for both focal lengths of a camera. Each sensor's error depends only on ``seed``
+    and its name. Lens distortion and wheels stay as they are.
+    """
+    size = rig.calibration_error
+    if size == CalibrationError():
+        return rig
+    moved = {
+        kind: tuple(_moved(s, size, seed) for s in getattr(rig, kind))
+        for kind in KINDS
+        if kind != "odometry"
+    }
+    return replace(rig, **moved)
+
+
+def _shipped() -> dict[str, Path]:
+    return {p.stem: p for p in sorted((config_folder() / "sensors").glob("*.yaml"))}
+
+
+def _resized(camera: CameraSensor, factor: float) -> CameraSensor:
+    size = (max(round(camera.width * factor), 1), max(round(camera.height * factor), 1))
+    lens = camera.camera.scaled(*size)
+    names = ("width", "height", "fx", "fy", "cx", "cy")
+    return replace(camera, **{name: getattr(lens, name) for name in names})
+
+
+def _moved(sensor: Mounted, size: CalibrationError, seed: int) -> Mounted:
+    """The sensor as it really is."""
+    rng = np.random.default_rng([seed, *sensor.name.encode(), _CALIBRATION])
+    mount = sensor.mount
+    dx, dy, dz = (float(d) for d in size.position * rng.standard_normal(3))
+    error = rotation_from_euler(*(size.rotation * rng.standard_normal(3)))
+    rotation = mount.ego_from_sensor[:3, :3] @ error
+    pitch = np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0))
+    if np.hypot(rotation[0, 0], rotation[1, 0]) > 1e-9:
+        yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
+        roll = np.arctan2(rotation[2, 1], rotation[2, 2])
+    else:  # straight up or down, where yaw and roll are one turn
+        yaw, roll = np.arctan2(-rotation[0, 1], rotation[1, 1]), 0.0
+    place = (mount.x + dx, mount.y + dy, max(mount.z + dz, 0.0))
+    moved = replace(sensor, mount=Mount(*place, float(yaw), float(pitch), float(roll)))
+    if isinstance(moved, CameraSensor):
+        gain = float(np.exp(size.focal * rng.standard_normal()))
+        moved = replace(moved, fx=moved.fx * gain, fy=moved.fy * gain)
+    return moved
