@@ -36,3 +36,5 @@ class Chunk:
     turn: wp.mat33  # world_from_chunk rotation, for normals (without scale)
     scale: wp.vec3
     actor: wp.int32  # world * actors + actor, -1: static
+    middle: wp.vec3  # bounding sphere in the view's frame
+    radius: wp.float32

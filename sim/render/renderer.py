@@ -1,0 +1,253 @@
+"""Pictures of a scene: the kernels in order, and the buffers they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import warp as wp
+
+from roadloop.camera import Pinhole
+from roadloop.weather import Weather
+from sim.render.frame import Actors, Frame
+from sim.render.geometry import CHUNK
+from sim.render.light import Air, air_of
+from sim.render.raster import TILE, View, farthest, rasterise
+from sim.render.resolve import (
+    FOG_STEPS,
+    SKY_STEPS,
+    resolve,
+    shade_slots,
+    shade_static,
+    tabulate_sky,
+)
+from sim.render.scene import DETAIL_FAR, FAR, Scene, Views
+
+Array = np.ndarray
+
+PHASES = (25.0, 60.0)
+"""m, up to where things are drawn before the tiles are looked at again"""
+WEATHERS_KEPT = 64
+"""weathers whose colours are kept; more where a batch has more"""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures of several views, one after the other; valid until the next ones are rendered."""
+
+    rgbs: Array
+    """(pixels, 4) uint8: red, green, blue, semantic class"""
+    depth: Array
+    """(pixels,) float32, m along the view, inf: sky"""
+    instance: Array
+    """(pixels,) int32"""
+    start: Array
+    """(views + 1,) where the pixels of each view begin"""
+
+
+class Renderer:
+    """Draws one scene on its device."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._lighting = Lighting(scene)
+        self._pixels = 0
+        self._slots = 0
+        self._tile_count = 0
+
+    def render(self, frame: Frame, views: Views, cameras: Sequence[Pinhole]) -> Images:
+        """The pictures of ``views`` through ``cameras`` (pinholes), one of each per view."""
+        scene, device = self.scene, self.scene.device
+        size = np.array([camera.width * camera.height for camera in cameras])
+        start = np.concatenate([[0], np.cumsum(size)])
+        self._reserve_pixels(int(start[-1]))
+        work = scene.cull(frame, views, PHASES)
+        count = work.chunks.shape[0]
+        self._reserve_slots(max(count, 1) * CHUNK)
+        air = self._lighting.rows([frame.weather[w] for w in views.world])
+        records, tiles = view_records(views, cameras, start, air)
+        self._reserve_tiles(tiles)
+        view_array = wp.array(records, dtype=View, device=device)
+        highest = max(camera.height for camera in cameras)
+        self._keys.zero_()
+        self._tiles.zero_()
+        lanes = 1 if device == "cpu" else CHUNK
+        for phase, (first, last) in enumerate(pairwise(work.phase.tolist())):
+            if phase and first < last:
+                dim = (len(cameras), -(-highest // TILE))
+                self._launch(farthest, dim, self._keys, view_array, self._tiles)
+            if first < last:
+                self._launch(
+                    rasterise,
+                    (last - first, lanes),
+                    scene.triangles,
+                    work.chunks,
+                    view_array,
+                    first,
+                    lanes,
+                    FAR,
+                    DETAIL_FAR,
+                    self._tiles,
+                    self._keys,
+                    self._drawn,
+                )
+        if count:
+            look = ActorLook(frame.actors, device)
+            lights = np.zeros((len(frame.lights), max(frame.lights.shape[1], 1)), np.int32)
+            lights[:, : frame.lights.shape[1]] = frame.lights
+            self._launch(
+                shade_slots,
+                (count, lanes),
+                scene.triangles,
+                work.chunks,
+                view_array,
+                self._drawn,
+                lanes,
+                self._lighting.airs,
+                self._lighting.static_colour,
+                wp.array(lights, dtype=wp.int32, device=device),
+                look.id,
+                look.lamps,
+                look.palette,
+                self._colour,
+                self._instance_of,
+            )
+        self._launch(
+            resolve,
+            (len(cameras), highest),
+            self._keys,
+            view_array,
+            self._colour,
+            self._instance_of,
+            self._lighting.sky,
+            self._lighting.fog,
+            FOG_STEPS / FAR,
+            self._rgbs,
+            self._depth,
+            self._instance,
+        )
+        n = int(start[-1])
+        return Images(
+            rgbs=self._rgbs.numpy()[:n].view(np.uint8).reshape(n, 4),
+            depth=self._depth.numpy()[:n],
+            instance=self._instance.numpy()[:n],
+            start=start,
+        )
+
+    def _launch(self, kernel: wp.Kernel, dim: tuple[int, int], *inputs: object) -> None:
+        wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.scene.device)
+
+    def _reserve_pixels(self, pixels: int) -> None:
+        if pixels <= self._pixels:
+            return
+        self._pixels, device = pixels, self.scene.device
+        self._keys = wp.zeros(pixels, dtype=wp.int64, device=device)
+        self._rgbs = wp.zeros(pixels, dtype=wp.int32, device=device)
+        self._depth = wp.zeros(pixels, dtype=wp.float32, device=device)
+        self._instance = wp.zeros(pixels, dtype=wp.int32, device=device)
+
+    def _reserve_tiles(self, tiles: int) -> None:
+        if tiles > self._tile_count:
+            self._tile_count = tiles
+            self._tiles = wp.zeros(tiles, dtype=wp.float32, device=self.scene.device)
+
+    def _reserve_slots(self, slots: int) -> None:
+        if slots <= self._slots:
+            return
+        self._slots, device = slots * 3 // 2, self.scene.device
+        self._drawn = wp.zeros(self._slots, dtype=wp.uint8, device=device)
+        self._colour = wp.zeros(self._slots, dtype=wp.int32, device=device)
+        self._instance_of = wp.zeros(self._slots, dtype=wp.int32, device=device)
+
+
+class ActorLook:
+    """Ids, lamps and colours of all actors of a batch, ``(worlds * actors, ...)``."""
+
+    def __init__(self, actors: Actors, device: str) -> None:
+        n = actors.id.size
+        self.id = wp.array(actors.id.reshape(n).astype(np.int32), dtype=wp.int32, device=device)
+        lamps = actors.lamps.reshape(n).astype(np.int32)
+        self.lamps = wp.array(lamps, dtype=wp.int32, device=device)
+        palette = np.ascontiguousarray(actors.palette.reshape(n, -1, 3), np.float32)
+        self.palette = wp.array(palette, dtype=wp.vec3, device=device)
+
+
+class Lighting:
+    """Weathers as the kernels need them, and what follows from them alone."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._row: dict[Weather, int] = {}  # oldest use first
+        self._reserve(2)
+
+    def rows(self, weathers: Sequence[Weather]) -> Array:
+        """(n,) row of each weather in the arrays; those that are new are worked out."""
+        wanted = dict.fromkeys(weathers)
+        room = len(self._row.keys() | wanted.keys())
+        if room > self._capacity < max(WEATHERS_KEPT, len(wanted)):
+            self._reserve(max(2 * self._capacity, len(wanted)))
+        for weather in wanted:
+            if weather in self._row:
+                self._row[weather] = self._row.pop(weather)  # now the latest used
+        for weather in wanted:
+            if weather not in self._row:
+                row = len(self._row)
+                if row == self._capacity:
+                    row = self._row.pop(next(w for w in self._row if w not in wanted))
+                self._work_out(weather, row)
+                self._row[weather] = row
+        return np.array([self._row[weather] for weather in weathers], np.int32)
+
+    def _work_out(self, weather: Weather, row: int) -> None:
+        device = self._scene.device
+        airs = self.airs.numpy()
+        airs[row] = air_of(weather).numpy_value()
+        self.airs.assign(airs)
+        fog = self.fog.numpy()
+        distance = (np.arange(FOG_STEPS) + 0.5) * FAR / FOG_STEPS
+        fog[row] = np.round(256.0 * np.exp(-weather.extinction * distance))
+        self.fog.assign(fog)
+        static = self._scene.static
+        if static:
+            wp.launch(
+                shade_static,
+                dim=static,
+                inputs=[self._scene.triangles, self.airs, row, self.static_colour],
+                device=device,
+            )
+        wp.launch(tabulate_sky, dim=SKY_STEPS + 1, inputs=[self.airs, row, self.sky], device=device)
+
+    def _reserve(self, capacity: int) -> None:
+        """Makes room; what was worked out is done again when it is next asked for."""
+        device = self._scene.device
+        self._capacity, self._row = capacity, {}
+        self.airs = wp.zeros(capacity, dtype=Air, device=device)
+        self.static_colour = wp.zeros(
+            (capacity, max(self._scene.static, 1)), dtype=wp.int32, device=device
+        )
+        self.sky = wp.zeros((capacity, SKY_STEPS + 1), dtype=wp.int32, device=device)
+        self.fog = wp.zeros((capacity, FOG_STEPS), dtype=wp.int32, device=device)
+
+
+def view_records(
+    views: Views, cameras: Sequence[Pinhole], start: Array, air: Array
+) -> tuple[Array, int]:
+    """(views,) View records, and how many tiles they have in all."""
+    records = np.zeros(len(cameras), View.numpy_dtype())
+    for name in ("width", "height", "fx", "fy", "cx", "cy"):
+        records[name] = [getattr(camera, name) for camera in cameras]
+    records["pixels"] = start[:-1]
+    tiles = -(-records["width"] // TILE) * -(-records["height"] // TILE)
+    records["tiles"] = np.cumsum(tiles) - tiles
+    records["world"], records["air"] = views.world, air
+    records["up"] = views.world_from_view[:, 2, :3]  # view_from_world applied to (0, 0, 1)
+    return records, int(tiles.sum())
+
+
+def tangents(camera: Pinhole) -> Array:
+    """(4,) tangents of the left, right, upper and lower edge of a pinhole's image."""
+    x = (np.array([-0.5, camera.width - 0.5]) - camera.cx) / camera.fx
+    y = (np.array([-0.5, camera.height - 0.5]) - camera.cy) / camera.fy
+    return np.concatenate([x, y])
