@@ -1,0 +1,166 @@
+"""Roads, pavements, medians, kerbs, verges and bridges of a map as triangles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roadloop.maps.road_map import LaneKind, RoadMap
+from roadloop.semantics import SemanticClass
+from sim.scenery.bridges import BRIDGE, CONCRETE_RGB, bridge_meshes
+from sim.scenery.edges import outer_edges, wall
+from sim.scenery.mesh import Mesh, Surface, joined, mesh_of
+from sim.scenery.paving import LAP, SAME_LEVEL, STEP, Paving, ribbon
+from sim.scenery.terrain import GRASS_RGB, Terrain
+
+Array = np.ndarray
+
+ASPHALT_RGB = {
+    LaneKind.DRIVING: (0.086, 0.087, 0.090),
+    LaneKind.BIDIRECTIONAL: (0.086, 0.087, 0.090),
+    LaneKind.SHOULDER: (0.103, 0.103, 0.102),
+    LaneKind.PARKING: (0.118, 0.116, 0.112),
+    LaneKind.BIKING: (0.200, 0.075, 0.055),
+    LaneKind.BORDER: (0.125, 0.123, 0.118),
+    LaneKind.RESTRICTED: (0.110, 0.110, 0.108),
+    LaneKind.OTHER: (0.094, 0.094, 0.095),
+}
+"""linear reflectance; asphalt has 0.05 when new to about 0.15 when worn (Pomerantz et al. 2003,
+LBNL-49283)"""
+JUNCTION_RGB = (0.090, 0.090, 0.092)
+PAVEMENT_RGB = (0.300, 0.290, 0.270)
+KERB_RGB = (0.400, 0.395, 0.380)
+SPREAD = 0.07
+"""roads differ by up to this share in brightness"""
+KERBSTONE = 0.15
+"""m, width of the stone at the edge of a raised lane"""
+GREEN = 1.2
+"""m, a median at least this wide is planted"""
+
+VERGE = 0.9
+"""m of grass from the edge of a road down to the land"""
+BANK = 0.8
+"""m; where the land lies further down there is a wall instead"""
+BURIED = 0.1
+"""m that verges and walls reach into the land"""
+
+
+def road_meshes(road_map: RoadMap, rng: np.random.Generator) -> Mesh:
+    """Everything paved, with what holds it up: down to the land of ``Terrain.of(road_map)``.
+
+    ``rng`` shades roads differently. Surfaces face up or outwards. RoadloopError without lanes.
+    """
+    paving, terrain = Paving.of(road_map), Terrain.of(road_map)
+    shade = _shades(road_map, rng)
+    return joined(
+        [
+            *_carriageway(road_map, paving, shade),
+            *_raised(road_map, paving, shade),
+            *_edges(paving, terrain),
+            *bridge_meshes(road_map, paving, terrain),
+        ]
+    )
+
+
+def _shades(road_map: RoadMap, rng: np.random.Generator) -> Array:
+    """(L,) factor of brightness: one per road, and one per junction."""
+    inside = road_map.lane_junction >= 0
+    _, road = np.unique(road_map.lane_road, return_inverse=True)
+    key = np.where(inside, road_map.lane_junction, len(road_map.junction_id) + road)
+    return 1.0 + SPREAD * rng.uniform(-1.0, 1.0, int(key.max()) + 1)[key]
+
+
+def _carriageway(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
+    """Flush strips and the gaps of junctions."""
+    left, right = paving.lapped()
+    lane = paving.lane[paving.strip[paving.piece]]
+    kind = road_map.lane_kind[lane]
+    flush = ~paving.raised[paving.strip[paving.piece]]
+    parts = []
+    for one in np.unique(kind[flush]).tolist():
+        piece = paving.piece[flush & (kind == one)]
+        corners, row = ribbon(left, right, piece)
+        walk = one in (LaneKind.SIDEWALK, LaneKind.MEDIAN)  # crossed by a carriageway
+        rgb = np.array(PAVEMENT_RGB if walk else ASPHALT_RGB[LaneKind(one)])
+        parts.append(
+            mesh_of(
+                corners,
+                rgb * shade[paving.lane[paving.strip[row]]][:, None],
+                Surface.PAVEMENT if walk else Surface.ASPHALT,
+                SemanticClass.SIDEWALK if walk else SemanticClass.ROAD,
+            )
+        )
+    of_junction = np.ones(len(road_map.junction_id))
+    inside = road_map.lane_junction >= 0
+    of_junction[road_map.lane_junction[inside]] = shade[inside]
+    colour = np.array(JUNCTION_RGB) * of_junction[paving.gap_junction][:, None]
+    parts.append(mesh_of(paving.gaps, colour, Surface.ASPHALT, SemanticClass.ROAD))
+    return parts
+
+
+def _raised(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
+    """Tops of pavements and medians with their kerbstones, and the faces at their ends."""
+    left, right = paving.lapped()
+    wide = np.maximum(np.linalg.norm(left - right, axis=1), 1e-6)
+    narrow = np.minimum.reduceat(wide, paving.start[:-1])
+    stone = np.where(narrow > 3.0 * KERBSTONE, KERBSTONE, 0.0)[paving.strip] / wide
+    inner_left = left + stone[:, None] * (right - left)
+    inner_right = right + stone[:, None] * (left - right)
+    strip = paving.strip[paving.piece]
+    up = paving.raised[strip]
+    green = (road_map.lane_kind[paving.lane] == LaneKind.MEDIAN) & (narrow >= GREEN)
+    parts = []
+    for rows, rgb, surface, semantic in (
+        (up & ~green[strip], PAVEMENT_RGB, Surface.PAVEMENT, SemanticClass.SIDEWALK),
+        (up & green[strip], GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
+    ):
+        corners, row = ribbon(inner_left, inner_right, paving.piece[rows])
+        colour = np.array(rgb) * shade[paving.lane[paving.strip[row]]][:, None]
+        parts.append(mesh_of(corners, colour, surface, semantic))
+    stoned = paving.piece[up & (narrow[strip] > 3.0 * KERBSTONE)]
+    for a, b in ((left, inner_left), (inner_right, right)):
+        corners, _ = ribbon(a, b, stoned)
+        parts.append(mesh_of(corners, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK))
+    # faces down to the carriageway beside and before them
+    i = paving.piece[up]
+    j = i + 1
+    first, last = paving.start[:-1][paving.raised], paving.start[1:][paving.raised] - 1
+    ends = [(left[j], left[i]), (right[i], right[j])]
+    ends += [(left[first], right[first]), (right[last], left[last])]
+    face = np.concatenate([wall(a, b, np.full(len(a), STEP + LAP)) for a, b in ends])
+    parts.append(mesh_of(face, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK, detail=True))
+    return parts
+
+
+def _edges(paving: Paving, terrain: Terrain) -> list[Mesh]:
+    """What leads from the outer edges of the roads down to the land: verges, or walls.
+
+    Edges that are higher than BRIDGE are left to the bridges.
+    """
+    verges, walls = [], []
+    i = paving.piece
+    for side in outer_edges(paving):
+        beyond = side.moved(VERGE)
+        beyond[:, 2] = terrain.height(beyond[:, :2]) - BURIED
+        foot = side.edge.copy()
+        foot[:, 2] = terrain.height(foot[:, :2]) - BURIED
+        drop = side.drop(terrain)
+        drop = np.maximum(drop[i], drop[i + 1])
+        free = side.free(paving, 0.1, np.any) & (drop < BRIDGE)
+        green = free & (drop < BANK) & side.free(paving, VERGE, np.all)
+        verges.append(side.faces(i[green], beyond))
+        walls.append(side.faces(i[free & ~green], foot))
+    # ends of roads that lead nowhere
+    left, right = paving.lapped()
+    for row, ahead in ((paving.start[:-1], -1), (paving.start[1:] - 1, 1)):
+        points = (left[row] + right[row]) / 2.0
+        points[:, 0] += 0.1 * ahead * paving.normal[row, 1]
+        points[:, 1] -= 0.1 * ahead * paving.normal[row, 0]
+        drop = points[:, 2] - terrain.height(points[:, :2])
+        free = paving.tops.top(points, SAME_LEVEL, SAME_LEVEL) == -np.inf
+        row = row[free & (drop < BRIDGE)]
+        a, b = (left[row], right[row])[::-ahead]
+        walls.append(wall(a, b, drop[free & (drop < BRIDGE)] + BURIED))
+    return [
+        mesh_of(np.concatenate(verges), GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
+        mesh_of(np.concatenate(walls), CONCRETE_RGB, Surface.CONCRETE, SemanticClass.WALL),
+    ]
