@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
-from sim.render.cull import Placed
+from sim.render.cull import NEAR, Placed
 from sim.render.frame import Frame
 from sim.render.geometry import Triangle
 from sim.render.raster import one_sided
@@ -176,7 +176,7 @@ def counts(tag: wp.int32, depth: wp.float32, facing: wp.float32, detail_far: wp.
 
 @wp.kernel
 def meet(
-    static: wp.uint64,
+    scenery: wp.uint64,
     bodies: wp.uint64,
     triangles: wp.array(dtype=Triangle),
     row: wp.array(dtype=wp.int32),
@@ -206,10 +206,10 @@ def meet(
     found_cosine = float(0.0)
     met = int(0)
     for tree in range(2):
-        mesh = static
+        mesh = scenery
         if tree == 1:
             mesh = bodies
-        t = float(0.0)
+        t = float(NEAR / wp.max(share, 1.0e-6))
         searching = bool(mesh != wp.uint64(0))
         while searching:
             q = wp.mesh_query_ray(mesh, origin + ray * t, ray, best - t)
