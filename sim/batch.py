@@ -72,7 +72,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
     for name in ("from_lane", "granted", "stopping", "stopped_for", "script", "leader"):
         agents[name] = -1
     agents["change"] = 1.0
-    poses = _put_replay(scenarios, traits)
+    poses = put_replay(scenarios, traits)
     fixed = Fixed(
         scenarios=tuple(scenarios),
         dt=first.dt,
@@ -82,6 +82,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
         timing=wp.array(timing, dtype=LightTiming, device=device),
         replay=wp.array(poses, dtype=Pose, device=device),
         ids=ids,
+        begun=wp.zeros(worlds, dtype=wp.int32, device=device),
     )
     return fixed, wp.array(agents, dtype=Agent, device=device)
 
@@ -163,7 +164,7 @@ def _start_replayed(s: Scenario, moved: np.ndarray, agents: np.ndarray) -> None:
         agents[name][moved[there]] = wrap_angle(values) if name == "heading" else values
 
 
-def _put_replay(scenarios: Sequence[Scenario], traits: np.ndarray) -> np.ndarray:
+def put_replay(scenarios: Sequence[Scenario], traits: np.ndarray) -> np.ndarray:
     """The (poses,) Pose of all motions, and where each agent's are; worlds may share them."""
     starts: dict[int, int] = {}
     parts, total = [np.zeros(1, Pose.numpy_dtype())], 1

@@ -54,9 +54,9 @@ def advance(
     replay: wp.array(dtype=Pose),
     lights: wp.array2d(dtype=wp.int32),
     control: wp.array2d(dtype=wp.vec2),
-    time: wp.float32,
-    step: wp.int32,
-    dt: wp.float32,
+    batch_step: wp.int32,
+    begun: wp.array(dtype=wp.int32),
+    exact_dt: wp.float64,
     first_world: wp.int32,
     agents: wp.array2d(dtype=Agent),
     events: wp.array2d(dtype=wp.int32),
@@ -64,6 +64,9 @@ def advance(
     """Every agent of ``before`` one step later in ``agents``; all event bits but collisions."""
     tid_w, i = wp.tid()
     w = first_world + tid_w
+    step = batch_step - begun[w]
+    time = wp.float32(wp.float64(step) * exact_dt)
+    dt = wp.float32(exact_dt)
     a = before[w, i]
     t = traits[w, i]
     bits = int(0)
@@ -121,15 +124,18 @@ def conclude(
     agents: wp.array2d(dtype=Agent),
     traits: wp.array2d(dtype=Traits),
     timing: wp.array2d(dtype=LightTiming),
-    time: wp.float32,
+    batch_step: wp.int32,
+    begun: wp.array(dtype=wp.int32),
+    exact_dt: wp.float64,
     first_world: wp.int32,
     lights: wp.array2d(dtype=wp.int32),
     events: wp.array2d(dtype=wp.int32),
     hit: wp.array2d(dtype=wp.int32),
 ):
-    """What follows from where everybody is at ``time``: lights, collisions and with whom."""
+    """What follows from where everybody is at ``batch_step``: lights, collisions and with whom."""
     tid_w, i = wp.tid()
     w = first_world + tid_w
+    time = wp.float32(wp.float64(batch_step - begun[w]) * exact_dt)
     for k in range(i, timing.shape[1], agents.shape[1]):
         lights[w, k] = light_state(timing[w, k], time)
     partner = int(-1)

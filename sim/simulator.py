@@ -20,6 +20,7 @@ from roadloop.errors import RoadloopError
 from roadloop.types import AgentStates, Control, EgoState, Observation, Scenario, Tracks
 from sim.batch import make_batch, settle
 from sim.move import advance, conclude
+from sim.restart import restarted
 from sim.state import Agent, SimState
 
 
@@ -54,7 +55,18 @@ class Simulator:
             dim = (count, shape[1])
             self._launch(settle, dim, fixed.graph, fixed.traits, fixed.route, first, agents)
             self._launch(
-                conclude, dim, agents, fixed.traits, fixed.timing, 0.0, first, lights, events, hit
+                conclude,
+                dim,
+                agents,
+                fixed.traits,
+                fixed.timing,
+                0,
+                fixed.begun,
+                fixed.dt,
+                first,
+                lights,
+                events,
+                hit,
             )
 
         self._split(worlds, shape[0])
@@ -75,8 +87,7 @@ class Simulator:
         lights = wp.empty(state.lights.shape, dtype=wp.int32, device=self.device)
         events = wp.empty(shape, dtype=wp.int32, device=self.device)
         hit = wp.empty(shape, dtype=wp.int32, device=self.device)
-        g, traits = fixed.graph, fixed.traits
-        time = state.step * fixed.dt
+        g, traits, begun, dt = fixed.graph, fixed.traits, fixed.begun, fixed.dt
 
         def worlds(first: int, count: int) -> None:
             dim = (count, shape[1])
@@ -90,16 +101,26 @@ class Simulator:
                 fixed.replay,
                 state.lights,
                 control_array,
-                time,
                 state.step,
-                fixed.dt,
+                begun,
+                dt,
                 first,
                 agents,
                 events,
             )
-            then = time + fixed.dt
             self._launch(
-                conclude, dim, agents, traits, fixed.timing, then, first, lights, events, hit
+                conclude,
+                dim,
+                agents,
+                traits,
+                fixed.timing,
+                state.step + 1,
+                begun,
+                dt,
+                first,
+                lights,
+                events,
+                hit,
             )
 
         self._split(worlds, shape[0])
@@ -107,17 +128,34 @@ class Simulator:
             fixed=fixed, step=state.step + 1, agents=agents, lights=lights, events=events, hit=hit
         )
 
+    def restart(
+        self, state: SimState, worlds: Sequence[int], scenarios: Sequence[Scenario | SimState]
+    ) -> SimState:
+        """The state with some worlds at the start of other scenarios; the others are as they were.
+
+        Args:
+            worlds: which ones, each once.
+            scenarios: one each, or its first state from ``reset([scenario])``, which spares the
+                work where a scenario is started often.
+
+        Raises:
+            RoadloopError: see ``sim.restart.restarted``.
+        """
+        starts = [s if isinstance(s, SimState) else self.reset([s]) for s in scenarios]
+        return restarted(state, worlds, starts)
+
     def observe(self, state: SimState, world: int = 0) -> Observation:
         """What the ego of one world may know: its own state, all other agents, the lights."""
         scenario = state.fixed.scenarios[world]
         now = state.agents.numpy()[world]
         traits = state.fixed.traits.numpy()[world]
+        step = state.step - int(state.fixed.begun.numpy()[world])
         return Observation(
-            step=state.step,
-            time=state.step * state.fixed.dt,
+            step=step,
+            time=step * state.fixed.dt,
             dt=state.fixed.dt,
             ego=ego_state(scenario, now[0]),
-            tracks=_tracks(now, traits, state.fixed.ids[world], state.step),
+            tracks=_tracks(now, traits, state.fixed.ids[world], step),
             lights=state.lights.numpy()[world][: len(scenario.road_map.signal_id)].astype(np.uint8),
         )
 

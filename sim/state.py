@@ -136,7 +136,7 @@ class LightTiming:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a batch of worlds keeps from reset to the end."""
+    """What a batch of worlds keeps from reset to the end, or until some of them are restarted."""
 
     scenarios: tuple[Scenario, ...]
     dt: float
@@ -151,6 +151,9 @@ class Fixed:
     """(poses,) Pose: the motions of all replayed agents, one after the other; never empty"""
     ids: np.ndarray
     """(worlds, agents) int64, the agents' ids in their scenario; the ego's is 0"""
+    begun: wp.array
+    """(worlds,) int32, the batch's step at which each world's scenario began: its clock shows
+    ``SimState.step - begun`` steps; 0 but for worlds that were restarted"""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ class SimState:
 
     fixed: Fixed
     step: int
+    """steps since the batch was reset"""
     agents: wp.array
     """(worlds, agents) Agent"""
     lights: wp.array
