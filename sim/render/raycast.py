@@ -169,9 +169,7 @@ def counts(tag: wp.int32, depth: wp.float32, facing: wp.float32, detail_far: wp.
     """Whether a surface that was met is drawn; ``facing`` < 0: its front."""
     if (tag >> 24) == 1 and depth > detail_far:
         return False
-    if one_sided(tag & 255) and facing > 0.0:
-        return False
-    return True
+    return not (one_sided(tag & 255) and facing > 0.0)
 
 
 @wp.kernel

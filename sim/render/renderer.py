@@ -13,8 +13,10 @@ from roadloop.camera import Pinhole
 from roadloop.weather import Weather
 from sim.render.frame import Actors, Frame
 from sim.render.geometry import CHUNK
+from sim.render.lens_table import LensTables
 from sim.render.light import Air, air_of
 from sim.render.raster import TILE, View, farthest, rasterise
+from sim.render.raster_lens import rasterise_lens, resolve_lens
 from sim.render.resolve import (
     FOG_STEPS,
     SKY_STEPS,
@@ -56,9 +58,13 @@ class Renderer:
         self._pixels = 0
         self._slots = 0
         self._tile_count = 0
+        self._lens_tables: dict[tuple[Pinhole, ...], LensTables] = {}
 
     def render(self, frame: Frame, views: Views, cameras: Sequence[Pinhole]) -> Images:
-        """The pictures of ``views`` through ``cameras`` (pinholes), one of each per view."""
+        """The pictures of ``views``, one camera for each: all pinholes or none of them."""
+        lenses = None
+        if views.tangents is None:
+            lenses = self._lenses(tuple(cameras))
         scene, device = self.scene, self.scene.device
         size = np.array([camera.width * camera.height for camera in cameras])
         start = np.concatenate([[0], np.cumsum(size)])
@@ -78,21 +84,24 @@ class Renderer:
             if phase and first < last:
                 dim = (len(cameras), -(-highest // TILE))
                 self._launch(farthest, dim, self._keys, view_array, self._tiles)
-            if first < last:
-                self._launch(
-                    rasterise,
-                    (last - first, lanes),
-                    scene.triangles,
-                    work.chunks,
-                    view_array,
-                    first,
-                    lanes,
-                    FAR,
-                    DETAIL_FAR,
-                    self._tiles,
-                    self._keys,
-                    self._drawn,
-                )
+            if first == last:
+                continue
+            lens = () if lenses is None else (lenses.lenses, lenses.radius, lenses.rays)
+            self._launch(
+                rasterise if lenses is None else rasterise_lens,
+                (last - first, lanes),
+                scene.triangles,
+                work.chunks,
+                view_array,
+                *lens,
+                first,
+                lanes,
+                FAR,
+                DETAIL_FAR,
+                self._tiles,
+                self._keys,
+                self._drawn,
+            )
         if count:
             look = ActorLook(frame.actors, device)
             lights = np.zeros((len(frame.lights), max(frame.lights.shape[1], 1)), np.int32)
@@ -114,11 +123,13 @@ class Renderer:
                 self._colour,
                 self._instance_of,
             )
+        lens = () if lenses is None else (lenses.lenses, lenses.rays)
         self._launch(
-            resolve,
+            resolve if lenses is None else resolve_lens,
             (len(cameras), highest),
             self._keys,
             view_array,
+            *lens,
             self._colour,
             self._instance_of,
             self._lighting.sky,
@@ -135,6 +146,11 @@ class Renderer:
             instance=self._instance.numpy()[:n],
             start=start,
         )
+
+    def _lenses(self, cameras: tuple[Pinhole, ...]) -> LensTables:
+        if cameras not in self._lens_tables:
+            self._lens_tables[cameras] = LensTables(cameras, self.scene.device)
+        return self._lens_tables[cameras]
 
     def _launch(self, kernel: wp.Kernel, dim: tuple[int, int], *inputs: object) -> None:
         wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.scene.device)
