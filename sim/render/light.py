@@ -28,12 +28,13 @@ NIGHT = 0.009
 _DEPTH = np.array([0.0507 + 0.02 + 0.105, 0.100 + 0.03 + 0.131, 0.227 + 0.003 + 0.169])
 
 # Sky light of a sheet facing up over its value at noon, by elevation of the sun (rad): measured
-# daylight without the sun (e.g. 18 klx at 60 deg, 6 klx at 5 deg, 700 lx at 0, 4 lx at -6 deg).
-_SKY_ELEVATION = np.array([-0.31, -0.16, -0.105, -0.05, 0.0, 0.09, 0.26, 0.52, 0.80, 1.57])
-_SKY_LIGHT = np.array([1e-5, 3e-5, 3e-4, 0.006, 0.045, 0.30, 0.55, 0.82, 1.0, 1.15])
+# daylight without the sun (18 klx at 60 deg, 6 klx at 5 deg, 700 lx at 0); below the horizon it
+# falls more slowly than daylight does (3 lx at -6 deg), so that twilight ends in ``NIGHT``.
+_SKY_ELEVATION = np.array([-0.31, -0.21, -0.16, -0.105, -0.05, 0.0, 0.09, 0.26, 0.52, 0.80, 1.57])
+_SKY_LIGHT = np.array([1e-4, 1e-3, 0.004, 0.012, 0.026, 0.05, 0.30, 0.55, 0.82, 1.0, 1.15])
 
 # Clear sky at noon, white balanced to the sun: radiance overhead and at the horizon.
-_ZENITH_NOON = np.array([0.075, 0.165, 0.400])
+_ZENITH_NOON = np.array([0.090, 0.172, 0.370])
 _HORIZON_NOON = np.array([0.36, 0.46, 0.60])
 # ... and of night, times NIGHT: moon and a city's glow.
 _ZENITH_NIGHT = np.array([0.15, 0.20, 0.34])
@@ -66,7 +67,8 @@ class Air:
     dusk: wp.vec3  # radiance added at the horizon below a low sun
     disc: wp.vec3  # radiance of the sun's disc
     extinction: wp.float32  # 1/m
-    clouds: wp.float32  # share of the sky; 0 also where fog hides them
+    clouds: wp.float32  # share of the sky
+    veil: wp.float32  # share of the sky that fog, rain or snow hide
     wetness: wp.float32
     snow: wp.float32
     dark: wp.int32  # headlights, windows and street lamps are lit
@@ -108,7 +110,7 @@ def air_of(weather: Weather) -> Air:
     # The clear sky: blue above, pale below, and warm where the sun is low.
     light = np.exp(np.interp(h, _SKY_ELEVATION, np.log(_SKY_LIGHT)))
     low = math.exp(-((max(h + 0.02, 0.0) / 0.18) ** 2))
-    zenith = light * _ZENITH_NOON * (1 + low * np.array([0.50, 0.0, -0.12]))
+    zenith = light * _ZENITH_NOON * (1 + low * np.array([0.60, 0.08, -0.20]))
     horizon = light * _HORIZON_NOON * (1 + low * np.array([0.55, 0.02, -0.28]))
     clear = zenith
 
@@ -159,15 +161,16 @@ def air_of(weather: Weather) -> Air:
     air.sun_direction = wp.vec3(math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e))
     air.sun, air.sky, air.ground = _vec(sun), _vec(sky), _vec(ground)
     air.zenith, air.horizon = _vec(zenith), _vec(horizon)
-    air.cloud = _vec((overcast - clear) * (1.0 - veil))
+    air.cloud = _vec(overcast - clear)
     air.glow, air.dusk, air.disc = _vec(glow), _vec(dusk), _vec(disc)
     air.extinction = weather.extinction
-    air.clouds = weather.clouds * (1.0 - veil)
+    air.clouds, air.veil = weather.clouds, veil
     air.wetness, air.snow = weather.wetness, weather.snow
     air.dark = int(weather.is_dark)
     # A lamp is beyond white in the picture by day and by night, as the eye tells it.
     air.lamp = 3.2 * exposure**-0.85
-    air.headlight = 0.9 / exposure if weather.is_dark else 0.0
+    # Headlights fill the picture at night and are lost in a day's fog.
+    air.headlight = 0.022 * exposure if weather.is_dark else 0.0
     air.exposure = exposure
     return air
 
@@ -190,29 +193,29 @@ def smooth(low: wp.float32, high: wp.float32, x: wp.float32) -> wp.float32:
 
 
 @wp.func
-def lamp_strength(surface: wp.int32, lit: wp.int32, air: Air) -> wp.float32:
-    """Radiance that ``colour`` is multiplied by where a lamp is lit (1 dim, 2 full), else 0."""
+def lamp_strength(surface: wp.int32, lit: wp.int32, full: wp.float32) -> wp.float32:
+    """What ``colour`` is multiplied by where a lamp is lit (1 dim, 2 ``full``), else 0."""
     if lit <= 0:
         return 0.0
     if surface == Surface.WINDOW:
         return 0.0
     if lit == 1:
-        return 0.3 * air.lamp
-    return air.lamp
+        return 0.3 * full
+    return full
 
 
 @wp.func
-def window_light(colour: wp.vec3, lit: wp.int32, air: Air) -> wp.vec3:
+def window_light(colour: wp.vec3, lit: wp.int32, full: wp.float32) -> wp.vec3:
     """Radiance of a window with light behind it, a little different for each colour of pane."""
     if lit <= 0:
         return wp.vec3(0.0, 0.0, 0.0)
-    return WINDOW_LIGHT * (air.lamp * (0.09 + 0.12 * wp.min(wp.length(colour), 1.0)))
+    return WINDOW_LIGHT * (full * (0.09 + 0.12 * wp.min(wp.length(colour), 1.0)))
 
 
 @wp.func
-def snow_share(surface: wp.int32, up: wp.float32, air: Air) -> wp.float32:
-    """Share of a surface under snow, whose normal has the z component ``up``."""
-    if air.snow <= 0.0:
+def snow_share(surface: wp.int32, up: wp.float32, snow: wp.float32) -> wp.float32:
+    """Share under snow of a surface whose normal has the z component ``up``; ``Air.snow``."""
+    if snow <= 0.0:
         return 0.0
     share = float(0.0)
     if surface <= Surface.MARK:
@@ -224,19 +227,19 @@ def snow_share(surface: wp.int32, up: wp.float32, air: Air) -> wp.float32:
     elif surface == Surface.PAINT or surface == Surface.GLASS:
         share = 0.35
     if surface == Surface.FOLIAGE:
-        return air.snow * (0.25 + 0.55 * smooth(-0.2, 0.9, up))
-    return share * air.snow * smooth(0.55, 0.9, up)
+        return snow * (0.25 + 0.55 * smooth(-0.2, 0.9, up))
+    return share * snow * smooth(0.55, 0.9, up)
 
 
 @wp.func
-def wet_colour(colour: wp.vec3, surface: wp.int32, air: Air) -> wp.vec3:
+def wet_colour(colour: wp.vec3, surface: wp.int32, wetness: wp.float32) -> wp.vec3:
     """Reflectance with water on it: rough porous ground darkens, its colour a bit bluer."""
     if surface > Surface.CONCRETE:
         return colour
     if surface == Surface.ASPHALT:
         dark = wp.vec3(0.50, 0.52, 0.55)
-        return wp.cw_mul(colour, mixed(wp.vec3(1.0, 1.0, 1.0), dark, air.wetness))
-    return colour * (1.0 - 0.25 * air.wetness)
+        return wp.cw_mul(colour, mixed(wp.vec3(1.0, 1.0, 1.0), dark, wetness))
+    return colour * (1.0 - 0.25 * wetness)
 
 
 @wp.func
@@ -249,8 +252,8 @@ def lit_surface(
     from both sides turns it towards the viewer.
     """
     up = normal[2]
-    albedo = wet_colour(colour, surface, air)
-    share = snow_share(surface, up, air)
+    albedo = wet_colour(colour, surface, air.wetness)
+    share = snow_share(surface, up, air.snow)
     albedo = mixed(albedo, SNOW_COLOUR, share)
     cosine = wp.dot(normal, air.sun_direction)
     facing = wp.max(cosine, 0.0)
@@ -269,12 +272,12 @@ def lit_surface(
         radiance = mixed(radiance, air.horizon * 0.75, 0.10 * air.wetness * (1.0 - share) * up * up)
     elif surface == Surface.SIGN_FACE:
         if air.dark == 1:  # throws headlights back where they come from
-            radiance += colour * (0.35 * air.headlight)
+            radiance += colour * (0.03 * air.headlight)
     if lit > 0:
         if surface == Surface.WINDOW:
-            radiance += window_light(colour, lit, air)
+            radiance += window_light(colour, lit, air.lamp)
         else:
-            radiance += colour * lamp_strength(surface, lit, air)
+            radiance += colour * lamp_strength(surface, lit, air.lamp)
     return radiance
 
 
