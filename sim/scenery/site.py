@@ -15,8 +15,6 @@ from sim.scenery.terrain import Terrain
 
 Array = np.ndarray
 
-VERGE_WIDTH = 4.5
-"""m; lanes of kind OTHER that are wider are embankments and meadows, narrower ones are paved"""
 LAY_BY = 1.0
 """m; shoulders from this width on are driven or parked on, narrower ones are gutters"""
 EDGE_SPACING = 1.0
@@ -27,7 +25,7 @@ LEVEL = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """Stations along the outer edges of the paved ground, in chains of one lane's side each."""
+    """Stations along the outer edges of the roads, in chains of one lane's side each."""
 
     xyz: Array
     """(n, 3) m"""
@@ -48,7 +46,6 @@ class Site:
     terrain: Terrain
     edges: Edges
     _vehicles: Terrain
-    _paved: Terrain
     _crossings: Terrain
     _density: Array
     """(rows, columns, 2) m of pavement and of travel lanes per hectare, on DENSITY_CELL"""
@@ -69,10 +66,6 @@ class Site:
         """(n, 2) -> (n,) m to the nearest lane vehicles use, at most 0 on it."""
         return self._vehicles.clearance(xy)
 
-    def paved_gap(self, xy: Array) -> Array:
-        """(n, 2) -> (n,) m to the nearest paved lane, at most 0 on it."""
-        return self._paved.clearance(xy)
-
     def crossing_gap(self, xy: Array) -> Array:
         """(n, 2) -> (n,) m to the nearest crosswalk."""
         return self._crossings.clearance(xy)
@@ -90,8 +83,8 @@ class Site:
         return built, built * np.clip((travel - 400.0) / 600.0, 0.0, 1.0)
 
     def ground(self, xy: Array, level: Array) -> Array:
-        """(n,) m, where a thing at ``xy`` stands: the land, or ``level`` on paved ground."""
-        return np.where(self.paved_gap(xy) < 0.25, level, self.terrain.height(xy))
+        """(n,) m, where a thing at ``xy`` stands: the land, or ``level`` on lanes."""
+        return np.where(self.clearance(xy) < 0.25, level, self.terrain.height(xy))
 
     def occupied(self, mesh: Mesh | None) -> Terrain:
         """Ground whose ``clearance`` is the distance to what ``mesh`` covers, seen from above."""
@@ -153,18 +146,12 @@ def _widths(road_map: RoadMap) -> Array:
 
 
 def _survey(road_map: RoadMap, terrain: Terrain) -> Site:
-    kind = road_map.lane_kind
-    soft = (kind == LaneKind.BORDER) | (
-        (kind == LaneKind.OTHER) & (_widths(road_map) > VERGE_WIDTH)
-    )
     borders = [lane_borders(road_map, lane) for lane in range(road_map.lanes)]
-    paved = _distance_to(_covered(borders, ~soft, terrain), terrain)
     vehicles = _covered(borders, used_by_vehicles(road_map), terrain)
     return Site(
         terrain=terrain,
-        edges=_edges(road_map, borders, ~soft, paved, terrain),
+        edges=_edges(road_map, borders, terrain),
         _vehicles=_distance_to(vehicles, terrain),
-        _paved=paved,
         _crossings=_distance_to(_crosswalks(road_map, terrain), terrain),
         _density=_densities(road_map, terrain),
     )
@@ -232,16 +219,12 @@ def _densities(road_map: RoadMap, terrain: Terrain) -> Array:
 
 
 def _edges(
-    road_map: RoadMap,
-    borders: list[tuple[Array, Array]],
-    paved: Array,
-    distance: Terrain,
-    terrain: Terrain,
+    road_map: RoadMap, borders: list[tuple[Array, Array]], terrain: Terrain
 ) -> Edges:
-    """Stations on the sides of paved lanes beyond which the ground is not paved."""
+    """Stations on those sides of lanes beyond which there are no lanes."""
     xyz, outward, chain, width = [], [], [], []
-    for lane in np.flatnonzero(paved):
-        rows = road_map.points_of(int(lane))
+    for lane in range(road_map.lanes):
+        rows = road_map.points_of(lane)
         s = road_map.point_s[rows]
         picks = np.searchsorted(s, np.arange(0.0, s[-1] + 1e-6, EDGE_SPACING))
         picks = np.unique(np.minimum(picks, len(s) - 1))
@@ -254,9 +237,9 @@ def _edges(
             width.append(road_map.point_width[rows][picks])
     at, away, of = np.concatenate(xyz), np.concatenate(outward), np.concatenate(chain)
     wide = np.concatenate(width)
-    # outer edges: nothing paved for 2 m beyond them, and land about as high as they are
-    keep = (distance.clearance(at[:, :2] + 0.75 * away) > 0.35) & (wide > 0.05)
-    keep &= distance.clearance(at[:, :2] + 2.0 * away) > 1.5
+    # outer edges: no lane for 2 m beyond them, and land about as high as they are
+    keep = (terrain.clearance(at[:, :2] + 0.75 * away) > 0.35) & (wide > 0.05)
+    keep &= terrain.clearance(at[:, :2] + 2.0 * away) > 1.5
     keep &= np.abs(terrain.height(at[:, :2] + 3.0 * away) - at[:, 2]) < LEVEL
     at, away, of, wide = at[keep], away[keep], of[keep], wide[keep]
     lane = of // 2
