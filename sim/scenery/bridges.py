@@ -32,11 +32,11 @@ def bridge_meshes(road_map: RoadMap, paving: Paving, terrain: Terrain) -> list[M
     shell, rails = [], []
     for side in outer_edges(paving):
         drop = side.drop(terrain)
-        high = np.maximum(drop[i], drop[i + 1]) >= BRIDGE
-        if not high.any():
+        high = i[np.maximum(drop[i], drop[i + 1]) >= BRIDGE]
+        if not len(high):
             continue
-        free = i[high & side.free(paving, 0.1, np.any)]
-        railed = i[high & side.free(paving, PARAPET_WIDTH + 0.1, np.all)]
+        free = side.free(paving, high, 0.1, np.any)
+        railed = side.free(paving, high, PARAPET_WIDTH + 0.1, np.all)
         shell.append(side.faces(free, side.moved(0.0, -DECK)))
         low, top = side.moved(0.0), side.moved(0.0, PARAPET_HEIGHT)
         far = side.moved(PARAPET_WIDTH, PARAPET_HEIGHT)

@@ -33,17 +33,17 @@ class Side:
         near, far = (terrain.height(line[:, :2]) for line in (self.edge, self.moved(1.0)))
         return self.edge[:, 2] - np.minimum(near, far)
 
-    def free(self, paving: Paving, reach: float, decide: Callable[..., Array]) -> Array:
-        """(S,) bool: ``reach`` m beyond a piece's edge nothing is paved at about its height.
+    def free(
+        self, paving: Paving, rows: Array, reach: float, decide: Callable[..., Array]
+    ) -> Array:
+        """Those of the pieces from ``rows`` beyond which, by ``reach`` m, nothing is paved.
 
-        Asked at three points of the piece; ``decide`` is np.any or np.all of them.
+        Asked at about the edge's height, at three points; ``decide`` is np.any or np.all of them.
         """
-        i = paving.piece
-        line = self.moved(reach)
-        share = np.array([0.1, 0.5, 0.9])[:, None, None]
-        points = line[i] + share * (line[i + 1] - line[i])
+        near, far = (self.edge[i] + reach * self.out[i] for i in (rows, rows + 1))
+        points = near + np.array([0.1, 0.5, 0.9])[:, None, None] * (far - near)
         top = paving.tops.top(points.reshape(-1, 3), SAME_LEVEL, SAME_LEVEL)
-        return decide((top == -np.inf).reshape(3, -1), axis=0)
+        return rows[decide((top == -np.inf).reshape(3, -1), axis=0)]
 
     def faces(self, rows: Array, beyond: Array, edge: Array | None = None) -> Array:
         """(2 n, 3, 3) from the edge (or ``edge``) to ``beyond``, from ``rows`` to the next.

@@ -21,6 +21,8 @@ TOLERANCE, LONGEST = 0.01, 8.0
 """m, how far a line may lie beside its polyline, and its longest piece"""
 REACH = 0.3
 """m, a mark belongs to the surface at most this far above or below it"""
+STEEP = 0.12
+"""steepest surface across, rise over run"""
 
 WHITE_RGB = (0.72, 0.72, 0.70)
 COLOUR_RGB = {
@@ -85,6 +87,12 @@ def _laid(paving: Paving, corners: Array) -> tuple[Array, Array]:
     # a corner beside the carriageway, for example under a kerb, takes the height of another
     spare = np.where(known, top, np.inf).min(1, keepdims=True)
     z = np.where(known, top, spare) + LIFT
+    # where lanes do not meet in height, the mark lies across on the higher one
+    for a, b in ((0, 3), (1, 2)):
+        wide = np.linalg.norm(corners[:, a, :2] - corners[:, b, :2], axis=1)
+        torn = keep.copy()
+        torn[keep] = np.abs(z[keep, a] - z[keep, b]) > STEEP * wide[keep] + LIFT
+        z[torn, a] = z[torn, b] = np.maximum(z[torn, a], z[torn, b])
     laid = corners.copy()
     laid[keep, :, 2] = z[keep]
 

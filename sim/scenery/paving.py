@@ -7,6 +7,7 @@ longer at both ends: they overlap their neighbours by more than the border can b
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,7 +99,13 @@ class Paving:
 
     @classmethod
     def of(cls, road_map: RoadMap) -> Paving:
-        """The paved ground of a map. RoadloopError without lanes."""
+        """The paved ground of a map, made once per map. RoadloopError without lanes."""
+        if road_map not in _made:
+            _made[road_map] = cls._laid(road_map)
+        return _made[road_map]
+
+    @classmethod
+    def _laid(cls, road_map: RoadMap) -> Paving:
         if road_map.lanes == 0:
             raise RoadloopError(f"map {road_map.name} has no lanes, so nothing is paved")
         borders = [lane_borders(road_map, lane) for lane in range(road_map.lanes)]
@@ -155,6 +162,9 @@ class Paving:
         extra.left[:, 2] -= down
         extra.right[:, 2] -= down
         return _joined([base, extra], gaps, gap_junction)
+
+
+_made: weakref.WeakKeyDictionary[RoadMap, Paving] = weakref.WeakKeyDictionary()
 
 
 def _starts(counts: Array | list[int]) -> Array:
@@ -272,9 +282,9 @@ def _gaps(road_map: RoadMap, left: Array, right: Array) -> tuple[Array, Array]:
         filled = united([paved], 2.0 * CLOSE)
         filled = [_without_small_holes(part, pavements) for part in shapely.get_parts(filled)]
         gap = shapely.intersection(shapely.union_all(filled), hull).difference(paved)
-        # what is under 0.2 m wide is a curve drawn with corners; the rest reaches under the lanes
-        gap = shapely.buffer(shapely.buffer(gap, -0.1, quad_segs=1), 0.2, quad_segs=1)
-        pieces = [p for p in shapely.get_parts(gap) if p.area > 0.3]
+        # the strips overlap what is narrower than LAP on each side; the rest reaches under them
+        gap = shapely.buffer(shapely.buffer(gap, -LAP, quad_segs=1), 0.1, quad_segs=1)
+        pieces = [p for p in shapely.get_parts(gap) if p.area > 0.0]
         if not pieces:
             continue
         cut = shapely.constrained_delaunay_triangles(shapely.simplify(pieces, TOLERANCE))

@@ -9,7 +9,7 @@ from roadloop.semantics import SemanticClass
 from sim.scenery.bridges import BRIDGE, CONCRETE_RGB, bridge_meshes
 from sim.scenery.edges import outer_edges, wall
 from sim.scenery.mesh import Mesh, Surface, joined, mesh_of
-from sim.scenery.paving import LAP, SAME_LEVEL, STEP, Paving, ribbon
+from sim.scenery.paving import LAP, RAISED, SAME_LEVEL, STEP, Paving, ribbon
 from sim.scenery.terrain import GRASS_RGB, Terrain
 
 Array = np.ndarray
@@ -26,7 +26,6 @@ ASPHALT_RGB = {
 }
 """linear reflectance; asphalt has 0.05 when new to about 0.15 when worn (Pomerantz et al. 2003,
 LBNL-49283)"""
-JUNCTION_RGB = (0.090, 0.090, 0.092)
 PAVEMENT_RGB = (0.300, 0.290, 0.270)
 KERB_RGB = (0.400, 0.395, 0.380)
 SPREAD = 0.07
@@ -73,13 +72,15 @@ def _carriageway(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
     """Flush strips and the gaps of junctions."""
     left, right = paving.lapped()
     lane = paving.lane[paving.strip[paving.piece]]
-    kind = road_map.lane_kind[lane]
+    kind = road_map.lane_kind[lane].copy()
+    plain = ~np.isin(kind, (LaneKind.BIKING, *RAISED))
+    kind[plain & (road_map.lane_junction[lane] >= 0)] = LaneKind.DRIVING  # one surface
     flush = ~paving.raised[paving.strip[paving.piece]]
     parts = []
     for one in np.unique(kind[flush]).tolist():
         piece = paving.piece[flush & (kind == one)]
         corners, row = ribbon(left, right, piece)
-        walk = one in (LaneKind.SIDEWALK, LaneKind.MEDIAN)  # crossed by a carriageway
+        walk = one in RAISED  # crossed by a carriageway
         rgb = np.array(PAVEMENT_RGB if walk else ASPHALT_RGB[LaneKind(one)])
         parts.append(
             mesh_of(
@@ -92,7 +93,7 @@ def _carriageway(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
     of_junction = np.ones(len(road_map.junction_id))
     inside = road_map.lane_junction >= 0
     of_junction[road_map.lane_junction[inside]] = shade[inside]
-    colour = np.array(JUNCTION_RGB) * of_junction[paving.gap_junction][:, None]
+    colour = np.array(ASPHALT_RGB[LaneKind.DRIVING]) * of_junction[paving.gap_junction][:, None]
     parts.append(mesh_of(paving.gaps, colour, Surface.ASPHALT, SemanticClass.ROAD))
     return parts
 
@@ -144,11 +145,11 @@ def _edges(paving: Paving, terrain: Terrain) -> list[Mesh]:
         foot = side.edge.copy()
         foot[:, 2] = terrain.height(foot[:, :2]) - BURIED
         drop = side.drop(terrain)
-        drop = np.maximum(drop[i], drop[i + 1])
-        free = side.free(paving, 0.1, np.any) & (drop < BRIDGE)
-        green = free & (drop < BANK) & side.free(paving, VERGE, np.all)
-        verges.append(side.faces(i[green], beyond))
-        walls.append(side.faces(i[free & ~green], foot))
+        drop[i] = np.maximum(drop[i], drop[i + 1])
+        free = side.free(paving, i[drop[i] < BRIDGE], 0.1, np.any)
+        green = side.free(paving, free[drop[free] < BANK], VERGE, np.all)
+        verges.append(side.faces(green, beyond))
+        walls.append(side.faces(np.setdiff1d(free, green), foot))
     # ends of roads that lead nowhere
     left, right = paving.lapped()
     for row, ahead in ((paving.start[:-1], -1), (paving.start[1:] - 1, 1)):

@@ -11,6 +11,7 @@ corners', one pass of "lower all three corners by what is missing" is enough.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,13 @@ class Terrain:
 
     @classmethod
     def of(cls, road_map: RoadMap) -> Terrain:
-        """The land of a map; the same map gives the same bytes. RoadloopError without lanes."""
+        """The land of a map, made once per map. RoadloopError without lanes."""
+        if road_map not in _made:
+            _made[road_map] = cls._formed(road_map)
+        return _made[road_map]
+
+    @classmethod
+    def _formed(cls, road_map: RoadMap) -> Terrain:
         if road_map.lanes == 0:
             raise RoadloopError(f"map {road_map.name} has no lanes, so there is no land around it")
         borders = [lane_borders(road_map, lane) for lane in range(road_map.lanes)]
@@ -140,6 +147,9 @@ class Terrain:
                 for colour, mask, surface in parts
             ]
         )
+
+
+_made: weakref.WeakKeyDictionary[RoadMap, Terrain] = weakref.WeakKeyDictionary()
 
 
 def _corners(xy: Array, origin: Array, cell: float, shape: tuple[int, int]) -> tuple[Array, Array]:
