@@ -1,0 +1,605 @@
+"""The fast LiDAR: triangles rasterised straight onto the grid of beams, as exact as ray casting.
+
+The grid's rows are beams (elevation e), its columns regular steps of azimuth. With the corners
+v0, v1, v2 of a triangle in the sensor's frame and n_i = v_i x v_(i+1), the ray along d meets it
+where all n_i . d have the sign of det = v0 . (v1 x v2), at the distance t = det / (N . d) with the
+normal N. On the row e each edge test reads A cos(azimuth) + B sin(azimuth) + C >= 0, an arc of
+azimuth, so a large triangle costs the beams it covers and not the grid. The nearest hit is kept by
+an atomic maximum over (1 / t, id), which does not depend on the order of triangles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import warp as wp
+
+from roadloop.errors import RoadloopError
+from roadloop.geometry import inverse
+from roadloop.semantics import SemanticClass
+from sim.render.cull import NEAR
+from sim.render.frame import Frame
+from sim.render.geometry import CHUNK, DETAIL_SHIFT, SEMANTIC_SHIFT, Chunk, Triangle
+from sim.render.raster import one_sided
+from sim.render.scene import DETAIL_FAR, Scene, Views
+
+wp.set_module_options({"enable_backward": False})
+
+Array = np.ndarray
+
+SECTORS = 8
+"""parts of a sweep of a moving sensor; in each, one pose says which triangle a beam meets"""
+
+TURN = wp.constant(2.0 * wp.PI)
+EDGE = wp.constant(0.01)
+"""columns by which a span is widened against rounding; every beam in it is tested anyway"""
+NARROW = wp.constant(32.0)
+"""columns from where finding the arc of a row is cheaper than testing all of them"""
+SLACK = wp.constant(2.0e-7)
+"""rad by which triangles are grown, so that no beam slips through between two of them"""
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Directions of a sweep in the sensor's frame (x forward, y left, z up).
+
+    Beam ``r`` in column ``c`` looks to the azimuth ``start + c * step + offset[r]``.
+    """
+
+    elevation: Array
+    """(rows,) rad, up positive, any order"""
+    offset: Array
+    """(rows,) rad"""
+    start: float
+    """rad, left positive"""
+    step: float
+    """rad, positive; ``columns * step`` at most a turn"""
+    columns: int
+
+    @cached_property
+    def directions(self) -> Array:
+        """(columns, rows, 3) float64 unit vectors."""
+        azimuth = self.start + self.step * np.arange(self.columns)[:, None] + self.offset
+        level = np.cos(self.elevation)
+        up = np.broadcast_to(np.sin(self.elevation), azimuth.shape)
+        return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), up], axis=-1)
+
+    @cached_property
+    def rows(self) -> Array:
+        """(rows,) Row records, by rising elevation."""
+        order = np.argsort(self.elevation, kind="stable")
+        rows = np.zeros(len(order), Row.numpy_dtype())
+        rows["beam"] = order
+        elevation, offset = self.elevation[order], self.offset[order]
+        rows["cos"], rows["sin"], rows["offset"] = np.cos(elevation), np.sin(elevation), offset
+        rows["cos_offset"], rows["sin_offset"] = np.cos(offset), np.sin(offset)
+        return rows
+
+
+@dataclass(frozen=True)
+class Returns:
+    """What each beam met first; fields ``(columns, rows)``, beams as ``Beams`` has them."""
+
+    distance: Array
+    """float32 m, inf where there is nothing"""
+    surface: Array
+    """uint8 Surface"""
+    semantic: Array
+    """uint8 SemanticClass, SKY where there is nothing"""
+    instance: Array
+    """int32, as in ``CameraImage.instance``"""
+    cosine: Array
+    """float32, of the angle between the beam and the surface's normal"""
+
+
+@wp.struct
+class Row:
+    """One beam of the grid."""
+
+    beam: wp.int32
+    cos: wp.float32  # of the elevation
+    sin: wp.float32
+    offset: wp.float32
+    cos_offset: wp.float32
+    sin_offset: wp.float32
+
+
+@wp.struct
+class Sector:
+    """Consecutive columns seen from one pose."""
+
+    first: wp.int32
+    columns: wp.int32
+    start: wp.float32  # azimuth of the first column in that pose's frame
+    step: wp.float32
+    turn: wp.mat33  # sector_from_middle: the chunks are given in the frame of the middle pose
+    place: wp.vec3
+
+
+@wp.struct
+class Ray:
+    """Where a column's beams start and how they are turned, in the frame of its sector."""
+
+    trig: wp.vec2  # cosine and sine of the column's azimuth
+    turn: wp.mat33  # what the azimuth does not say
+    origin: wp.vec3
+    sector: wp.int32
+
+
+@wp.func
+def _narrowed(span: wp.vec2, a: wp.float32, b: wp.float32, c: wp.float32):
+    """The part of ``span`` (azimuths) from the first to the last a cos + b sin + c >= 0."""
+    size = wp.sqrt(a * a + b * b)
+    if c >= size:
+        return span
+    if c < -size:
+        return wp.vec2(1.0, 0.0)
+    half = wp.acos(wp.max(-c / size - 1.0e-6, -1.0))
+    middle = wp.atan2(b, a)
+    low = span[0]
+    high = span[1]
+    past = low - middle + half
+    past -= TURN * wp.floor(past / TURN)
+    if past > 2.0 * half:
+        low += TURN - past
+    short = middle + half - high
+    short -= TURN * wp.floor(short / TURN)
+    if short > 2.0 * half:
+        high -= TURN - short
+    return wp.vec2(low, high)
+
+
+@wp.func
+def _slope(v: wp.vec3):
+    """Tangent of the elevation of ``v``; +-1e6 above and below the sensor."""
+    return wp.clamp(v[2] / wp.sqrt(v[0] * v[0] + v[1] * v[1] + 1.0e-20), -1.0e6, 1.0e6)
+
+
+@wp.func
+def _arched(span: wp.vec2, v: wp.vec3, edge: wp.vec3, n: wp.vec3):
+    """``span`` of elevation tangents widened by what lies between the ends of an edge from ``v``.
+
+    Along a straight edge the elevation rises and falls at most once, up to the angle between
+    the plane through the edge (normal ``n``) and the level.
+    """
+    w = v + edge
+    rise = edge[2] * (v[0] * v[0] + v[1] * v[1]) - v[2] * (v[0] * edge[0] + v[1] * edge[1])
+    fall = edge[2] * (w[0] * w[0] + w[1] * w[1]) - w[2] * (w[0] * edge[0] + w[1] * edge[1])
+    if rise * fall >= 0.0:
+        return span
+    most = wp.sqrt(n[0] * n[0] + n[1] * n[1]) / wp.max(wp.abs(n[2]), 1.0e-20)
+    if rise > 0.0:
+        return wp.vec2(span[0], wp.max(span[1], most))
+    return wp.vec2(wp.min(span[0], -most), span[1])
+
+
+@wp.func
+def _turned(angle: wp.float32):
+    """``angle`` in (-2 pi, 2 pi) brought into [-pi, pi]."""
+    if angle > wp.PI:
+        return angle - TURN
+    if angle < -wp.PI:
+        return angle + TURN
+    return angle
+
+
+@wp.func
+def _enter(
+    v0: wp.vec3,
+    v1: wp.vec3,
+    v2: wp.vec3,
+    closed: wp.bool,
+    least: wp.float32,
+    id: wp.int64,
+    sector: Sector,
+    rows: wp.array(dtype=Row),
+    slope: wp.array(dtype=wp.float32),
+    trig: wp.array(dtype=wp.vec2),
+    key: wp.array2d(dtype=wp.int64),
+):
+    """Enters one triangle (sector's frame) into the grid.
+
+    ``closed`` leaves out its back, ``least`` is the smallest 1 / t it is seen at.
+    """
+    e0 = v1 - v0
+    e1 = v2 - v1
+    normal = wp.cross(e0, e1)
+    det = wp.dot(v0, normal)
+    if det == 0.0 or (closed and det > 0.0):
+        return
+    e2 = v0 - v2
+    f0 = _slope(v0)
+    f1 = _slope(v1)
+    f2 = _slope(v2)
+    n0 = wp.cross(v0, e0)
+    n1 = wp.cross(v1, e1)
+    n2 = wp.cross(v2, e2)
+    tall = wp.vec2(wp.min(f0, wp.min(f1, f2)), wp.max(f0, wp.max(f1, f2)))
+    tall = _arched(tall, v0, e0, n0)
+    tall = _arched(tall, v1, e1, n1)
+    tall = _arched(tall, v2, e2, n2)
+
+    # does the sensor's vertical axis go through it?
+    left = wp.min(n0[2], wp.min(n1[2], n2[2]))
+    right = wp.max(n0[2], wp.max(n1[2], n2[2]))
+    rim = 1.0e-5 * (right - left)
+    around = left >= -rim or right <= rim
+    if around:
+        if det * normal[2] >= 0.0:
+            tall[1] = 1.0e6
+        if det * normal[2] <= 0.0:
+            tall[0] = -1.0e6
+
+    count = rows.shape[0]
+    low = tall[0] - 1.0e-5 * (1.0 + tall[0] * tall[0])
+    high = tall[1] + 1.0e-5 * (1.0 + tall[1] * tall[1])
+    r = wp.lower_bound(slope, low)
+    if r >= count:
+        return
+    if slope[r] > high:
+        return
+
+    span = wp.vec2(-wp.PI, wp.PI)
+    if not around:
+        p0 = wp.atan2(v0[1], v0[0])
+        p1 = _turned(wp.atan2(v1[1], v1[0]) - p0)
+        p2 = _turned(wp.atan2(v2[1], v2[0]) - p0)
+        span = wp.vec2(p0 + wp.min(0.0, wp.min(p1, p2)), p0 + wp.max(0.0, wp.max(p1, p2)))
+
+    if det < 0.0:
+        n0 = -n0
+        n1 = -n1
+        n2 = -n2
+        normal = -normal
+        det = -det
+    scale = 1.0 / det
+    s0 = SLACK * (wp.abs(n0[0]) + wp.abs(n0[1]) + wp.abs(n0[2]))
+    s1 = SLACK * (wp.abs(n1[0]) + wp.abs(n1[1]) + wp.abs(n1[2]))
+    s2 = SLACK * (wp.abs(n2[0]) + wp.abs(n2[1]) + wp.abs(n2[2]))
+    period = TURN / sector.step
+    last = wp.float32(sector.columns - 1)
+
+    while r < count:
+        if slope[r] > high:
+            return
+        row = rows[r]
+        x = (span[0] - row.offset - sector.start) / sector.step
+        y = (span[1] - row.offset - sector.start) / sector.step
+        if wp.floor(y + EDGE) >= wp.ceil(x - EDGE):
+            # n . d = a cos + b sin + c over the azimuth of the column
+            co = row.cos * row.cos_offset
+            so = row.cos * row.sin_offset
+            a0 = n0[0] * co + n0[1] * so
+            b0 = n0[1] * co - n0[0] * so
+            c0 = n0[2] * row.sin + s0
+            a1 = n1[0] * co + n1[1] * so
+            b1 = n1[1] * co - n1[0] * so
+            c1 = n1[2] * row.sin + s1
+            a2 = n2[0] * co + n2[1] * so
+            b2 = n2[1] * co - n2[0] * so
+            c2 = n2[2] * row.sin + s2
+            if y - x > NARROW:
+                part = span - wp.vec2(row.offset, row.offset)
+                part = _narrowed(part, a0, b0, c0)
+                part = _narrowed(part, a1, b1, c1)
+                part = _narrowed(part, a2, b2, c2)
+                x = (part[0] - sector.start) / sector.step
+                y = (part[1] - sector.start) / sector.step
+            a = (normal[0] * co + normal[1] * so) * scale
+            b = (normal[1] * co - normal[0] * so) * scale
+            c = normal[2] * row.sin * scale
+            back = period * wp.floor((x - EDGE) / period)
+            x -= back
+            y -= back
+            # what begins in one turn may end in the next
+            while y >= -EDGE:
+                begin = wp.int32(wp.max(wp.ceil(x - EDGE), 0.0))
+                end = wp.int32(wp.min(wp.floor(y + EDGE), last))
+                for k in range(sector.first + begin, sector.first + end + 1):
+                    at = trig[k]
+                    w = wp.min(a0 * at[0] + b0 * at[1] + c0, a1 * at[0] + b1 * at[1] + c1)
+                    w = wp.min(w, a2 * at[0] + b2 * at[1] + c2)
+                    near = wp.where(w >= 0.0, a * at[0] + b * at[1] + c, 0.0)
+                    entry = (wp.int64(wp.cast(near, wp.int32)) << wp.int64(32)) | id
+                    if entry > key[r, k]:
+                        if near >= least and near <= 1.0 / NEAR:
+                            wp.atomic_max(key, r, k, entry)
+                x -= period
+                y -= period
+        r += 1
+
+
+@wp.func
+def _in_sight(
+    at: wp.vec3,
+    size: wp.float32,
+    sector: Sector,
+    rows: wp.array(dtype=Row),
+    slope: wp.array(dtype=wp.float32),
+    key: wp.array2d(dtype=wp.int64),
+):
+    """Whether any beam of a sector may meet something in a sphere that it has not met nearer.
+
+    It is a bound: what is skipped could not have won, whatever was entered before.
+    """
+    distance = wp.length(at)
+    if distance <= size:
+        return True
+    closest = 1.0 / (distance - size)
+    beaten = wp.int64(wp.cast(closest, wp.int32)) << wp.int64(32)
+    height = wp.asin(wp.clamp(at[2] / distance, -1.0, 1.0))
+    opening = wp.asin(size / distance)
+    low = wp.tan(wp.max(height - opening, -0.5 * wp.PI + 1.0e-6))
+    high = wp.tan(wp.min(height + opening, 0.5 * wp.PI - 1.0e-6))
+    level = wp.sqrt(at[0] * at[0] + at[1] * at[1])
+    x = float(0.0)
+    span = TURN
+    if level > size:
+        width = wp.asin(size / level)
+        x = wp.atan2(at[1], at[0]) - width
+        span = 2.0 * width
+    period = TURN / sector.step
+    last = wp.float32(sector.columns - 1)
+    r = wp.lower_bound(slope, low)
+    while r < rows.shape[0]:
+        if slope[r] > high:
+            return False
+        begin = (x - rows[r].offset - sector.start) / sector.step - EDGE
+        begin -= period * wp.floor(begin / period)
+        end = begin + span / sector.step + 2.0 * EDGE
+        while end >= 0.0:
+            first = wp.int32(wp.ceil(wp.max(begin, 0.0)))
+            for k in range(first, wp.int32(wp.min(end, last)) + 1):
+                if key[r, sector.first + k] <= beaten:
+                    return True
+            begin -= period
+            end -= period
+        r += 1
+    return False
+
+
+@wp.kernel
+def _rasterise(
+    triangles: wp.array(dtype=Triangle),
+    chunks: wp.array(dtype=Chunk),
+    sectors: wp.array(dtype=Sector),
+    rows: wp.array(dtype=Row),
+    slope: wp.array(dtype=wp.float32),
+    trig: wp.array(dtype=wp.vec2),
+    detail_far: wp.float32,
+    lanes: wp.int32,
+    key: wp.array2d(dtype=wp.int64),
+):
+    """One thread per sector, chunk and lane; a lane takes every ``lanes``-th triangle of it."""
+    s, n, lane = wp.tid()
+    chunk = chunks[n]
+    sector = sectors[s]
+    linear = sector.turn * chunk.linear
+    offset = sector.turn * chunk.offset + sector.place
+    at = sector.turn * chunk.middle + sector.place
+    if _in_sight(at, chunk.radius, sector, rows, slope, key):
+        for k in range(lane, chunk.count, lanes):
+            row = chunk.first + k
+            tag = triangles[row].tag
+            least = float(0.0)
+            if tag >> DETAIL_SHIFT == 1:
+                least = 1.0 / detail_far
+            _enter(
+                linear * triangles[row].a + offset,
+                linear * triangles[row].b + offset,
+                linear * triangles[row].c + offset,
+                one_sided(tag & 255),
+                least,
+                wp.int64(n * CHUNK + k + 1),
+                sector,
+                rows,
+                slope,
+                trig,
+                key,
+            )
+
+
+@wp.kernel
+def _resolve(
+    triangles: wp.array(dtype=Triangle),
+    chunks: wp.array(dtype=Chunk),
+    rows: wp.array(dtype=Row),
+    sectors: wp.array(dtype=Sector),
+    rays: wp.array(dtype=Ray),
+    actor_id: wp.array(dtype=wp.int32),
+    key: wp.array2d(dtype=wp.int64),
+    lanes: wp.int32,
+    distance: wp.array2d(dtype=wp.float32),
+    cosine: wp.array2d(dtype=wp.float32),
+    surface: wp.array2d(dtype=wp.uint8),
+    semantic: wp.array2d(dtype=wp.uint8),
+    instance: wp.array2d(dtype=wp.int32),
+):
+    """One thread per beam and lane: what the winning triangles are, and how far from the sensor."""
+    r, lane = wp.tid()
+    row = rows[r]
+    for c in range(lane, rays.shape[0], lanes):
+        entry = key[r, c]
+        id = wp.int32(entry & wp.int64(0x7FFFFFFF)) - 1
+        if id < 0:
+            distance[c, row.beam] = wp.inf
+            semantic[c, row.beam] = wp.uint8(SemanticClass.SKY)
+        else:
+            chunk = chunks[id // CHUNK]
+            t = triangles[chunk.first + id % CHUNK]
+            ray = rays[c]
+            # the beam as it was fired, not as the middle of its sector has it
+            d = ray.turn * wp.vec3(
+                row.cos * (ray.trig[0] * row.cos_offset - ray.trig[1] * row.sin_offset),
+                row.cos * (ray.trig[1] * row.cos_offset + ray.trig[0] * row.sin_offset),
+                row.sin,
+            )
+            sector = sectors[ray.sector]
+            linear = sector.turn * chunk.linear
+            normal = wp.cross(linear * (t.b - t.a), linear * (t.c - t.a))
+            across = wp.dot(normal, d)
+            at = linear * t.a + sector.turn * chunk.offset + sector.place - ray.origin
+            # the same plane from there; bounded, as the beam may just miss the triangle
+            met = 1.0 / wp.cast(wp.int32(entry >> wp.int64(32)), wp.float32)
+            play = 4.0 * wp.length(ray.origin) + 0.05 * met
+            moved = wp.dot(normal, at) / across
+            distance[c, row.beam] = wp.clamp(moved, met - play, met + play)
+            cosine[c, row.beam] = wp.min(wp.abs(across) / wp.length(normal), 1.0)
+            surface[c, row.beam] = wp.uint8(t.tag & 255)
+            semantic[c, row.beam] = wp.uint8((t.tag >> SEMANTIC_SHIFT) & 255)
+            if chunk.actor >= 0:
+                instance[c, row.beam] = actor_id[chunk.actor]
+            else:
+                instance[c, row.beam] = t.instance
+
+
+def sweep(
+    scene: Scene,
+    frame: Frame,
+    world: int,
+    world_from_sensor: Array,
+    beams: Beams,
+    *,
+    far: float,
+    hide: int = 0,
+) -> Returns:
+    """What all beams of a sweep meet.
+
+    Args:
+        world: row of ``frame``.
+        world_from_sensor: (4, 4), or (columns, 4, 4) where the sensor moves: the pose in which each
+            column is measured. Which triangle a beam meets is then decided from the middle of its
+            sector (there are ``SECTORS``), how far it is from the column's own pose. Actors stand
+            as the frame has them.
+        far: m, nothing is seen beyond.
+        hide: row of an actor the beams pass through (the ego), -1: none.
+
+    Raises:
+        RoadloopError: poses of a shape that fits neither.
+    """
+    poses = np.asarray(world_from_sensor, np.float64)
+    if poses.shape not in ((4, 4), (beams.columns, 4, 4)):
+        raise RoadloopError(
+            f"world_from_sensor has shape {poses.shape}, must be (4, 4) or "
+            f"({beams.columns}, 4, 4): one pose, or one per column"
+        )
+    middle = poses if poses.ndim == 2 else poses[beams.columns // 2]
+    views = Views(np.array([world]), middle[None], tangents=None, hide=hide)
+    chunks = scene.cull(frame, views).chunks
+    return _swept(scene, frame, chunks, *_sectors(poses, beams), beams, far)
+
+
+def _sectors(poses: Array, beams: Beams) -> tuple[Array, Array]:
+    """Sector and Ray records of a sweep."""
+    n = beams.columns
+    azimuth = beams.start + beams.step * np.arange(n)
+    rays = np.zeros(n, Ray.numpy_dtype())
+    rays["turn"] = np.eye(3)
+    parts = 1 if poses.ndim == 2 else min(SECTORS, n)
+    edges = n * np.arange(parts + 1) // parts
+    sectors = np.zeros(parts, Sector.numpy_dtype())
+    sectors["first"], sectors["columns"] = edges[:-1], np.diff(edges)
+    sectors["start"], sectors["step"] = azimuth[edges[:-1]], beams.step
+    sectors["turn"] = np.eye(3)
+    if poses.ndim == 2:
+        rays["trig"] = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1)
+        return sectors, rays
+    centre = poses[(edges[:-1] + edges[1:]) // 2]
+    owner = np.repeat(np.arange(parts), np.diff(edges))
+    relative = inverse(centre)[owner] @ poses  # sector_from_sensor of each column
+    # the turn about the sensor's axis makes the columns of a sector denser or wider ...
+    yaw = np.arctan2(relative[:, 1, 0], relative[:, 0, 0])
+    first, last = edges[:-1], edges[1:] - 1
+    spread = (yaw[last] - yaw[first]) / np.maximum(last - first, 1)
+    sectors["start"] += yaw[first]
+    sectors["step"] += spread
+    azimuth = azimuth + yaw[first][owner] + spread[owner] * (np.arange(n) - first[owner])
+    rays["trig"] = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1)
+    # ... and what is left of the rotation turns its beams
+    yaw = azimuth - (beams.start + beams.step * np.arange(n))
+    back = np.zeros((n, 3, 3))
+    back[:, 0, 0] = back[:, 1, 1] = np.cos(yaw)
+    back[:, 0, 1], back[:, 1, 0], back[:, 2, 2] = np.sin(yaw), -np.sin(yaw), 1.0
+    rays["turn"] = relative[:, :3, :3] @ back
+    rays["origin"] = relative[:, :3, 3]
+    rays["sector"] = owner
+    sector_from_middle = inverse(centre) @ poses[n // 2]
+    sectors["turn"], sectors["place"] = sector_from_middle[:, :3, :3], sector_from_middle[:, :3, 3]
+    return sectors, rays
+
+
+def _swept(
+    scene: Scene,
+    frame: Frame,
+    chunks: wp.array,
+    sectors: Array,
+    rays: Array,
+    beams: Beams,
+    far: float,
+) -> Returns:
+    device = scene.device
+    rows = beams.rows
+    shape = (beams.columns, len(rows))
+    slope = np.clip(rows["sin"] / np.maximum(rows["cos"], 1e-7), -1e6, 1e6)
+    # an empty beam holds the farthest distance and no triangle
+    empty = int(np.float32(1.0 / far).view(np.int32)) << 32
+    key = wp.full(shape[::-1], empty, dtype=wp.int64, device=device)
+    row_array = wp.array(rows, dtype=Row, device=device)
+    ray_array = wp.array(rays, dtype=Ray, device=device)
+    sector_array = wp.array(sectors, dtype=Sector, device=device)
+    # the CPU runs threads one after the other: few long ones; a GPU wants many short ones
+    cpu = wp.get_device(device).is_cpu
+    lanes = 1 if cpu else CHUNK
+    if len(chunks):
+        wp.launch(
+            _rasterise,
+            dim=(len(sectors), len(chunks), lanes),
+            inputs=[
+                scene.triangles,
+                chunks,
+                sector_array,
+                row_array,
+                wp.array(slope, dtype=wp.float32, device=device),
+                wp.array(np.ascontiguousarray(rays["trig"]), dtype=wp.vec2, device=device),
+                DETAIL_FAR,
+                lanes,
+                key,
+            ],
+            device=device,
+        )
+    distance = wp.empty(shape, dtype=wp.float32, device=device)
+    cosine = wp.zeros(shape, dtype=wp.float32, device=device)
+    surface = wp.zeros(shape, dtype=wp.uint8, device=device)
+    semantic = wp.zeros(shape, dtype=wp.uint8, device=device)
+    instance = wp.zeros(shape, dtype=wp.int32, device=device)
+    lanes = 1 if cpu else beams.columns
+    ids = np.ascontiguousarray(frame.actors.id, np.int32).ravel()
+    wp.launch(
+        _resolve,
+        dim=(len(rows), lanes),
+        inputs=[
+            scene.triangles,
+            chunks,
+            row_array,
+            sector_array,
+            ray_array,
+            wp.array(ids, dtype=wp.int32, device=device),
+            key,
+            lanes,
+            distance,
+            cosine,
+            surface,
+            semantic,
+            instance,
+        ],
+        device=device,
+    )
+    return Returns(
+        distance=distance.numpy(),
+        surface=surface.numpy(),
+        semantic=semantic.numpy(),
+        instance=instance.numpy(),
+        cosine=cosine.numpy(),
+    )
