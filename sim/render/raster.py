@@ -39,6 +39,8 @@ class View:
     world: wp.int32
     air: wp.int32  # row of its weather
     up: wp.vec3  # world's up in the view's frame
+    turn: wp.mat33  # world_from_view
+    place: wp.vec3  # of the eye, m from the scene's origin
 
 
 @wp.func

@@ -42,12 +42,18 @@ class Hits:
 
 
 class Caster:
-    """Casts rays in one scene."""
+    """Casts rays in one scene.
+
+    Attributes:
+        scenery: the static triangles as a mesh, m from the scene's origin.
+    """
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         corners = np.ascontiguousarray(scene.mesh.corners.reshape(-1, 3), np.float32)
-        self._static = _mesh(corners, scene.device)
+        points = wp.array(corners, dtype=wp.vec3, device=scene.device)
+        indices = wp.array(np.arange(len(corners), dtype=np.int32), device=scene.device)
+        self.scenery = wp.Mesh(points=points, indices=indices)
 
     def cast(
         self,
@@ -72,7 +78,7 @@ class Caster:
         scene, device = self.scene, self.scene.device
         n = len(directions)
         starts = np.broadcast_to(np.asarray(origins) - scene.origin, (n, 3)).astype(np.float32)
-        bodies, rows, owners = self._bodies(frame, world, hide)
+        bodies, rows, owners = self.bodies(frame, world, hide)
         ids = wp.array(frame.actors.id[world].astype(np.int32), dtype=wp.int32, device=device)
         distance = wp.empty(n, dtype=wp.float32, device=device)
         tag = wp.empty(n, dtype=wp.int32, device=device)
@@ -83,7 +89,7 @@ class Caster:
             meet,
             dim=n,
             inputs=[
-                self._static.id,
+                self.scenery.id,
                 bodies.id if bodies is not None else wp.uint64(0),
                 scene.triangles,
                 rows,
@@ -111,7 +117,7 @@ class Caster:
             cosine=cosine.numpy(),
         )
 
-    def _bodies(
+    def bodies(
         self, frame: Frame, world: int, hide: int
     ) -> tuple[wp.Mesh | None, wp.array, wp.array]:
         """The actors of a world as one mesh, and of each triangle its row and its actor."""
@@ -138,12 +144,6 @@ class Caster:
         )
         indices = wp.array(np.arange(3 * len(row), dtype=np.int32), device=device)
         return wp.Mesh(points=corners, indices=indices), rows, owners
-
-
-def _mesh(corners: Array, device: str) -> wp.Mesh:
-    points = wp.array(corners, dtype=wp.vec3, device=device)
-    indices = wp.array(np.arange(len(corners), dtype=np.int32), device=device)
-    return wp.Mesh(points=points, indices=indices)
 
 
 @wp.kernel

@@ -11,12 +11,15 @@ import warp as wp
 
 from roadloop.camera import Pinhole
 from roadloop.weather import Weather
-from sim.render.frame import Actors, Frame
+from sim.render.contact import contact_shadows
+from sim.render.detailed import Contact, detail
+from sim.render.frame import Frame
 from sim.render.geometry import CHUNK
 from sim.render.lens_table import LensTables
 from sim.render.light import Air, air_of
 from sim.render.raster import TILE, View, farthest, rasterise
-from sim.render.raster_lens import rasterise_lens, resolve_lens
+from sim.render.raster_lens import Lens, rasterise_lens, resolve_lens
+from sim.render.raycast import Caster
 from sim.render.resolve import (
     FOG_STEPS,
     SKY_STEPS,
@@ -25,14 +28,30 @@ from sim.render.resolve import (
     shade_static,
     tabulate_sky,
 )
-from sim.render.scene import DETAIL_FAR, FAR, Scene, Views
+from sim.render.scene import DETAIL_FAR, FAR, Scene, Views, Work
+from sim.render.surfaces import HeadLights
 
 Array = np.ndarray
 
 PHASES = (25.0, 60.0)
 """m, up to where things are drawn before the tiles are looked at again"""
+HEADLIGHT_HEIGHT = 0.65
+"""m above the ground"""
 WEATHERS_KEPT = 64
 """weathers whose colours are kept; more where a batch has more"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How much of light and matter a picture shows."""
+
+    detailed: bool = False
+    """every pixel lit on its own, with textures and headlights, instead of one colour a triangle"""
+    shadows: bool = False
+    """cast shadows of the sun and soft contact shadows; only where ``detailed``"""
+
+
+PLAIN = Look()
 
 
 @dataclass(frozen=True)
@@ -58,9 +77,12 @@ class Renderer:
         self._pixels = 0
         self._slots = 0
         self._tile_count = 0
+        self._caster: Caster | None = None
         self._lens_tables: dict[tuple[Pinhole, ...], LensTables] = {}
 
-    def render(self, frame: Frame, views: Views, cameras: Sequence[Pinhole]) -> Images:
+    def render(
+        self, frame: Frame, views: Views, cameras: Sequence[Pinhole], look: Look = PLAIN
+    ) -> Images:
         """The pictures of ``views``, one camera for each: all pinholes or none of them."""
         lenses = None
         if views.tangents is None:
@@ -73,7 +95,7 @@ class Renderer:
         count = work.chunks.shape[0]
         self._reserve_slots(max(count, 1) * CHUNK)
         air = self._lighting.rows([frame.weather[w] for w in views.world])
-        records, tiles = view_records(views, cameras, start, air)
+        records, tiles = view_records(views, cameras, start, air, scene.origin)
         self._reserve_tiles(tiles)
         view_array = wp.array(records, dtype=View, device=device)
         highest = max(camera.height for camera in cameras)
@@ -102,10 +124,8 @@ class Renderer:
                 self._keys,
                 self._drawn,
             )
+        users = RoadUsers(frame, device)
         if count:
-            look = ActorLook(frame.actors, device)
-            lights = np.zeros((len(frame.lights), max(frame.lights.shape[1], 1)), np.int32)
-            lights[:, : frame.lights.shape[1]] = frame.lights
             self._launch(
                 shade_slots,
                 (count, lanes),
@@ -116,10 +136,10 @@ class Renderer:
                 lanes,
                 self._lighting.airs,
                 self._lighting.static_colour,
-                wp.array(lights, dtype=wp.int32, device=device),
-                look.id,
-                look.lamps,
-                look.palette,
+                users.lights,
+                users.id,
+                users.lamps,
+                users.palette,
                 self._colour,
                 self._instance_of,
             )
@@ -139,6 +159,8 @@ class Renderer:
             self._depth,
             self._instance,
         )
+        if look.detailed and count:
+            self._detail(frame, work, view_array, (len(cameras), highest), lenses, users, look)
         n = int(start[-1])
         return Images(
             rgbs=self._rgbs.numpy()[:n].view(np.uint8).reshape(n, 4),
@@ -146,6 +168,72 @@ class Renderer:
             instance=self._instance.numpy()[:n],
             start=start,
         )
+
+    def _detail(
+        self,
+        frame: Frame,
+        work: Work,
+        view_array: wp.array,
+        dim: tuple[int, int],
+        lenses: LensTables | None,
+        users: RoadUsers,
+        look: Look,
+    ) -> None:
+        """Goes over the colours of the pictures just made."""
+        scene, device = self.scene, self.scene.device
+        worlds = len(frame.lights)
+        if self._caster is None:
+            self._caster = Caster(scene)
+        bodies = np.zeros(worlds, np.uint64)
+        contacts = np.zeros(worlds, Contact.numpy_dtype())
+        shade = np.ones((worlds, 0, 0), np.float32)
+        trees = []
+        if look.shadows:
+            half = scene.model_half[np.maximum(frame.actors.model, 0)] * frame.actors.scale
+            contacts, shade = contact_shadows(frame.actors, half, scene.origin)
+            for w in range(worlds):
+                tree, _, _ = self._caster.bodies(frame, w, hide=-1)
+                if tree is not None:
+                    trees.append(tree)
+                    bodies[w] = tree.id
+        empty = wp.zeros(1, dtype=wp.vec3, device=device)
+        self._launch(
+            detail,
+            dim,
+            self._keys,
+            scene.triangles,
+            work.chunks,
+            view_array,
+            0 if lenses is None else 1,
+            wp.zeros(1, dtype=Lens, device=device) if lenses is None else lenses.lenses,
+            empty if lenses is None else lenses.rays,
+            self._lighting.airs,
+            users.lights,
+            users.lamps,
+            users.palette,
+            wp.array(self._headlights(frame), dtype=HeadLights, device=device),
+            self._caster.scenery.id,
+            wp.array(bodies, dtype=wp.uint64, device=device),
+            int(look.shadows),
+            wp.array(contacts, dtype=Contact, device=device),
+            wp.array(shade, dtype=wp.float32, device=device),
+            self._rgbs,
+        )
+
+    def _headlights(self, frame: Frame) -> Array:
+        """(worlds,) HeadLights of the egos, at the middle of the front."""
+        pose = frame.actors.world_from_actor[:, 0]
+        length = self.scene.model_half[np.maximum(frame.actors.model[:, 0], 0), 0]
+        forward = pose[:, :3, 0]
+        lamps = np.zeros(len(pose), HeadLights.numpy_dtype())
+        lamps["position"] = (
+            pose[:, :3, 3]
+            + forward * (length * frame.actors.scale[:, 0, 0])[:, None]
+            + pose[:, :3, 2] * HEADLIGHT_HEIGHT
+            - self.scene.origin
+        )
+        lamps["direction"] = forward
+        return lamps
 
     def _lenses(self, cameras: tuple[Pinhole, ...]) -> LensTables:
         if cameras not in self._lens_tables:
@@ -178,11 +266,15 @@ class Renderer:
         self._instance_of = wp.zeros(self._slots, dtype=wp.int32, device=device)
 
 
-class ActorLook:
-    """Ids, lamps and colours of all actors of a batch, ``(worlds * actors, ...)``."""
+class RoadUsers:
+    """Lights, and ids, lamps and colours of all actors of a batch, ``(worlds * actors, ...)``."""
 
-    def __init__(self, actors: Actors, device: str) -> None:
+    def __init__(self, frame: Frame, device: str) -> None:
+        actors, signals = frame.actors, frame.lights.shape[1]
         n = actors.id.size
+        lights = np.zeros((len(frame.lights), max(signals, 1)), np.int32)
+        lights[:, :signals] = frame.lights
+        self.lights = wp.array(lights, dtype=wp.int32, device=device)
         self.id = wp.array(actors.id.reshape(n).astype(np.int32), dtype=wp.int32, device=device)
         lamps = actors.lamps.reshape(n).astype(np.int32)
         self.lamps = wp.array(lamps, dtype=wp.int32, device=device)
@@ -248,7 +340,7 @@ class Lighting:
 
 
 def view_records(
-    views: Views, cameras: Sequence[Pinhole], start: Array, air: Array
+    views: Views, cameras: Sequence[Pinhole], start: Array, air: Array, origin: Array
 ) -> tuple[Array, int]:
     """(views,) View records, and how many tiles they have in all."""
     records = np.zeros(len(cameras), View.numpy_dtype())
@@ -258,6 +350,8 @@ def view_records(
     tiles = -(-records["width"] // TILE) * -(-records["height"] // TILE)
     records["tiles"] = np.cumsum(tiles) - tiles
     records["world"], records["air"] = views.world, air
+    records["turn"] = views.world_from_view[:, :3, :3]
+    records["place"] = views.world_from_view[:, :3, 3] - origin
     records["up"] = views.world_from_view[:, 2, :3]  # view_from_world applied to (0, 0, 1)
     return records, int(tiles.sum())
 
