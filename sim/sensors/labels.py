@@ -1,0 +1,151 @@
+"""Labels of a camera's picture that follow from depth and instances: 2D boxes and optical flow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roadloop.camera import Pinhole
+from roadloop.geometry import inverse, transform_points
+from roadloop.types import ImageBoxes
+from sim.render.frame import Actors
+from sim.render.lens_table import pixel_rays
+
+Array = np.ndarray
+
+EDGE_POINTS = 9
+"""points along each edge of a box that are projected: a lens bends its edges"""
+NEAREST = 0.1
+"""m along the view from which edges count"""
+
+
+def image_boxes(
+    camera: Pinhole,
+    world_from_camera: Array,
+    actors: Actors,
+    world: int,
+    kind: Array,
+    half: Array,
+    instance: Array,
+    hide: int = 0,
+) -> ImageBoxes:
+    """2D boxes of the actors a camera may see, in the order of their rows.
+
+    Args:
+        kind: (actors,) AgentKind.
+        half: (actors, 3) m, half of length, width, height.
+        instance: (height, width) int32, the instance image.
+        hide: row of an actor that the picture leaves out, -1: none.
+    """
+    there = actors.model[world] >= 0
+    if hide >= 0:
+        there[hide] = False
+    rows = np.flatnonzero(there)
+    poses = actors.world_from_actor[world, rows]
+    edges = _edges(half[rows])  # (n, 12, EDGE_POINTS, 3) in the actors' frames
+    flat = edges.reshape(len(rows), -1, 3)
+    in_world = np.einsum("nij,npj->npi", poses[:, :3, :3], flat) + poses[:, None, :3, 3]
+    in_camera = transform_points(inverse(world_from_camera), in_world)
+    # a point outside the lens's field, e.g. behind, says nothing about where the outline is
+    uv, _ = camera.project(in_camera)
+    rays = in_camera / np.maximum(np.linalg.norm(in_camera, axis=-1, keepdims=True), 1e-9)
+    _, valid = _wide(camera).project(rays)
+    valid &= in_camera[..., 2] > NEAREST if type(camera) is Pinhole else True
+    low = np.where(valid[..., None], uv, np.inf).min(1, initial=np.inf)
+    high = np.where(valid[..., None], uv, -np.inf).max(1, initial=-np.inf)
+    size = np.array([camera.width, camera.height])
+    low, high = np.maximum(low, -0.5), np.minimum(high, size - 0.5)
+    count, seen_low, seen_high = _visible(actors.id[world, rows], instance)
+    keep = ((low < high).all(1) & valid.any(1)) | (count > 0)
+    low, high = np.where(keep[:, None], low, 0.0), np.where(keep[:, None], high, 0.0)
+    rows, low, high = rows[keep], low[keep], high[keep]
+    count, seen_low, seen_high = count[keep], seen_low[keep], seen_high[keep]
+    return ImageBoxes(
+        id=actors.id[world, rows].astype(np.int64),
+        kind=kind[rows].astype(np.uint8),
+        left=low[:, 0],
+        top=low[:, 1],
+        right=high[:, 0],
+        bottom=high[:, 1],
+        pixels=count,
+        visible_left=seen_low[:, 0],
+        visible_top=seen_low[:, 1],
+        visible_right=seen_high[:, 0],
+        visible_bottom=seen_high[:, 1],
+    )
+
+
+def optical_flow(
+    camera: Pinhole,
+    world_from_camera: Array,
+    previous_world_from_camera: Array,
+    actors: Actors,
+    world: int,
+    depth: Array,
+    instance: Array,
+) -> Array:
+    """(height, width, 2) float32 px: from where each surface was in the previous picture to here.
+
+    0 where there is only sky or the surface was outside the lens's field.
+    """
+    rays = pixel_rays(camera)
+    z = depth.ravel().astype(np.float64)
+    solid = np.isfinite(z)
+    flow = np.zeros((len(z), 2), np.float32)
+    along = rays[solid]
+    along = along / np.where(np.abs(along[:, 2:]) > 1e-9, along[:, 2:], 1e-9)
+    points = transform_points(world_from_camera, along * z[solid, None])
+    number = instance.ravel()[solid]
+    for row in np.flatnonzero(actors.model[world] >= 0):
+        mine = number == actors.id[world, row]
+        if mine.any() and actors.id[world, row] > 0:
+            now = actors.world_from_actor[world, row]
+            before = actors.previous_world_from_actor[world, row]
+            points[mine] = transform_points(before @ inverse(now), points[mine])
+    before = transform_points(inverse(previous_world_from_camera), points)
+    uv, _ = camera.project(before)
+    inside = _wide(camera).project(before)[1]
+    v, u = np.indices((camera.height, camera.width), dtype=np.float64)
+    here = np.stack([u.ravel(), v.ravel()], axis=1)[solid]
+    flow[solid] = np.where(inside[:, None], here - uv, 0.0)
+    return flow.reshape(camera.height, camera.width, 2)
+
+
+def _wide(camera: Pinhole) -> Pinhole:
+    """The same lens before an endless image: its ``project`` says where the lens model holds."""
+    from dataclasses import replace
+
+    far = 1_000_000
+    return replace(camera, width=2 * far, height=2 * far, cx=camera.cx + far, cy=camera.cy + far)
+
+
+def _edges(half: Array) -> Array:
+    """(n, 12, EDGE_POINTS, 3) points along the edges of boxes that stand on the ground."""
+    corner = np.array(
+        [(x, y, z) for z in (0.0, 2.0) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))], float
+    )
+    ends = [(k, (k + 1) % 4) for k in range(4)]
+    ends += [(4 + a, 4 + b) for a, b in ends] + [(k, k + 4) for k in range(4)]
+    a, b = (corner[[pair[k] for pair in ends]] for k in (0, 1))
+    share = np.linspace(0.0, 1.0, EDGE_POINTS)[:, None]
+    points = a[:, None] * (1.0 - share) + b[:, None] * share
+    return points[None] * half[:, None, None]
+
+
+def _visible(ids: Array, instance: Array) -> tuple[Array, Array, Array]:
+    """Per id how many pixels show it, and the first and last column and row, (n, 2) each."""
+    n = len(ids)
+    v, u = np.nonzero(instance > 0)
+    order = np.argsort(ids, kind="stable")
+    owner = np.searchsorted(ids[order], instance[v, u])
+    owner = order[np.minimum(owner, n - 1)] if n else owner
+    match = ids[owner] == instance[v, u] if n else np.zeros(len(v), bool)
+    v, u, owner = v[match], u[match], owner[match]
+    count = np.bincount(owner, minlength=n).astype(np.int32)
+    low = np.full((n, 2), np.inf)
+    high = np.full((n, 2), -np.inf)
+    for axis, at in enumerate((u, v)):
+        np.minimum.at(low[:, axis], owner, at)
+        np.maximum.at(high[:, axis], owner, at)
+    none = count == 0
+    low[none] = high[none] = 0.0
+    return count, low, high
