@@ -117,7 +117,11 @@ class CameraSensor:
     products: tuple[str, ...] = ("rgb",)
     """of rgb, depth, semantic, instance, flow, boxes"""
     detail: str = "plain"
-    """plain: one colour per triangle; full: textures, shadows, headlights, reflections per pixel"""
+    """plain: one colour per triangle; full: textures, headlights and reflections per pixel"""
+    shadows: bool = True
+    """cast and contact shadows, where ``detail`` is full"""
+    antialias: int = 1
+    """the colours are rendered so many times wider and higher and averaged; labels are not"""
     effects: CameraEffects = field(default_factory=CameraEffects)
 
     def __post_init__(self) -> None:
