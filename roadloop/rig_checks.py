@@ -94,6 +94,8 @@ def check_camera(camera: CameraSensor) -> None:
             raise RoadloopError(f"{noun}: {unknown('product', product, PRODUCTS)}")
     if camera.detail not in DETAILS:
         raise RoadloopError(f"{noun}: {unknown('detail', camera.detail, DETAILS)}")
+    if camera.antialias not in range(1, 5):
+        raise RoadloopError(f"{noun}: antialias is {camera.antialias}: expected 1, 2, 3 or 4")
 
 
 def check_lidar(lidar: LidarSensor) -> None:
