@@ -83,15 +83,23 @@ def named_weather(name: str) -> Weather:
 
 
 def random_weather(rng: np.random.Generator) -> Weather:
-    """A weather for domain randomisation: any hour, mostly clear or cloudy, one in three worse."""
+    """A weather for domain randomisation: any hour, mostly clear or cloudy, one in three worse.
+
+    Stronger rain is harder to see through, and in one dry weather of six the ground is still wet.
+    """
     sky = rng.choice(list(_SKIES), p=[0.4, 0.27, 0.15, 0.1, 0.08])
     base = _SKIES[str(sky)]
+    strength = float(np.exp(rng.uniform(-1.4, 1.4)))  # rain of 2 to 32 mm/h
+    visibility = base.visibility * float(np.exp(rng.uniform(-0.7, 0.9)))
+    wetness = base.wetness * rng.uniform(0.5, 1.0)
+    after_rain = rng.uniform(0.2, 1.0) if rng.random() < 1.0 / 6.0 else 0.0
     return Weather(
         sun_elevation=float(rng.uniform(-0.5, 1.2)),
         sun_azimuth=float(rng.uniform(-np.pi, np.pi)),
         clouds=float(np.clip(base.clouds + rng.normal(0.0, 0.1), 0.0, 1.0)),
-        visibility=float(base.visibility * rng.uniform(0.6, 1.6)),
-        rain=float(base.rain * rng.uniform(0.3, 3.0)),
-        wetness=float(np.clip(base.wetness * rng.uniform(0.5, 1.0), 0.0, 1.0)),
+        # light lost in rain grows with about the 0.6th power of its rate (Atlas 1953)
+        visibility=visibility * strength**-0.6 if base.rain > 0.0 else visibility,
+        rain=base.rain * strength,
+        wetness=float(wetness if base.wetness > 0.0 or base.snow > 0.0 else after_rain),
         snow=float(base.snow * rng.uniform(0.4, 1.0)),
     )

@@ -131,7 +131,7 @@ def textured(
     if surface == Surface.MARK:
         # worn through to the asphalt in spots
         worn = grain(x, y, 0.30, footprint) + 0.6 * grain(x, y, 0.05, footprint)
-        return colour * (0.95 + 0.15 * coarse - 0.65 * smooth(0.22, 0.42, worn))
+        return colour * (1.05 + 0.15 * coarse - 0.65 * smooth(0.22, 0.42, worn))
     if surface == Surface.PAVEMENT:
         shade = slabs(x, y, footprint) + 0.15 * coarse
         return colour * (shade + 0.25 * grain(x, y, 0.04, footprint))
@@ -187,7 +187,7 @@ def beam(position: wp.vec3, normal: wp.vec3, surface: wp.int32, lamps: HeadLight
     if surface == Surface.MARK:
         facing = facing * 2.0  # glass beads
     if surface == Surface.SIGN_FACE:
-        facing = facing * 14.0
+        facing = facing * 30.0  # retroreflection
     return 100.0 * pattern * facing / (square + 4.0)
 
 
