@@ -75,18 +75,17 @@ class ImuModel:
         self._walk = _six(sensor.accelerometer_walk, sensor.gyroscope_walk) / sensor.rate**0.5
         self._noise = _six(sensor.accelerometer_noise, sensor.gyroscope_noise) * sensor.rate**0.5
 
-    def reset(self, ego: EgoState, time: float) -> ImuSamples:
-        """One sample of the first state, its turning taken as steady."""
+    def reset(self, ego: EgoState, time: float, *, up: Array = LEVEL) -> ImuSamples:
+        """One sample of the first state, its turning taken as steady; ``up`` as in ``step``."""
         self._yaw_rate = float(ego.yaw_rate)
         one = np.ones(1)
-        rates = np.array([[0.0, 0.0, self._yaw_rate]])
         return self._measure(
             np.array([time]),
             float(ego.acceleration) * one,
             float(ego.speed) * one,
-            rates,
+            self._yaw_rate * up[None],
             np.zeros((1, 3)),
-            LEVEL[None],
+            up[None],
         )
 
     def step(
