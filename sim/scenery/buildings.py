@@ -24,7 +24,7 @@ BACK_SPACING = 17.0
 """m between the middles of places behind the first row"""
 BACK_REACH = 60.0
 """m from the street the rows behind reach"""
-_GRID = np.stack(np.meshgrid(np.linspace(0.0, 1.0, 10), np.linspace(0.0, 1.0, 8)), -1).reshape(-1, 2)
+_GRID = np.stack(np.meshgrid(np.linspace(0, 1, 10), np.linspace(0, 1, 8)), -1).reshape(-1, 2)
 """where on a plot its ground is looked at, 2.4 m apart at most: no lane passes between"""
 
 
@@ -51,7 +51,7 @@ class _Ground:
         self._open = site.terrain.distance > CLEARANCE + 0.7 * site.terrain.fine_cell
         if beside is not None:
             self._open &= site.occupied(beside).distance > 1.8
-        self._circles = np.zeros((0, 3))
+        self._circles = np.zeros((64, 3))
         self._rings: list[Array] = []
 
     def take(self, corners: Array) -> bool:
@@ -63,13 +63,17 @@ class _Ground:
         if not self._open[y, x].all():
             return False
         middle, radius = corners.mean(axis=0), float(np.hypot(*(corners[2] - corners[0])) / 2)
-        apart = np.hypot(*(self._circles[:, :2] - middle).T) - self._circles[:, 2]
+        n = len(self._rings)
+        given = self._circles[:n]
+        apart = np.hypot(given[:, 0] - middle[0], given[:, 1] - middle[1]) - given[:, 2]
         for other in np.flatnonzero(apart < radius):
             if _overlap(corners, self._rings[other]):
                 return False
         if np.ptp(self.terrain.height(corners)) > SLOPE:
             return False
-        self._circles = np.vstack([self._circles, [*middle, radius]])
+        if n == len(self._circles):
+            self._circles = np.concatenate([self._circles, np.zeros_like(self._circles)])
+        self._circles[n] = *middle, radius
         self._rings.append(corners)
         return True
 
@@ -95,12 +99,12 @@ def building_meshes(
     middle = np.array([plot.corners.mean(axis=0) for plot in plots])
     built, centre = site.urban(middle)
     seen = _seen_sides(terrain, plots)
-    for k, (plot, rng_of) in enumerate(zip(plots, looks.spawn(len(plots)), strict=True)):
-        house = House.drawn(rng_of, float(built[k]), float(centre[k]), k >= first)
+    for k, plot in enumerate(plots):
+        house = House.drawn(looks, float(built[k]), float(centre[k]), k >= first)
         base = terrain.height(plot.corners)
         level = max(plot.level, float(base.max()) + 0.05)
         bottom = float(base.min()) - 0.3
-        add_house(pile, house, plot.corners, bottom, level, seen[k], plot.frontage)
+        add_house(pile, house, plot.corners, bottom, level, seen[k], plot.frontage, looks)
     return pile.mesh()
 
 
@@ -116,10 +120,12 @@ def _overlap(a: Array, b: Array) -> bool:
 
 
 def _rectangle(front: Array, along: Array, width: float, depth: float) -> Array:
-    """Corners of a rectangle behind the middle ``front`` of its front, seen along -outward."""
-    outward = np.array([-along[1], along[0]])
-    left, right = front - along * width / 2, front + along * width / 2
-    return np.stack([left, right, right + outward * depth, left + outward * depth])
+    """Corners of a rectangle with ``front`` the middle of its front, which runs ``along``."""
+    (x, y), (a, b) = front, along * (width / 2)
+    c, d = -along[1] * depth, along[0] * depth
+    return np.array(
+        [(x - a, y - b), (x + a, y + b), (x + a + c, y + b + d), (x - a + c, y - b + d)]
+    )
 
 
 def _street_rows(site: Site, ground: _Ground, rng: np.random.Generator) -> list[Plot]:
@@ -129,6 +135,8 @@ def _street_rows(site: Site, ground: _Ground, rng: np.random.Generator) -> list[
         return plots
     built, centre = site.urban(edges.xyz[:, :2])
     cut = np.flatnonzero(np.diff(edges.chain)) + 1
+    # a look at the middle of the least plot first, as most stations are at corners or back to back
+    hopeful = site.clearance(edges.xyz[:, :2] + 7.0 * edges.outward) > 5.5
     for low, high in zip(np.r_[0, cut], np.r_[cut, len(edges.chain)], strict=True):
         length = int(high - low)
         if built[low:high].max() < 0.3:
@@ -142,6 +150,9 @@ def _street_rows(site: Site, ground: _Ground, rng: np.random.Generator) -> list[
             skip = rng.uniform() > (0.97 if row else 0.35 + 0.5 * built[low])
             if skip:
                 at += width
+                continue
+            if not hopeful[min(low + int(at + 4.0), high - 1)]:
+                at += 2.0
                 continue
             for w in (width, 8.0):
                 found = _front_plot(site, ground, low, high, at, w, depth, setback)
@@ -172,13 +183,12 @@ def _front_plot(
     outward = edges.outward[middle]
     along = np.array([outward[1], -outward[0]])
     edge = edges.xyz[middle, :2]
-    for more in (0.0, 1.5):
-        corners = _rectangle(edge + outward * (setback + more), along, width, depth)
-        if ground.take(corners):
-            frontage = np.stack([corners[k] - outward * (setback + more - 0.3) for k in (0, 1)])
-            clear = site.clearance(np.linspace(*frontage, 9)).min() > 0.0
-            return Plot(corners, frontage if clear else None, float(edges.xyz[middle, 2]))
-    return None
+    corners = _rectangle(edge + outward * setback, along, width, depth)
+    if not ground.take(corners):
+        return None
+    frontage = corners[:2] - outward * (setback - 0.3)
+    clear = site.clearance(np.linspace(frontage[0], frontage[1], 9)).min() > 0.05
+    return Plot(corners, frontage if clear else None, float(edges.xyz[middle, 2]))
 
 
 def _country_houses(site: Site, ground: _Ground, rng: np.random.Generator) -> list[Plot]:

@@ -30,7 +30,7 @@ GRAVEL = (0.24, 0.23, 0.22)
 DOORS = ((0.13, 0.07, 0.03), (0.04, 0.10, 0.06), (0.03, 0.06, 0.13), (0.25, 0.03, 0.03))
 AWNINGS = ((0.45, 0.05, 0.04), (0.05, 0.18, 0.09), (0.05, 0.09, 0.28), (0.55, 0.35, 0.05))
 PAVING_RGB = (0.27, 0.26, 0.24)
-"""linear reflectances, by eye from what such materials have in the visible (0.1 brick, 0.6 paint)"""
+"""linear reflectances, by eye from what such materials have (brick 0.1-0.3, paint 0.6)"""
 
 _BUILDING = SemanticClass.BUILDING
 
@@ -60,7 +60,6 @@ class House:
     trim: tuple[float, float, float] | None
     """of a cornice"""
     chimney: bool
-    seed: int
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, built: float, centre: float, behind: bool) -> House:
@@ -86,13 +85,12 @@ class House:
             pitch=float(rng.uniform(0.45, 0.85)),
             window=(float(rng.uniform(1.0, 1.6)), float(rng.uniform(1.25, 1.7))),
             spacing=float(rng.uniform(2.4, 3.4)),
-            bands=bool(office and pick[5] < 0.6) or behind,
+            bands=bool(office and pick[5] < 0.6) or (behind and not pitched),
             shop=bool(shop),
             door=DOORS[int(rng.integers(len(DOORS)))],
             awning=AWNINGS[int(rng.integers(len(AWNINGS)))] if shop and pick[6] < 0.6 else None,
             trim=tuple((0.75 * wall + 0.2).tolist()) if not office and pick[7] < 0.5 else None,
             chimney=bool(pitched and pick[7] > 0.3),
-            seed=int(rng.integers(2**31)),
         )
 
 
@@ -187,6 +185,7 @@ def add_house(
     level: float,
     seen: Array,
     frontage: Array | None,
+    rng: np.random.Generator,
 ) -> None:
     """A building on ``corners`` (4, 2), the first two at the street, counter-clockwise.
 
@@ -196,7 +195,6 @@ def add_house(
         seen: (4,) bool, walls without a neighbour; the others get no windows.
         frontage: (2, 2) where the forecourt before the front ends, or None for none.
     """
-    rng = np.random.default_rng(house.seed)
     storeys = FLOOR * house.floors + (0.8 if house.shop else 0.3)
     top = storeys + (0.5 if house.roof == "flat" else 0.0)
     foot = 3.6 if house.shop else 0.5

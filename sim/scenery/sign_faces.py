@@ -52,8 +52,8 @@ def light_head() -> Mesh:
     half, high = 0.19, 1.5 * LAMP_PITCH + 0.02
     front = 0.0
     back = front - HEAD_DEPTH
-    board = _sheet(back + 0.05, [(-0.31, -high - 0.12), (0.31, -high - 0.12),
-                                 (0.31, high + 0.12), (-0.31, high + 0.12)])  # fmt: skip
+    edge, tall = 0.31, high + 0.12
+    board = _sheet(back + 0.05, [(-edge, -tall), (edge, -tall), (edge, tall), (-edge, tall)])
     parts = [
         mesh_of(box((back, -half, -high), (front, half, high)), _DARK, Surface.PLASTIC, light),
         mesh_of(board, _BLACK, Surface.METAL, light),
@@ -139,8 +139,8 @@ def _text(text: str, height: float, width: float, colour: tuple[float, float, fl
             y0, z0, y1, z1 = _SEGMENTS[segment]
             # y is left: what is read from left to right runs towards -y when the face looks at us
             left, right = ((0.75 * k + y) / wide - 0.5 for y in (y0, y1))
-            ring = [(-left * width, (z0 - 0.5) * height), (-left * width, (z1 - 0.5) * height),
-                    (-right * width, (z1 - 0.5) * height), (-right * width, (z0 - 0.5) * height)]  # fmt: skip
+            ring = np.array([(-left, z0), (-left, z1), (-right, z1), (-right, z0)])
+            ring = (ring - np.array([0.0, 0.5])) * np.array([width, height])
             sheets.append(_sheet(0.006, ring))
     face = SemanticClass.TRAFFIC_SIGN
     return mesh_of(np.concatenate(sheets), colour, Surface.SIGN_FACE, face, detail=True)

@@ -37,6 +37,7 @@ MOVED = 20.0
 POLE_RADIUS = 0.075
 
 _POLE_RGB = (0.23, 0.24, 0.245)
+_LAMP_TRIANGLES = 6  # of an octagon
 _SHARED = 0.6  # m, signals nearer than that share a pole
 
 
@@ -123,14 +124,32 @@ def signal_meshes(road_map: RoadMap, terrain: Terrain) -> Mesh:
     return _built(plan, road_map, roads, terrain)
 
 
+def sight_lines(road_map: RoadMap, signals: Mesh) -> Mesh:
+    """Sheets without area from where traffic stops to the lamps of its lights: to be kept free.
+
+    ``signals`` is what ``signal_meshes`` gave. The lines begin 20 m before the stop line.
+    """
+    lamps = np.flatnonzero(signals.surface == Surface.LAMP_YELLOW)[::_LAMP_TRIANGLES]
+    lines = []
+    for lamp in lamps:
+        signal = -1 - int(signals.instance[lamp])
+        ahead, _ = _axes(float(road_map.signal_heading[signal]))
+        head = signals.corners[lamp, 0]
+        for stop in stop_points(road_map, signal):
+            before = stop - 20.0 * np.append(ahead, 0.0)
+            lines += [(head, stop, stop), (head, before, before)]
+    corners = np.array(lines).reshape(-1, 3, 3)
+    return mesh_of(corners, (0.0, 0.0, 0.0), Surface.METAL, SemanticClass.NONE)
+
+
 def stop_points(road_map: RoadMap, signal: int) -> Array:
     """(n, 3) where traffic that ``signal`` governs stops, on the lanes' centrelines."""
     rows = np.flatnonzero(road_map.stop_signal == signal)
     found = []
     for row in rows:
         points = road_map.points_of(int(road_map.stop_lane[row]))
-        at = np.searchsorted(road_map.point_s[points], road_map.stop_s[row])
-        found.append(road_map.point_xyz[points.start + min(int(at), points.stop - points.start - 1)])
+        at = int(np.searchsorted(road_map.point_s[points], road_map.stop_s[row]))
+        found.append(road_map.point_xyz[points][min(at, points.stop - points.start - 1)])
     return np.array(found).reshape(-1, 3)
 
 
@@ -247,9 +266,7 @@ def _plan_sign(plan: _Plan, road_map: RoadMap, roads: _Roads, signal: int) -> No
 
 def _built(plan: _Plan, road_map: RoadMap, roads: _Roads, terrain: Terrain) -> Mesh:
     parts = []
-    upright = mesh_of(
-        cylinder((0, 0, 0), 1.0, 1.0), _POLE_RGB, Surface.METAL, SemanticClass.POLE
-    )
+    upright = mesh_of(cylinder((0, 0, 0), 1.0, 1.0), _POLE_RGB, Surface.METAL, SemanticClass.POLE)
     if plan.poles:
         ground = np.array([roads.ground(p.foot, p.level, terrain) for p in plan.poles]) - 0.3
         foot = np.column_stack([[p.foot for p in plan.poles], ground])
@@ -265,9 +282,7 @@ def _built(plan: _Plan, road_map: RoadMap, roads: _Roads, terrain: Terrain) -> M
     if plan.heads:
         at, heading, signal = zip(*plan.heads, strict=True)
         instance = -(1 + np.array(signal))
-        parts.append(
-            stamped(light_head(), np.array(at), np.array(heading), instance=instance)
-        )
+        parts.append(stamped(light_head(), np.array(at), np.array(heading), instance=instance))
     for at, heading, signal in plan.faces:
         face = sign_face(int(road_map.signal_kind[signal]), float(road_map.signal_value[signal]))
         here = np.array([heading])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from itertools import pairwise
 from dataclasses import dataclass
 
 import numpy as np
 
 from roadloop.maps.area import lane_borders
 from roadloop.maps.road_map import LaneKind, RoadMap
-from sim.scenery.mesh import Mesh
+from sim.scenery.mesh import Mesh, Surface
+from sim.scenery.paving import STEP
 from sim.scenery.terrain import Terrain
 
 Array = np.ndarray
@@ -28,7 +30,7 @@ class Edges:
     """Stations along the outer edges of the roads, in chains of one lane's side each."""
 
     xyz: Array
-    """(n, 3) m"""
+    """(n, 3) m, on the surface: a kerb's height over the road on pavements"""
     outward: Array
     """(n, 2) unit vector away from the street"""
     chain: Array
@@ -87,12 +89,18 @@ class Site:
         return np.where(self.clearance(xy) < 0.25, level, self.terrain.height(xy))
 
     def occupied(self, mesh: Mesh | None) -> Terrain:
-        """Ground whose ``clearance`` is the distance to what ``mesh`` covers, seen from above."""
+        """Ground whose ``clearance`` is the distance to what ``mesh`` covers, seen from above.
+
+        What is paved (forecourts) counts as free.
+        """
         covered = np.zeros(self.terrain.distance.shape, np.uint8)
         if mesh is not None:
             import cv2
 
-            for triangle in _cells(mesh.corners[..., :2], self.terrain):
+            # what is paved is free, and windows lie before walls
+            skipped = np.isin(mesh.surface, (Surface.PAVEMENT, Surface.WINDOW))
+            stands = mesh.corners[~skipped, :, :2]
+            for triangle in _cells(stands, self.terrain):
                 cv2.fillConvexPoly(covered, triangle, 1, shift=_SHIFT)
         return _distance_to(covered, self.terrain)
 
@@ -181,7 +189,7 @@ def _crosswalks(road_map: RoadMap, terrain: Terrain) -> Array:
     covered = np.zeros(terrain.distance.shape, np.uint8)
     at = _cells(road_map.crosswalk_xyz[:, :2], terrain)
     start = road_map.crosswalk_start
-    for low, high in zip(start[:-1], start[1:], strict=True):
+    for low, high in pairwise(start):
         cv2.fillPoly(covered, [at[low:high]], 1, shift=_SHIFT)
     return covered
 
@@ -218,9 +226,7 @@ def _densities(road_map: RoadMap, terrain: Terrain) -> Array:
     return np.dstack([cv2.boxFilter(m, -1, box, normalize=False) for m in metres]) / window
 
 
-def _edges(
-    road_map: RoadMap, borders: list[tuple[Array, Array]], terrain: Terrain
-) -> Edges:
+def _edges(road_map: RoadMap, borders: list[tuple[Array, Array]], terrain: Terrain) -> Edges:
     """Stations on those sides of lanes beyond which there are no lanes."""
     xyz, outward, chain, width = [], [], [], []
     for lane in range(road_map.lanes):
@@ -243,10 +249,11 @@ def _edges(
     keep &= np.abs(terrain.height(at[:, :2] + 3.0 * away) - at[:, 2]) < LEVEL
     at, away, of, wide = at[keep], away[keep], of[keep], wide[keep]
     lane = of // 2
+    walk = road_map.lane_kind[lane] == LaneKind.SIDEWALK
     return Edges(
-        xyz=at,
+        xyz=at + np.array([0.0, 0.0, STEP]) * walk[:, None],
         outward=away,
         chain=of.astype(np.int32),
-        pavement=np.where(road_map.lane_kind[lane] == LaneKind.SIDEWALK, wide, 0.0),
+        pavement=np.where(walk, wide, 0.0),
         junction=road_map.lane_junction[lane] >= 0,
     )
