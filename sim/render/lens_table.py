@@ -13,6 +13,9 @@ from sim.render.raster_lens import LENS_STEPS, Lens
 
 Array = np.ndarray
 
+ARC = 0.1
+"""rad, length of the arcs on which the bending of edges is measured"""
+
 
 class LensTables:
     """The lenses of several views on a device, ``cameras[k]`` for view k.
@@ -48,8 +51,8 @@ def pixel_rays(camera: Pinhole) -> Array:
 
 
 @lru_cache(maxsize=32)
-def _tabulated(camera: Pinhole) -> tuple[Array, Array, tuple[float, float, float]]:
-    """Rays, radius table and (limit, gain, margin) of a Lens."""
+def _tabulated(camera: Pinhole) -> tuple[Array, Array, tuple[float, float, float, float]]:
+    """Rays, radius table and (limit, gain, bend, margin) of a Lens."""
     rays = pixel_rays(camera)
     seen = (rays != 0.0).any(axis=1)
     aside = np.linalg.norm(rays[:, :2], axis=1)
@@ -69,4 +72,20 @@ def _tabulated(camera: Pinhole) -> tuple[Array, Array, tuple[float, float, float
         model[:, 0] * camera.fx + camera.cx - u.ravel(),
         model[:, 1] * camera.fy + camera.cy - v.ravel(),
     )
-    return rays, radius, (limit, float(gain), float(off[seen].max()) + 1.0)
+    bend = 1.5 * _bulge(camera, rays[seen]) / ARC**2
+    return rays, radius, (limit, float(gain), bend, float(off[seen].max()) + 1.0)
+
+
+def _bulge(camera: Pinhole, rays: Array) -> float:
+    """px, how far the middles of arcs of ARC rad lie off their chords at most, over the picture."""
+    rng = np.random.default_rng(0)
+    start = rays[rng.integers(0, len(rays), 2000)]
+    aside = np.cross(start, rng.normal(size=start.shape))
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    arc = [np.cos(a) * start + np.sin(a) * aside for a in (0.0, ARC / 2.0, ARC)]
+    low, middle, high = (camera.project(ray)[0] for ray in arc)
+    inside = camera.project(arc[2])[1] & camera.project(arc[1])[1]
+    chord = high - low
+    cross = chord[:, 0] * (middle - low)[:, 1] - chord[:, 1] * (middle - low)[:, 0]
+    off = np.abs(cross) / np.maximum(np.linalg.norm(chord, axis=1), 1e-9)
+    return float(off[inside].max(initial=0.0))

@@ -14,16 +14,16 @@ import warp as wp
 
 from sim.render.cull import NEAR
 from sim.render.geometry import CHUNK, Chunk, Triangle
-from sim.render.raster import View, hidden, one_sided
+from sim.render.raster import View, grown, hidden, one_sided
 from sim.render.resolve import FOG_STEPS, SKY_STEPS, veiled
 
 wp.set_module_options({"enable_backward": False})
 
 LENS_STEPS = wp.constant(256)
 """entries of a lens's table of image radius over angle"""
-ANGLE = wp.constant(0.25)
+ANGLE = wp.constant(0.2)
 """rad, size up to which a triangle is not cut"""
-CUTS = wp.constant(12)
+CUTS = wp.constant(16)
 """most parts of an edge"""
 
 
@@ -33,6 +33,7 @@ class Lens:
 
     limit: wp.float32  # rad from the axis, beyond it nothing is seen
     gain: wp.float32  # px per rad at most
+    bend: wp.float32  # px per rad^2 by which an edge bulges out of its chord at most
     margin: wp.float32  # px by which a point may lie beside where the table has it
     table: wp.int32  # first of its LENS_STEPS entries
     rays: wp.int32  # first of its pixels' rays
@@ -45,33 +46,69 @@ def angle_of(p: wp.vec3) -> wp.float32:
 
 
 @wp.func
+def through(p: wp.vec3, v: View, lens: Lens, radius: wp.array(dtype=wp.float32)) -> wp.vec2:
+    """Pixel of a point, or of the nearest direction the lens sees."""
+    at = wp.min(angle_of(p), lens.limit) / lens.limit * float(LENS_STEPS - 1)
+    k = wp.min(int(at), LENS_STEPS - 2)
+    share = at - float(k)
+    r = radius[lens.table + k] * (1.0 - share) + radius[lens.table + k + 1] * share
+    aside = wp.max(wp.sqrt(p[0] * p[0] + p[1] * p[1]), 1.0e-9)
+    return wp.vec2(v.fx * r * p[0] / aside + v.cx, v.fy * r * p[1] / aside + v.cy)
+
+
+@wp.func
 def bounds_around(
     p: wp.vec3, size: wp.float32, v: View, lens: Lens, radius: wp.array(dtype=wp.float32)
 ) -> wp.vec4:
-    """Pixel bounds of a sphere; left > right where it is not seen."""
+    """Pixel bounds of a sphere, not cut to the image; left > right where it is not seen."""
     away = wp.length(p)
     if away <= 1.01 * size:
-        return wp.vec4(0.0, 0.0, float(v.width - 1), float(v.height - 1))
+        return wp.vec4(-1.0, -1.0, float(v.width), float(v.height))
     half = wp.asin(wp.min(size / away, 1.0))
     angle = angle_of(p)
     if angle - half > lens.limit:
         return wp.vec4(1.0, 1.0, 0.0, 0.0)
     # a centre beyond the limit is moved to it, which the sphere's size has to make up for
-    inside = wp.min(angle, lens.limit)
-    half += angle - inside
-    at = inside / lens.limit * float(LENS_STEPS - 1)
-    k = wp.min(int(at), LENS_STEPS - 2)
-    share = at - float(k)
-    r = radius[lens.table + k] * (1.0 - share) + radius[lens.table + k + 1] * share
-    aside = wp.max(wp.sqrt(p[0] * p[0] + p[1] * p[1]), 1.0e-9)
-    u = v.fx * r * p[0] / aside + v.cx
-    w = v.fy * r * p[1] / aside + v.cy
+    half += wp.max(angle - lens.limit, 0.0)
+    at = through(p, v, lens, radius)
     reach = lens.gain * half + lens.margin
+    return wp.vec4(at[0] - reach, at[1] - reach, at[0] + reach, at[1] + reach)
+
+
+@wp.func
+def bounds_lens(
+    p: wp.vec3,
+    q: wp.vec3,
+    r: wp.vec3,
+    middle: wp.vec3,
+    size: wp.float32,
+    v: View,
+    lens: Lens,
+    radius: wp.array(dtype=wp.float32),
+) -> wp.vec4:
+    """Pixel bounds of a small triangle within a sphere, cut to the image."""
+    box = bounds_around(middle, size, v, lens, radius)
+    farthest = wp.max(angle_of(p), wp.max(angle_of(q), angle_of(r)))
+    away = wp.length(middle) - size
+    if farthest < lens.limit and away > 2.0 * size:
+        corners = wp.vec4(1.0e9, 1.0e9, -1.0e9, -1.0e9)
+        corners = grown(corners, through(p, v, lens, radius))
+        corners = grown(corners, through(q, v, lens, radius))
+        corners = grown(corners, through(r, v, lens, radius))
+        # edges are no longer than the sphere is wide
+        wide = 2.0 * size / away
+        out = lens.bend * wide * wide + lens.margin
+        box = wp.vec4(
+            wp.max(box[0], corners[0] - out),
+            wp.max(box[1], corners[1] - out),
+            wp.min(box[2], corners[2] + out),
+            wp.min(box[3], corners[3] + out),
+        )
     return wp.vec4(
-        wp.max(wp.ceil(u - reach), 0.0),
-        wp.max(wp.ceil(w - reach), 0.0),
-        wp.min(wp.floor(u + reach), float(v.width - 1)),
-        wp.min(wp.floor(w + reach), float(v.height - 1)),
+        wp.max(wp.ceil(box[0]), 0.0),
+        wp.max(wp.ceil(box[1]), 0.0),
+        wp.min(wp.floor(box[2]), float(v.width - 1)),
+        wp.min(wp.floor(box[3]), float(v.height - 1)),
     )
 
 
@@ -124,7 +161,7 @@ def fill_lens(
             size = wp.max(
                 wp.length(p - middle), wp.max(wp.length(q - middle), wp.length(r - middle))
             )
-            box = bounds_around(middle, size, v, lens, radius)
+            box = bounds_lens(p, q, r, middle, size, v, lens, radius)
             left = int(box[0])
             top = int(box[1])
             right = int(box[2])
@@ -173,11 +210,15 @@ def rasterise_lens(
     lens = lenses[c.view]
     k = int(lane)
     box = bounds_around(c.middle, c.radius, v, lens, radius)
-    if box[0] > box[2] or box[1] > box[3]:
+    left = int(wp.max(box[0], 0.0))
+    top = int(wp.max(box[1], 0.0))
+    right = int(wp.min(box[2], float(v.width - 1)))
+    bottom = int(wp.min(box[3], float(v.height - 1)))
+    if left > right or top > bottom:
         k = c.count
     else:
         near = wp.max(wp.length(c.middle) - c.radius, NEAR)
-        if hidden(1.0001 / near, int(box[0]), int(box[2]), int(box[1]), int(box[3]), v, tiles):
+        if hidden(1.0001 / near, left, right, top, bottom, v, tiles):
             k = c.count
     while k < c.count:
         row = c.first + k
