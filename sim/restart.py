@@ -13,9 +13,9 @@ import numpy as np
 import warp as wp
 
 from roadloop.errors import RoadloopError
-from roadloop.types import Behaviour
+from roadloop.types import Behaviour, Scenario
 from sim.batch import put_replay
-from sim.state import AHEAD, Agent, Fixed, LightTiming, Pose, SimState, Traits
+from sim.state import AHEAD, Agent, LightTiming, Pose, SimState, Traits
 
 wp.set_module_options({"enable_backward": False})
 
@@ -37,31 +37,81 @@ def restarted(state: SimState, worlds: Sequence[int], starts: Sequence[SimState]
             f"restart of worlds {worlds} with {len(starts)} scenarios: give one per world, each "
             "world once"
         )
+    if not worlds:
+        return state
     for w, start in zip(worlds, starts):
-        _check(state, w, count, start)
-    fixed = _copied(state, starts)
-    scenarios, ids = list(state.fixed.scenarios), fixed.ids
-    begun = state.fixed.begun.numpy().copy()
-    new = SimState(
-        fixed=fixed,
-        step=state.step,
-        agents=_empty_like(state.agents, fixed.traits.shape),
-        lights=wp.clone(state.lights),
-        events=_empty_like(state.events, fixed.traits.shape),
-        hit=_empty_like(state.hit, fixed.traits.shape),
-    )
-    if fixed.route.shape == state.fixed.route.shape:
-        for name in ("agents", "events", "hit"):
-            wp.copy(getattr(new, name), getattr(state, name))
+        _check(state.fixed.scenarios[0], state.agents.device, w, count, start)
+    width, hops = _room([state, *starts])
+    new = _blank(state, count, width, hops)
+    if (count, width, hops) == state.fixed.route.shape:
+        for old, copy in zip(_arrays(state), _arrays(new)):
+            wp.copy(copy, old)
     else:
         _put(state, new, 0, count)
+    scenarios, ids = list(state.fixed.scenarios), np.zeros((count, width), np.int64)
+    ids[:, : state.fixed.ids.shape[1]] = state.fixed.ids
+    begun = state.fixed.begun.numpy().copy()
+    for w in worlds:
+        begun[w] = state.step
+    return _with(new, scenarios, ids, begun, worlds, starts)
+
+
+def joined(starts: Sequence[SimState]) -> SimState:
+    """A batch of worlds from first states of one world each: as their scenarios reset together."""
+    if not starts:
+        raise RoadloopError("no world to join: give at least one first state")
+    count, (width, hops) = len(starts), _room(starts)
+    for w, start in enumerate(starts):
+        _check(starts[0].fixed.scenarios[0], starts[0].agents.device, w, count, start)
+    scenarios = [start.fixed.scenarios[0] for start in starts]
+    ids, begun = np.zeros((count, width), np.int64), np.zeros(count, np.int32)
+    new = _blank(starts[0], count, width, hops)
+    return _with(new, scenarios, ids, begun, range(count), starts)
+
+
+def _room(states: Sequence[SimState]) -> tuple[int, int]:
+    """Agents and hops of a batch that has room for all of these."""
+    shapes = [s.fixed.route.shape for s in states]
+    return max(shape[1] for shape in shapes), max(shape[2] for shape in shapes)
+
+
+def _blank(like: SimState, count: int, width: int, hops: int) -> SimState:
+    """A state to be filled."""
+
+    def empty(array: wp.array, *shape: int) -> wp.array:
+        return wp.empty(shape, dtype=array.dtype, device=array.device)
+
+    fixed, signals = like.fixed, like.lights.shape[1]
+    return SimState(
+        fixed=dataclasses.replace(
+            fixed,
+            traits=empty(fixed.traits, count, width),
+            route=empty(fixed.route, count, width, hops),
+            timing=empty(fixed.timing, count, signals),
+        ),
+        step=like.step,
+        agents=empty(like.agents, count, width),
+        lights=empty(like.lights, count, signals),
+        events=empty(like.events, count, width),
+        hit=empty(like.hit, count, width),
+    )
+
+
+def _with(
+    new: SimState,
+    scenarios: list[Scenario],
+    ids: np.ndarray,
+    begun: np.ndarray,
+    worlds: Sequence[int],
+    starts: Sequence[SimState],
+) -> SimState:
+    """``new`` with the starts in their worlds."""
     for w, start in zip(worlds, starts):
         _put(start, new, w, 1)
         scenarios[w] = start.fixed.scenarios[0]
         ids[w] = 0
         ids[w, : start.fixed.ids.shape[1]] = start.fixed.ids[0]
-        begun[w] = state.step
-    replay = fixed.replay
+    fixed, replay = new.fixed, new.fixed.replay
     if any((s.agents.behaviour == Behaviour.REPLAY).any() for s in scenarios):
         traits = fixed.traits.numpy()  # a view on the CPU, a copy elsewhere
         replay = wp.array(put_replay(scenarios, traits), dtype=Pose, device=replay.device)
@@ -69,13 +119,14 @@ def restarted(state: SimState, worlds: Sequence[int], starts: Sequence[SimState]
     fixed = dataclasses.replace(
         fixed,
         scenarios=tuple(scenarios),
+        ids=ids,
         replay=replay,
-        begun=wp.array(begun, dtype=wp.int32, device=fixed.begun.device),
+        begun=wp.array(begun, dtype=wp.int32, device=new.agents.device),
     )
     return dataclasses.replace(new, fixed=fixed)
 
 
-def _check(state: SimState, world: int, count: int, start: SimState) -> None:
+def _check(ours: Scenario, device: wp.Device, world: int, count: int, start: SimState) -> None:
     if not 0 <= world < count:
         raise RoadloopError(f"restart of world {world}: the batch has worlds 0 to {count - 1}")
     if start.agents.shape[0] != 1 or start.step != 0:
@@ -83,52 +134,31 @@ def _check(state: SimState, world: int, count: int, start: SimState) -> None:
             f"restart of world {world} with {start.agents.shape[0]} worlds at step {start.step}: "
             "give a scenario, or the first state of one"
         )
-    ours, theirs = state.fixed.scenarios[0], start.fixed.scenarios[0]
+    theirs = start.fixed.scenarios[0]
     if theirs.road_map is not ours.road_map or theirs.dt != ours.dt:
         raise RoadloopError(
             f"scenarios {ours.name} and {theirs.name} differ in map or dt: simulate them apart"
         )
-    if start.agents.device != state.agents.device:
+    if start.agents.device != device:
         raise RoadloopError(
-            f"restart of world {world} on {start.agents.device}, the batch is on "
-            f"{state.agents.device}: reset both with the same Simulator"
+            f"restart of world {world} on {start.agents.device}, the batch is on {device}: reset "
+            "both with the same Simulator"
         )
 
 
-def _copied(state: SimState, starts: Sequence[SimState]) -> Fixed:
-    """The batch's Fixed with arrays of its own, wide enough for the starts."""
-    old = state.fixed
-    count, width, hops = old.route.shape
-    width = max([width, *(s.agents.shape[1] for s in starts)])
-    hops = max([hops, *(s.fixed.route.shape[2] for s in starts)])
-    if (count, width, hops) == old.route.shape:
-        traits, route, ids = wp.clone(old.traits), wp.clone(old.route), old.ids.copy()
-    else:
-        traits = _empty_like(old.traits, (count, width))
-        route = _empty_like(old.route, (count, width, hops))
-        ids = np.zeros((count, width), np.int64)
-        ids[:, : old.ids.shape[1]] = old.ids
-    return dataclasses.replace(
-        old, traits=traits, route=route, ids=ids, timing=wp.clone(old.timing)
-    )
-
-
-def _empty_like(array: wp.array, shape: tuple[int, ...]) -> wp.array:
-    return wp.empty(shape, dtype=array.dtype, device=array.device)
+def _arrays(state: SimState) -> tuple[wp.array, ...]:
+    fixed = state.fixed
+    return (
+        state.agents, fixed.traits, fixed.route, fixed.timing, state.lights, state.events,
+        state.hit,
+    )  # fmt: skip
 
 
 def _put(source: SimState, target: SimState, first: int, worlds: int) -> None:
     """All of ``source`` into the worlds of ``target`` from ``first`` on."""
-    arrays = [
-        array
-        for state in (source, target)
-        for array in (
-            state.agents, state.fixed.traits, state.fixed.route, state.fixed.timing, state.lights,
-            state.events, state.hit,
-        )
-    ]  # fmt: skip
+    inputs = [first, *_arrays(source), *_arrays(target)]
     dim = (worlds, target.agents.shape[1])
-    wp.launch(put_worlds, dim=dim, inputs=[first, *arrays], device=target.agents.device)
+    wp.launch(put_worlds, dim=dim, inputs=inputs, device=target.agents.device)
 
 
 @wp.kernel

@@ -14,10 +14,11 @@ import numpy as np
 from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap
+from sim.envs.raster_bev import BevConfig
 from sim.scenarios import FAMILIES
 
 OBSERVATIONS = ("vector", "full", "bev", "cameras")
-ACTIONS = ("continuous", "discrete", "trajectory")
+ACTIONS = ("continuous", "discrete", "trajectory", "control")
 ENDINGS = ("collision", "off_road", "off_route", "red_light", "goal")
 """what can end an episode, and the reward term that tells"""
 
@@ -87,6 +88,12 @@ class DriveConfig:
     """the weights, or those that are not to have their default"""
     end_on: tuple[str, ...] = ("collision", "off_road", "off_route", "goal")
     """which of ENDINGS end an episode"""
+    bev: BevConfig | Mapping[str, float] = field(default_factory=BevConfig)
+    """size of observation ``bev``, or what is not to have its default"""
+    max_tracks: int = 64
+    """rows for other road users in observation ``full``"""
+    frame_size: tuple[int, int] = (640, 360)
+    """px, width and height of what ``render`` draws"""
     device: str = "cpu"
     threads: int = 1
 
@@ -107,7 +114,10 @@ class DriveConfig:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0.0):
                 raise OptionError(f"{name} is {value}: must be above 0 s")
+        if not _whole(self.max_tracks) or self.max_tracks < 1:
+            raise OptionError(f"max_tracks is {self.max_tracks!r}: must be at least 1")
         object.__setattr__(self, "reward", _weights(self.reward))
+        object.__setattr__(self, "bev", _bev(self.bev))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -120,6 +130,11 @@ class DriveConfig:
     def weights(self) -> RewardWeights:
         """``reward`` as weights."""
         return _weights(self.reward)
+
+    @property
+    def bird_view(self) -> BevConfig:
+        """``bev`` as BevConfig."""
+        return _bev(self.bev)
 
 
 def drive_config(options: Mapping[str, Any]) -> DriveConfig:
@@ -144,6 +159,20 @@ def _weights(given: RewardWeights | Mapping[str, float]) -> RewardWeights:
         if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
             raise OptionError(f"reward weight {name} is {value!r}: must be a finite number")
     return RewardWeights(**given)
+
+
+def _bev(given: BevConfig | Mapping[str, float]) -> BevConfig:
+    if not isinstance(given, BevConfig):
+        known = [f.name for f in dataclasses.fields(BevConfig)]
+        for name in given:
+            if name not in known:
+                raise OptionError(unknown("option of bev", str(name), known))
+        given = BevConfig(**given)  # type: ignore[arg-type]
+    if not (_whole(given.width) and _whole(given.height) and min(given.width, given.height) >= 8):
+        raise OptionError(f"bev is {given.width} x {given.height} px: must be at least 8 x 8")
+    if not (0.0 < given.resolution < np.inf and np.isfinite(given.behind)):
+        raise OptionError(f"bev has {given.resolution} m per px: must be above 0")
+    return given
 
 
 def _whole(value: object) -> bool:

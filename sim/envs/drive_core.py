@@ -13,12 +13,17 @@ import numpy as np
 import warp as wp
 
 from roadloop import features as definition
-from sim.envs.actions import continuous
+from roadloop.errors import RoadloopError
+from roadloop.types import Observation
+from sim.envs.actions import CHOICES, WAYPOINTS, commanded, continuous, discrete, trajectory
 from sim.envs.config import ENDINGS, TERMS, DriveConfig
 from sim.envs.features import OnRoute, observe
+from sim.envs.full_view import full_view
 from sim.envs.pool import Pool, Start
+from sim.envs.raster_bev import CHANNELS, map_ground, paint_ground, paint_things
 from sim.envs.rewards import ENDING_TERMS, judge
 from sim.envs.routes import Course
+from sim.restart import joined
 from sim.simulator import Simulator
 from sim.state import SimState
 
@@ -31,96 +36,110 @@ class DriveCore:
     After ``begin`` and every ``step`` these hold the present moment:
 
     Attributes:
-        observation: of the kind ``vector``: float32 arrays ``(worlds, learners, ...)`` by name.
+        seen: the observation of the configured kind: an array ``(worlds, learners, ...)``, or a
+            dict of such.
         terms: ``(worlds, learners, TERMS)`` float32, reward terms of the step.
         rewards: ``(worlds, learners)`` float32.
-        ended: ``(worlds, learners)`` bool: an ending of ``config.end_on`` came true.
-        out_of_time: ``(worlds,)`` bool.
         starts: per world the scenario it drives.
         elapsed: ``(worlds,)`` steps of the episode.
     """
 
     def __init__(self, config: DriveConfig, worlds: int, learners: int = 1) -> None:
-        self.config = config
+        self.config, self.device = config, config.device
         self.worlds, self.learners = worlds, learners
         self.simulator = Simulator(config.device, config.threads)
-        self.pool = Pool(config, self.simulator)
+        self.pool = Pool(config, self.simulator, learners)
         self.state: SimState | None = None
         self.starts: list[Start] = []
-        self.elapsed = np.zeros(worlds, np.int64)
-        self._last = np.zeros(worlds, np.int64)
+        self.elapsed, self._last = np.zeros((2, worlds), np.int64)
+        self._all = wp.array(np.arange(worlds), dtype=wp.int32, device=self.device)
         shape = worlds, learners
-        self._rows = self._empty((worlds,), wp.int32)
-        self._all = wp.array(np.arange(worlds), dtype=wp.int32, device=config.device)
-        self._courses = self._empty(shape, Course)
-        self._on_route = self._empty(shape, OnRoute)
-        self._action = self._empty((*shape, 2), wp.float32)
-        self._control = self._empty((worlds, 0), wp.vec2)
-        self._seen = {
-            "ego": self._empty((*shape, len(definition.EGO_COLUMNS)), wp.float32),
-            "route": self._empty(
-                (*shape, len(definition.ROUTE_AHEAD), len(definition.ROUTE_COLUMNS)), wp.float32
-            ),
-            "agents": self._empty(
-                (*shape, definition.AGENTS, len(definition.AGENT_COLUMNS)), wp.float32
-            ),
-            "valid": self._empty((*shape, definition.AGENTS), wp.float32),
-        }
-        self._terms = self._empty((*shape, len(TERMS)), wp.float32)
-        self._rewards = self._empty(shape, wp.float32)
+        self._courses = self._zeros(shape, Course)
+        self._on_route = self._zeros(shape, OnRoute)
+        self._control = self._zeros((worlds, 0), wp.vec2)
+        self._terms = self._zeros((*shape, len(TERMS)), wp.float32)
+        self._rewards = self._zeros(shape, wp.float32)
         weights = [getattr(config.weights, name) for name in TERMS]
-        self._weights = wp.array(weights, dtype=wp.float32, device=config.device)
+        self._weights = wp.array(weights, dtype=wp.float32, device=self.device)
         ends = [term for name, term in zip(ENDINGS, ENDING_TERMS) if name in config.end_on]
         self._ends = np.array(ends, np.int64)
-        self._read()
+        agent_shape = definition.AGENTS, len(definition.AGENT_COLUMNS)
+        route_shape = len(definition.ROUTE_AHEAD), len(definition.ROUTE_COLUMNS)
+        self._vector = {
+            "ego": self._zeros((*shape, len(definition.EGO_COLUMNS)), wp.float32),
+            "route": self._zeros((*shape, *route_shape), wp.float32),
+            "agents": self._zeros((*shape, *agent_shape), wp.float32),
+            "valid": self._zeros((*shape, definition.AGENTS), wp.float32),
+        }
+        if config.action == "discrete":
+            self._action = self._zeros(shape, wp.int32)
+        elif config.action == "trajectory":
+            self._action = self._zeros((*shape, WAYPOINTS, 2), wp.float32)
+        else:
+            self._action = self._zeros((*shape, 2), wp.float32)
+        if config.observation == "bev":
+            bev = config.bird_view
+            self._ground = map_ground(self.pool.road_map, bev.resolution, self.device)
+            size = len(CHANNELS), bev.height, bev.width
+            self._picture = self._zeros((worlds * learners, *size), wp.uint8)
 
     def begin(self, worlds: Sequence[int], starts: Sequence[Start]) -> None:
-        """Starts a scenario in each of these worlds (all of them the first time), and looks."""
-        if len(worlds) == 0:
-            return
+        """Starts a scenario in each of these worlds, all of them the first time, and looks."""
         if self.state is None:
-            if list(worlds) != list(range(self.worlds)):
-                raise ValueError("the first time all worlds begin together")
             self.starts = list(starts)
-            self.state = self.simulator.reset([s.scenario for s in starts])
+            self.state = joined([s.state for s in starts])
         else:
             self.state = self.simulator.restart(self.state, worlds, [s.state for s in starts])
         if self._control.shape != self.state.agents.shape:
             self._control = self._zeros(self.state.agents.shape, wp.vec2)
+        rows = np.asarray(worlds, np.int64)
         courses, on_route = self._courses.numpy(), self._on_route.numpy()
         for w, start in zip(worlds, starts):
             self.starts[w] = start
             courses[w] = start.courses
             self._last[w] = start.steps
-        rows = np.asarray(worlds)
         on_route[rows] = np.zeros((), OnRoute.numpy_dtype())
-        on_route["stopped_line"][rows] = on_route["line"][rows] = -1
+        for name in ("stopped_line", "line"):
+            on_route[name][rows] = -1
         self.elapsed[rows] = 0
-        if not self._courses.device.is_cpu:
+        if not self._courses.device.is_cpu:  # on the CPU these are views
             self._courses.assign(courses)
             self._on_route.assign(on_route)
-        self._look(rows)
-        self._read()
+        self._look(wp.array(rows, dtype=wp.int32, device=self.device))
 
     def step(self, actions: Array) -> None:
-        """One step of every world; ``actions`` is ``(worlds, learners, ...)``."""
-        before = self._running()
-        self._action.assign(np.ascontiguousarray(actions, np.float32))
-        shape = self.worlds, self.learners
-        traits = before.fixed.traits
-        self._launch(continuous, shape, self._action, before.agents, traits, self._control)
+        """One step of every world.
+
+        Args:
+            actions: ``(worlds, learners, ...)`` of the action space.
+
+        Raises:
+            RoadloopError: actions of another shape, or not finite.
+        """
+        before, shape = self._running(), (self.worlds, self.learners)
+        self._take(actions)
+        traits, routes = before.fixed.traits, self.pool.routes
+        state = self._action, before.agents, traits
+        if self.config.action == "discrete":
+            way = self._courses, routes.point, self._on_route
+            self._launch(discrete, shape, *state, *way, self._control)
+        elif self.config.action == "trajectory":
+            self._launch(trajectory, shape, *state, self._control)
+        else:
+            kernel = continuous if self.config.action == "continuous" else commanded
+            self._launch(kernel, shape, *state, self._control)
         after = self.state = self.simulator.step(before, self._control)
         self.elapsed += 1
-        self._look(None)
+        self._look(self._all)
         self._launch(
             judge, shape, before.agents, after.agents, traits, after.events, self._courses,
             self._weights, self.config.dt, self._on_route, self._terms, self._rewards,
         )  # fmt: skip
-        self._read()
+        self.terms, self.rewards = self._terms.numpy(), self._rewards.numpy()
 
     @property
     def ended(self) -> Array:
-        """(worlds, learners) bool."""
+        """(worlds, learners) bool: one of ``config.end_on`` came true."""
         return (self.terms[:, :, self._ends] > 0.0).any(axis=-1)
 
     @property
@@ -128,33 +147,65 @@ class DriveCore:
         """(worlds,) bool."""
         return self.elapsed >= self._last
 
+    def observation(self, world: int) -> Observation:
+        """What a Driver of the world's ego would be given."""
+        return self.simulator.observe(self._running(), world)
+
+    def _take(self, actions: Array) -> None:
+        """The actions to the device."""
+        integral = self.config.action == "discrete"
+        given = np.ascontiguousarray(actions, np.int32 if integral else np.float32)
+        if given.shape != self._action.shape:
+            raise RoadloopError(
+                f"actions have shape {given.shape}, expected {self._action.shape}: worlds, "
+                "learners and the shape of one action"
+            )
+        wrong = ~np.isfinite(given)
+        if integral:
+            wrong = (given < 0) | (given >= CHOICES)
+        if wrong.any():
+            world = int(np.argwhere(wrong)[0, 0])
+            raise RoadloopError(
+                f"the action of world {world} is {given[world].ravel().tolist()}: outside the "
+                "action space"
+            )
+        self._action.assign(given)
+
     def _running(self) -> SimState:
         if self.state is None:
-            raise ValueError("begin() comes before the first step")
+            raise RoadloopError("no world has begun: call reset() before the first step()")
         return self.state
 
-    def _look(self, rows: Array | None) -> None:
-        """Observes the given worlds, or all."""
-        state = self._running()
-        worlds = self._all
-        if rows is not None:
-            worlds = wp.array(rows, dtype=wp.int32, device=self.config.device)
-        seen = self._seen
+    def _look(self, worlds: wp.array) -> None:
+        """Observes the given worlds."""
+        state, vector, routes = self._running(), self._vector, self.pool.routes
+        dim, traits = (worlds.shape[0], self.learners), state.fixed.traits
         self._launch(
-            observe, (worlds.shape[0], self.learners), worlds, state.agents, state.fixed.traits,
-            state.lights, self._courses, self.pool.routes.point, self.pool.routes.line,
-            self._on_route, seen["ego"], seen["route"], seen["agents"], seen["valid"],
+            observe, dim, worlds, state.agents, traits, state.lights, self._courses, routes.point,
+            routes.line, self._on_route, vector["ego"], vector["route"], vector["agents"],
+            vector["valid"],
         )  # fmt: skip
+        if self.config.observation == "bev":
+            bev = self.config.bird_view
+            view = bev.resolution, bev.behind, self.learners, self._picture
+            eyes = worlds, self._ground, state.agents, traits
+            self._launch(paint_ground, (*dim, bev.height), *eyes, *view)
+            way = self._courses, routes.point, self._on_route
+            self._launch(paint_things, dim, *eyes, state.lights, *way, *view)
 
-    def _read(self) -> None:
-        """What the kernels wrote as NumPy: views on the CPU, copies from elsewhere."""
-        self.observation = {name: array.numpy() for name, array in self._seen.items()}
-        self.terms, self.rewards = self._terms.numpy(), self._rewards.numpy()
+    @property
+    def seen(self) -> Array | dict[str, Array]:
+        """The present observation; views that the next step overwrites."""
+        if self.config.observation == "bev":
+            picture = self._picture.numpy()
+            return picture.reshape(self.worlds, self.learners, *picture.shape[1:])
+        if self.config.observation == "full":
+            state = self._running()
+            return full_view(state, self.elapsed, self.learners, self.config.max_tracks)
+        return {name: array.numpy() for name, array in self._vector.items()}
 
     def _launch(self, kernel: wp.Kernel, dim: tuple[int, ...], *inputs: object) -> None:
-        wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.config.device)
+        wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.device)
 
-    def _empty(self, shape: tuple[int, ...], dtype: object) -> wp.array:
-        return wp.zeros(shape, dtype=dtype, device=self.config.device)
-
-    _zeros = _empty
+    def _zeros(self, shape: tuple[int, ...], dtype: object) -> wp.array:
+        return wp.zeros(shape, dtype=dtype, device=self.device)

@@ -33,12 +33,12 @@ class Start:
 class Pool:
     """Scenarios by seed. A scenario is built once, whoever draws it."""
 
-    def __init__(self, config: DriveConfig, simulator: Simulator) -> None:
+    def __init__(self, config: DriveConfig, simulator: Simulator, learners: int) -> None:
         self.config = config
         self.seeds = config.seeds
         self.road_map = _road_map(config)
         self.routes = RouteTable(config.device)
-        self._simulator = simulator
+        self._simulator, self._learners = simulator, learners
         self._starts: dict[int, Start] = {}
 
     def draw(self, rng: np.random.Generator) -> Start:

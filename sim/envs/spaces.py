@@ -6,11 +6,20 @@ import numpy as np
 from gymnasium import spaces
 
 from roadloop import features as definition
+from roadloop.maps.road_map import RoadMap
+from sim.envs.actions import space as action_space_of
 from sim.envs.config import DriveConfig
+from sim.envs.full_view import full_space
+from sim.envs.raster_bev import CHANNELS
 
 
-def observation_space(config: DriveConfig) -> spaces.Space:
-    """What one learner sees."""
+def observation_space(config: DriveConfig, road_map: RoadMap) -> spaces.Space:
+    """What one learner sees on this map."""
+    if config.observation == "bev":
+        bev = config.bird_view
+        return spaces.Box(0, 255, (len(CHANNELS), bev.height, bev.width), np.uint8)
+    if config.observation == "full":
+        return full_space(config.max_tracks, len(road_map.signal_id))
     return vector_space()
 
 
@@ -27,4 +36,4 @@ def vector_space() -> spaces.Dict:
 
 def action_space(config: DriveConfig) -> spaces.Space:
     """What one learner may do."""
-    return spaces.Box(-1.0, 1.0, (2,), np.float32)
+    return action_space_of(config.action)

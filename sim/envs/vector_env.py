@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,7 @@ from sim.envs.drive_core import DriveCore
 from sim.envs.spaces import action_space, observation_space
 
 Array = np.ndarray
+Observations: TypeAlias = Array | dict[str, Array]
 TERM_INDEX = {name: k for k, name in enumerate(TERMS)}
 
 
@@ -56,11 +57,12 @@ class DriveVectorEnv(VectorEnv):
         self.num_envs = int(num_envs)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = observation_space(self.config)
+        self.core = DriveCore(self.config, self.num_envs)
+        road_map = self.core.pool.road_map
+        self.single_observation_space = observation_space(self.config, road_map)
         self.single_action_space = action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.core = DriveCore(self.config, self.num_envs)
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._over = np.zeros(self.num_envs, bool)
 
@@ -69,7 +71,7 @@ class DriveVectorEnv(VectorEnv):
         *,
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+    ) -> tuple[Observations, dict[str, Any]]:
         """Starts all worlds, or those of ``options["reset_mask"]``, each with the next scenario of
         its own random numbers; a seed starts those anew."""
         mask = np.ones(self.num_envs, bool)
@@ -92,7 +94,7 @@ class DriveVectorEnv(VectorEnv):
         self._over[mask] = False
         return self._observations(), infos
 
-    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Observations, Array, Array, Array, dict[str, Any]]:
         """One step of every world."""
         if self.core.state is None:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
@@ -120,7 +122,9 @@ class DriveVectorEnv(VectorEnv):
             final, last = self._observations(), infos
             infos = {"final_obs": np.full(self.num_envs, None, object), "_final_obs": over.copy()}
             for w in np.flatnonzero(over):
-                infos["final_obs"][w] = {k: v[w] for k, v in final.items()}
+                infos["final_obs"][w] = (
+                    {k: v[w] for k, v in final.items()} if isinstance(final, dict) else final[w]
+                )
             infos["final_info"], infos["_final_info"] = _masked(last, over), over.copy()
             infos.update(_masked(last, ~over))
             self._begin(over, infos)
@@ -146,8 +150,11 @@ class DriveVectorEnv(VectorEnv):
         infos["reward_terms"], infos["_reward_terms"] = terms, mask
         infos["is_success"], infos["_is_success"] = values[:, TERM_INDEX["goal"]] > 0.0, mask
 
-    def _observations(self) -> dict[str, Array]:
-        return {name: values[:, 0].copy() for name, values in self.core.observation.items()}
+    def _observations(self) -> Observations:
+        seen = self.core.seen
+        if isinstance(seen, dict):
+            return {name: values[:, 0].copy() for name, values in seen.items()}
+        return seen[:, 0].copy()
 
 
 def _masked(infos: dict[str, Any], mask: Array) -> dict[str, Any]:
