@@ -20,6 +20,7 @@ from perception.noisy import NoisyPerception
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
 from planning.longitudinal import DrivingStyle
+from planning.policy import Policy
 from planning.r157_driver import R157Driver
 from planning.route_follower import RouteFollower
 from roadloop.config import load_config, unknown
@@ -150,6 +151,9 @@ DRIVERS: dict[str, str] = {
 }
 """name -> one line on what it is"""
 
+POLICY = "policy:"
+"""what the name of a trained policy begins with; its path follows"""
+
 _BUILDERS: dict[str, Builder] = {
     "idm": _idm,
     "constant-speed": _constant_speed,
@@ -169,8 +173,9 @@ def make_driver(
     """A new driver; its ``name`` says all of this: ``idm[time_headway=0.65]+noisy:poor``.
 
     Args:
-        name: one of `DRIVERS`, or ``"module:callable"``: a function without arguments, of a module
-            that Python finds, that returns a `Driver`.
+        name: one of `DRIVERS`; ``"policy:PATH"``: a trained policy, its file or the folder of its
+            run; or ``"module:callable"``: a function without arguments, of a module that Python
+            finds, that returns a `Driver`.
         perception: what the planner sees: ``"truth"``; ``"noisy"`` or ``"noisy:PRESET"``
             (`perception.noise_config`); or the path of a YAML file with a NoiseConfig.
         settings: of the planner's style, as ``{"time_headway": "0.65"}`` or
@@ -180,6 +185,10 @@ def make_driver(
         RoadloopError: an unknown name, preset or setting, or one that this driver does not take.
     """
     overrides = _overrides(settings)
+    if name.startswith(POLICY):
+        refuse_settings(POLICY.rstrip(":"), overrides)
+        tracker, sees = make_tracker(perception)
+        return Policy(name.removeprefix(POLICY), tracker, sees)
     if ":" in name:
         if perception != "truth":
             raise RoadloopError(
@@ -188,7 +197,8 @@ def make_driver(
         refuse_settings(name, overrides)
         return _import_driver(name)
     if name not in _BUILDERS:
-        raise RoadloopError(f"{unknown('driver', name, DRIVERS)} (or give module:callable)")
+        or_else = "(or give policy:PATH or module:callable)"
+        raise RoadloopError(f"{unknown('driver', name, DRIVERS)} {or_else}")
     tracker, sees = make_tracker(perception)
     full = name + (f"[{','.join(overrides)}]" if overrides else "") + (f"+{sees}" if sees else "")
     return _BUILDERS[name](full, tracker, overrides)

@@ -101,15 +101,18 @@ def _verb(verbs: dict[str, type], words: list[str]) -> Verb:
     return verb
 
 
-def parse(verb: type[T], name: str, words: Sequence[str], default: T | None = None) -> T:
-    """An instance of ``verb`` from the words after ``roadloop NAME``.
+def parse(
+    verb: type[T], name: str, words: Sequence[str], default: T | None = None, prog: str = ""
+) -> T:
+    """An instance of ``verb`` from the words after ``prog``, which is ``roadloop NAME`` if empty.
 
     ``--help`` prints and raises SystemExit(0); a mistake is a RoadloopError.
     """
     # A flag that a run file has set needs its opposite: --no-overwrite beside --overwrite.
     config = (tyro.conf.FlagCreatePairsOff,) if default is None else ()
-    page = {"prog": f"roadloop {name}", "description": inspect.getdoc(verb), "config": config}
-    with _one_line(f"roadloop {name}", verb.__name__):
+    prog = prog or f"roadloop {name}"
+    page = {"prog": prog, "description": inspect.getdoc(verb), "config": config}
+    with _one_line(prog, verb.__name__):
         if default is None:
             return tyro.cli(verb, args=list(words), **page)
         return tyro.cli(verb, args=list(words), default=default, **page)

@@ -1,0 +1,179 @@
+"""A trained policy as a `Driver`: the vector observation through a small network, in NumPy.
+
+The weights are a safetensors file that training wrote; its header says for which observation and
+action they are. PyTorch is not needed to drive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roadloop.errors import RoadloopError
+from roadloop.features import (
+    RouteMemory,
+    RoutePoints,
+    control_from_action,
+    route_points,
+    vector_observation,
+)
+from roadloop.interfaces import Tracker
+from roadloop.types import Control, Observation, Scenario, Trajectory
+
+Array = np.ndarray
+
+WEIGHTS = "policy.safetensors"
+"""the file looked for in a folder"""
+SET, MASK = "agents", "valid"
+"""keys of an observation that hold a set of rows and say which of them are there"""
+CLIP = 10.0
+"""standard deviations a normalised input is kept to"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an observation lies in one flat vector: the state, then the set's rows, then its mask."""
+
+    state: int
+    rows: int = 0
+    columns: int = 0
+
+    @property
+    def size(self) -> int:
+        """Numbers in a packed observation."""
+        return self.state + self.rows * (self.columns + 1)
+
+
+def pack(observation: Mapping[str, Array] | Array, batch: int) -> Array:
+    """An observation as float32 ``(batch, size)``.
+
+    A plain array is flattened. Of a mapping, everything but the set comes first, keys in
+    alphabetical order, then the set row by row, then its mask.
+    """
+    if not isinstance(observation, Mapping):
+        return np.asarray(observation, np.float32).reshape(batch, -1)
+    names = sorted(set(observation) - {SET, MASK}) + [k for k in (SET, MASK) if k in observation]
+    parts = [np.asarray(observation[name], np.float32).reshape(batch, -1) for name in names]
+    return np.concatenate(parts, axis=1)
+
+
+class PolicyNetwork:
+    """The actor of a policy file; ``__call__`` gives the mean action.
+
+    Inputs are normalised with the mean and deviation kept beside the weights. Every row of the set
+    goes through the same two layers (ReLU), the largest of each feature over the rows that are
+    there joins the state, and two layers (tanh) and a linear one follow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy") as file:
+                header = (file.metadata() or {}).get("roadloop", "")
+                self.weights: dict[str, Array] = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            self.metadata: dict[str, Any] = json.loads(header)
+            self.layout = Layout(**self.metadata["layout"])
+        except (OSError, SafetensorError) as error:
+            raise RoadloopError(f"{path}: cannot read these weights: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RoadloopError(
+                f"{path} is no roadloop policy: its header does not say what it observes; "
+                "take a policy.safetensors that training wrote"
+            ) from error
+
+    def __call__(self, packed: Array) -> Array:
+        """``(batch, size)`` -> ``(batch, outputs)``: mean action, or a score per discrete one."""
+        w, layout = self.weights, self.layout
+        state = _normal(packed[:, : layout.state], w["state_mean"], w["state_std"])
+        if layout.rows:
+            rows = packed[:, layout.state : -layout.rows].reshape(-1, layout.rows, layout.columns)
+            there = packed[:, -layout.rows :, None] > 0.5
+            rows = _normal(rows, w["row_mean"], w["row_std"])
+            rows = np.maximum(self._linear("actor.encoder.0", rows), 0.0)
+            rows = np.maximum(self._linear("actor.encoder.2", rows), 0.0)
+            state = np.concatenate([state, np.where(there, rows, 0.0).max(axis=1)], axis=1)
+        state = np.tanh(self._linear("actor.trunk.0", state))
+        state = np.tanh(self._linear("actor.trunk.2", state))
+        return self._linear("actor.trunk.4", state)
+
+    def _linear(self, name: str, x: Array) -> Array:
+        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+
+
+def _normal(x: Array, mean: Array, std: Array) -> Array:
+    return np.clip((x - mean) / std, -CLIP, CLIP)
+
+
+class Policy:
+    """A `Driver` that does what the network says; ``plan`` is always None.
+
+    Args:
+        path: policy file, or a folder (of a run or of a checkpoint) that holds one.
+        tracker: where the tracks come from; None takes them as observed.
+        senses: of the tracker, for the name.
+
+    Raises:
+        RoadloopError: no such file, or a policy that is not for driving.
+    """
+
+    sensors = ("tracks", "lights")
+
+    def __init__(self, path: str | Path, tracker: Tracker | None = None, senses: str = "") -> None:
+        file = Path(path)
+        file = file / WEIGHTS if file.is_dir() else file
+        if not file.is_file():
+            raise RoadloopError(
+                f"no policy at {path}: give a {WEIGHTS} or the folder of a training run"
+            )
+        self.network = PolicyNetwork(file)
+        asked = {key: self.metadata(key) for key in DRIVES}
+        for key, value in DRIVES.items():
+            if asked[key] != value:
+                raise RoadloopError(
+                    f"{file} cannot drive: its {key} is {asked[key]}, a driver's is {value}"
+                )
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        name = file.resolve().parent.name if file.name == WEIGHTS else file.stem
+        self.name = f"policy:{name}@{digest}" + (f"+{senses}" if senses else "")
+        self.plan: Trajectory | None = None
+        self._tracker = tracker
+        self._points: RoutePoints | None = None
+        self._memory = RouteMemory()
+
+    def metadata(self, key: str) -> str:
+        """What the policy file says about its environment, "not said" where it does not."""
+        return str(self.network.metadata.get(key, "not said"))
+
+    def reset(self, scenario: Scenario) -> None:
+        """Start a scenario at the beginning of its route."""
+        if self._tracker is not None:
+            self._tracker.reset(scenario)
+        self._points = route_points(scenario.road_map, scenario.route)
+        self._memory = RouteMemory()
+
+    def act(self, observation: Observation) -> Control:
+        """The mean action's control; raises RoadloopError before ``reset``."""
+        if self._points is None:
+            raise RoadloopError("the policy has no route yet: call reset(scenario) first")
+        if self._tracker is not None:
+            observation = _with_tracks(observation, self._tracker)
+        seen, self._memory = vector_observation(observation, self._points, self._memory)
+        action = self.network(pack(seen, 1))[0].astype(np.float64)
+        return control_from_action(action, observation.ego.speed, observation.ego.vehicle)
+
+
+DRIVES = {"environment": "roadloop/Drive-v0", "observation": "vector", "action": "continuous"}
+"""what the header of a policy that drives says"""
+
+
+def _with_tracks(observation: Observation, tracker: Tracker) -> Observation:
+    import dataclasses
+
+    return dataclasses.replace(observation, tracks=tracker.update(observation))
