@@ -51,16 +51,17 @@ class _Ground:
         self._open = site.terrain.distance > CLEARANCE + 0.7 * site.terrain.fine_cell
         if beside is not None:
             self._open &= site.occupied(beside).distance > 1.8
+        self._given = np.zeros(self._open.shape, np.uint8)
         self._circles = np.zeros((64, 3))
         self._rings: list[Array] = []
 
     def take(self, corners: Array) -> bool:
         """Whether a rectangle (4, 2) is free; if so it is taken."""
+        import cv2
+
         origin, sides = corners[0], np.stack([corners[1] - corners[0], corners[3] - corners[0]])
         points = origin + _GRID @ sides
-        cell = (points - self.terrain.fine_origin) / self.terrain.fine_cell + 0.5
-        x, y = np.clip(cell.astype(int), 0, np.array(self._open.shape[::-1]) - 1).T
-        if not self._open[y, x].all():
+        if not self._open[self._cells(points)].all():
             return False
         middle, radius = corners.mean(axis=0), float(np.hypot(*(corners[2] - corners[0])) / 2)
         n = len(self._rings)
@@ -75,7 +76,19 @@ class _Ground:
             self._circles = np.concatenate([self._circles, np.zeros_like(self._circles)])
         self._circles[n] = *middle, radius
         self._rings.append(corners)
+        x, y = self._cells(corners)[::-1]
+        cv2.fillConvexPoly(self._given, np.column_stack([x, y]).astype(np.int32), 1)
         return True
+
+    def taken(self, points: Array) -> Array:
+        """(..., 2) -> (...) bool: on a plot that was given out."""
+        return self._given[self._cells(points)] > 0
+
+    def _cells(self, points: Array) -> tuple[Array, Array]:
+        cell = (points - self.terrain.fine_origin) / self.terrain.fine_cell + 0.5
+        rows, columns = self._open.shape
+        x, y = cell[..., 0].astype(int), cell[..., 1].astype(int)
+        return np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)
 
 
 def building_meshes(
@@ -98,7 +111,7 @@ def building_meshes(
         return pile.mesh()
     middle = np.array([plot.corners.mean(axis=0) for plot in plots])
     built, centre = site.urban(middle)
-    seen = _seen_sides(terrain, plots)
+    seen = _seen_sides(ground, plots)
     for k, plot in enumerate(plots):
         house = House.drawn(looks, float(built[k]), float(centre[k]), k >= first)
         base = terrain.height(plot.corners)
@@ -228,18 +241,11 @@ def _behind(site: Site, ground: _Ground, rng: np.random.Generator) -> list[Plot]
     return plots
 
 
-def _seen_sides(terrain: Terrain, plots: list[Plot]) -> Array:
+def _seen_sides(ground: _Ground, plots: list[Plot]) -> Array:
     """(plots, 4) bool: walls no other building stands at; in the order of the corners."""
     rings = np.array([plot.corners for plot in plots])
     after = np.roll(rings, -1, axis=1)
     along = after - rings
     out = np.stack([along[..., 1], -along[..., 0]], -1)
     out /= np.linalg.norm(out, axis=-1, keepdims=True)
-    probe = (rings + after) / 2.0 + 1.5 * out
-    # inside another rectangle: between its pairs of sides
-    origin, u, v = rings[:, 0], rings[:, 1] - rings[:, 0], rings[:, 3] - rings[:, 0]
-    d = probe[:, :, None] - origin
-    a = np.sum(d * u, -1) / np.sum(u * u, -1)
-    b = np.sum(d * v, -1) / np.sum(v * v, -1)
-    hidden = ((a > 0) & (a < 1) & (b > 0) & (b < 1)).any(axis=2)
-    return ~hidden
+    return ~ground.taken((rings + after) / 2.0 + 1.5 * out)

@@ -105,15 +105,19 @@ class _Wall:
     level: float
 
 
+_Look = tuple[int, Array, int, int, bool]
+"""triangles, their colours (one, or one for each so many), surface, semantic class, detail"""
+
+
 class Pile:
     """Surfaces of many buildings, put together at the end in one go."""
 
     def __init__(self) -> None:
         self._frames: list[Array] = []
         self._sheets: list[Array] = []
-        self._looks: list[tuple[int, Array, int, int, bool]] = []
+        self._looks: list[_Look] = []
         self._corners: list[Array] = []
-        self._plain: list[tuple[int, Array, int, int, bool]] = []
+        self._plain: list[_Look] = []
 
     def sheets(
         self,
@@ -132,9 +136,8 @@ class Pile:
         start = wall.start + wall.out * proud
         self._frames.append(np.array([*start, *wall.along, wall.level]))
         self._sheets.append(where)
-        n = len(where)
-        colours = np.repeat(np.broadcast_to(np.asarray(colour, np.float32), (n, 3)), 2, axis=0)
-        self._looks.append((2 * n, colours, surface, _BUILDING, detail))
+        colours = np.asarray(colour, np.float32).reshape(-1, 3)
+        self._looks.append((2 * len(where), colours, surface, _BUILDING, detail))
 
     def triangles(
         self,
@@ -146,10 +149,9 @@ class Pile:
         detail: bool = False,
     ) -> None:
         """Any triangles (n, 3, 3)."""
-        n = len(corners)
-        colours = np.broadcast_to(np.asarray(colour, np.float32), (n, 3))
         self._corners.append(corners)
-        self._plain.append((n, colours, surface, semantic, detail))
+        colours = np.asarray(colour, np.float32).reshape(1, 3)
+        self._plain.append((len(corners), colours, surface, semantic, detail))
 
     def mesh(self) -> Mesh:
         """All of it."""
@@ -165,10 +167,14 @@ class Pile:
             xy = frame[:, None, :2] + u[..., None] * frame[:, None, 2:4]
             corners.insert(0, quads(np.concatenate([xy, z[..., None]], axis=-1)))
         count, colour, surface, semantic, detail = zip(*looks, strict=True)
-        n = sum(count)
+        n, shades = sum(count), [len(rows) for rows in colour]
         return Mesh(
             corners=np.concatenate(corners),
-            colour=np.concatenate(colour).astype(np.float32),
+            colour=np.repeat(
+                np.concatenate(colour),
+                np.repeat(np.array(count) // np.array(shades), shades),
+                axis=0,
+            ),
             surface=np.repeat(np.array(surface, np.uint8), count),
             semantic=np.repeat(np.array(semantic, np.uint8), count),
             instance=np.zeros(n, np.int32),

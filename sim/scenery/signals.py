@@ -234,7 +234,7 @@ def _add_head(plan: _Plan, pole: _Pole, heading: float, height: float, signal: i
 
 
 def _add_arm(plan: _Plan, pole: _Pole, heading: float, reach: float, signal: int) -> None:
-    """A mast arm ``reach`` m to the left of the traffic (negative: right) with a head at its end."""
+    """A mast arm ``reach`` m to the traffic's left (negative: right) with a head at its end."""
     ahead, left = _axes(heading)
     top = ARM_LAMP_HEIGHT + 0.25
     start = np.append(pole.foot, pole.level + top)

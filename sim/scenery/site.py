@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from itertools import pairwise
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -97,10 +97,11 @@ class Site:
         if mesh is not None:
             import cv2
 
-            # what is paved is free, and windows lie before walls
+            # windows lie before walls; roofs alone are wider than their outline
             skipped = np.isin(mesh.surface, (Surface.PAVEMENT, Surface.WINDOW))
-            stands = mesh.corners[~skipped, :, :2]
-            for triangle in _cells(stands, self.terrain):
+            cells = _cells(mesh.corners[..., :2], self.terrain)
+            cv2.polylines(covered, list(cells[~skipped]), True, 1, shift=_SHIFT)
+            for triangle in cells[mesh.surface == Surface.ROOF]:
                 cv2.fillConvexPoly(covered, triangle, 1, shift=_SHIFT)
         return _distance_to(covered, self.terrain)
 
@@ -116,24 +117,19 @@ def spaced(xy: Array, spacing: float | Array) -> Array:
 
     ``spacing`` may be one per point; the later one's counts.
     """
-    spacing = np.broadcast_to(np.asarray(spacing, float), len(xy))
-    keep = np.zeros(len(xy), bool)
+    from scipy.spatial import KDTree
+
+    alive = np.ones(len(xy), bool)
     if len(xy) == 0:
-        return keep
-    cell = float(spacing.max())
-    taken: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for i, ((x, y), near) in enumerate(zip(xy.tolist(), spacing.tolist(), strict=True)):
-        column, row = int(x // cell), int(y // cell)
-        around = (
-            other
-            for a in (column - 1, column, column + 1)
-            for b in (row - 1, row, row + 1)
-            for other in taken.get((a, b), ())
-        )
-        if all((x - u) ** 2 + (y - v) ** 2 >= near * near for u, v in around):
-            keep[i] = True
-            taken.setdefault((column, row), []).append((x, y))
-    return keep
+        return alive
+    spacing = np.broadcast_to(np.asarray(spacing, float), len(xy))
+    tree, widest = KDTree(xy), float(spacing.max())
+    for i in range(len(xy)):
+        if alive[i]:
+            near = np.array(tree.query_ball_point(xy[i], widest))
+            near = near[near > i]
+            alive[near[np.hypot(*(xy[near] - xy[i]).T) < spacing[near]]] = False
+    return alive
 
 
 def used_by_vehicles(road_map: RoadMap) -> Array:
