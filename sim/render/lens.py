@@ -25,7 +25,7 @@ TAPS = 4
 """samples of a moving pixel during the exposure"""
 SHOT = 24.0
 """variance of the shot noise at full scale over that of the read noise"""
-BANDING = 0.25
+BANDING = 0.18
 """standard deviation of a sensor row's common noise over that of a pixel's read noise"""
 DROP_TIME = 6.0
 """s, mean time a drop stays on the lens"""

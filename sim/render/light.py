@@ -36,9 +36,10 @@ _SKY_LIGHT = np.array([1e-4, 1e-3, 0.004, 0.012, 0.026, 0.05, 0.30, 0.55, 0.82, 
 # Clear sky at noon, white balanced to the sun: radiance overhead and at the horizon.
 _ZENITH_NOON = np.array([0.090, 0.172, 0.370])
 _HORIZON_NOON = np.array([0.36, 0.46, 0.60])
-# ... and of night, times NIGHT: moon and a city's glow.
+# ... and of night, times NIGHT: a city's glow, what street lamps scatter about, the moon.
 _ZENITH_NIGHT = np.array([0.15, 0.20, 0.34])
 _HORIZON_NIGHT = np.array([0.42, 0.43, 0.50])
+_STREET = np.array([0.26, 0.21, 0.15])
 _MOON = np.array([0.50, 0.58, 0.75])
 
 # Mean reflectance of what lies around, that lights things from below.
@@ -139,7 +140,8 @@ def air_of(weather: Weather) -> Air:
         direction = (0.7, weather.sun_azimuth + math.pi)
         sun = sun + NIGHT * _MOON * (1 - cover) * (1 - veil) * min(1.0, (-0.02 - h) / 0.1)
 
-    sky = zenith * 0.8 + horizon * 0.2
+    street = NIGHT * _STREET * min(max((0.05 - h) / 0.1, 0.0), 1.0)
+    sky = zenith * 0.8 + horizon * 0.2 + street
     level = sky + sun * max(math.sin(direction[0]), 0.0)
     below = _GROUND + weather.snow * (_SNOWY_GROUND - _GROUND)
     ground = below * level

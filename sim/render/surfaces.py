@@ -141,7 +141,7 @@ def textured(
         dry = wp.vec3(1.25, 1.02, 0.85)
         fresh = wp.vec3(0.80, 0.98, 1.05)
         tint = mixed(fresh, dry, wp.clamp(0.5 + coarse + 0.6 * tuft, 0.0, 1.0))
-        return wp.cw_mul(colour, tint) * (1.0 + 0.8 * blades + 0.5 * tuft + 0.2 * coarse)
+        return wp.cw_mul(colour, tint) * (1.0 + 0.6 * blades + 0.4 * tuft + 0.2 * coarse)
     if surface == Surface.WALL:
         if colour[0] > 1.8 * colour[2]:
             return colour * (bricks(x, y, footprint) + 0.15 * coarse)
@@ -177,8 +177,8 @@ def beam(position: wp.vec3, normal: wp.vec3, surface: wp.int32, lamps: HeadLight
     side = (way[1] * lamps.direction[0] - way[0] * lamps.direction[1]) / ahead
     down = -way[2] / ahead
     spread = side * side * 5.0
-    near = down * 30.0
-    pattern = (0.04 + 0.96 * smooth(-0.012, 0.006, down)) / (1.0 + near * near)
+    near = wp.max(down, 0.0) * 30.0
+    pattern = (0.03 + 0.97 * smooth(-0.012, 0.006, down)) / (1.0 + near * near)
     pattern = pattern / (1.0 + spread * spread)
     square = wp.dot(way, way)
     facing = wp.max(-wp.dot(normal, way), 0.0) / wp.sqrt(square)
@@ -187,7 +187,7 @@ def beam(position: wp.vec3, normal: wp.vec3, surface: wp.int32, lamps: HeadLight
     if surface == Surface.MARK:
         facing = facing * 2.0  # glass beads
     if surface == Surface.SIGN_FACE:
-        facing = facing * 30.0  # retroreflection
+        facing = facing * 12.0  # retroreflection
     return 100.0 * pattern * facing / (square + 4.0)
 
 
@@ -307,9 +307,9 @@ def lit_pixel(
         # puddles stand where the coarse noise is low; elsewhere a rough film of water, and what it
         # mirrors at flat angles is mostly things darker than the sky
         low = -coarse - 0.7 * grain(x, y, 1.1, footprint) - 0.25 * (1.0 - air.wetness)
-        pool = smooth(0.20, 0.30, low)
+        pool = smooth(0.26, 0.36, low)
         pool = pool * water * visible(4.0, 0.5 * footprint)
-        share = water * (0.02 + 0.30 * edge) * (1.0 - pool) + pool * (0.03 + 0.75 * edge)
+        share = water * (0.02 + 0.30 * edge) * (1.0 - pool) + pool * (0.03 + 0.65 * edge)
         radiance = mixed(radiance, around * occlusion, share)
         return radiance + air.sun * (
             glint(bounce, air.sun_direction) * shadow * (0.6 * water + 3.0 * pool) * edge
