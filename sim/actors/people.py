@@ -25,6 +25,7 @@ from sim.actors.shapes import (
     limb,
     loft,
     quad,
+    unit_circle,
 )
 from sim.scenery.mesh import Mesh, Surface
 
@@ -71,10 +72,8 @@ def turned(triangles: Array, lean: float, at: Point) -> Array:
 
 def ring(x: float, depth: float, half_width: float, z: float, sides: int = 6) -> Array:
     """(sides, 3) a level ellipse, ccw from above, with a flat side to the front."""
-    angle = 2.0 * np.pi * (np.arange(sides) + 0.5) / sides
-    return np.stack(
-        [x + depth * np.cos(angle), half_width * np.sin(angle), np.full(sides, z)], axis=1
-    )
+    circle = unit_circle(sides)
+    return np.column_stack([x + depth * circle[:, 0], half_width * circle[:, 1], np.full(sides, z)])
 
 
 def torso_ring(size: float, half_width: float) -> Array:

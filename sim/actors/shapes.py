@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -99,28 +100,38 @@ def patch(on: Array, s: tuple[float, float], t: tuple[float, float], lift: float
     """
     normal = _perpendicular(on[2] - on[0], on[3] - on[1])
 
-    def at(u: float, v: float) -> Array:
-        low = on[0] + u * (on[1] - on[0])
-        high = on[3] + u * (on[2] - on[3])
-        return low + v * (high - low) + lift * normal
-
-    return np.stack([at(s[0], t[0]), at(s[1], t[0]), at(s[1], t[1]), at(s[0], t[1])])
+    shares = [((1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v)
+              for u, v in ((s[0], t[0]), (s[1], t[0]), (s[1], t[1]), (s[0], t[1]))]  # fmt: skip
+    return np.array(shares) @ on + lift * normal
 
 
 def fan(ring: Array) -> Array:
     """(n - 2, 3, 3) triangles of a convex polygon."""
-    ring = np.asarray(ring, float)
-    n = len(ring)
-    return np.stack([np.repeat(ring[:1], n - 2, axis=0), ring[1:-1], ring[2:]], axis=1)
+    rows = np.arange(1, len(ring) - 1)
+    return np.asarray(ring, float)[np.stack([np.zeros_like(rows), rows, rows + 1], axis=1)]
 
 
 def loft(rings: Sequence[Array] | Array) -> Array:
     """Walls between rings (n, 3) of equal length, ccw seen from where the rings lead to."""
     rings = np.asarray(rings, float)
-    low, high = rings[:-1], rings[1:]
-    after = np.arange(1, rings.shape[1] + 1) % rings.shape[1]
-    walls = np.stack([low, low[:, after], high[:, after], high], axis=2)
-    return quads(walls.reshape(-1, 4, 3))
+    return rings.reshape(-1, 3)[_walls(rings.shape[0], rings.shape[1])]
+
+
+@cache
+def _walls(rings: int, sides: int) -> Array:
+    """(T, 3) rows of the corners of the walls between rings."""
+    corner = np.arange(rings * sides).reshape(rings, sides)
+    low, high = corner[:-1], corner[1:]
+    after = np.arange(1, sides + 1) % sides
+    walls = np.stack([low, low[:, after], high[:, after], high], axis=2).reshape(-1, 4)
+    return walls[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)
+
+
+@cache
+def unit_circle(sides: int) -> Array:
+    """(sides, 2) a regular polygon with a flat side to the front (+x), ccw."""
+    angle = 2.0 * np.pi * (np.arange(sides) + 0.5) / sides
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def _perpendicular(a: Array, b: Array) -> Array:
@@ -181,12 +192,12 @@ def limb(
     upright = abs(axis[1]) < 0.9 * np.linalg.norm(axis)
     u = _perpendicular(axis, np.array([0.0, 1.0, 0.0] if upright else [1.0, 0.0, 0.0]))
     v = _perpendicular(axis, u)
-    angle = 2.0 * np.pi * (np.arange(sides) + 0.5) / sides
-    ring = np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * v
-    tube = loft([a + radius_a * ring, b + radius_b * ring])
+    ring = unit_circle(sides) @ np.stack([u, v])
+    far = b + radius_b * ring
+    tube = loft(np.stack([a + radius_a * ring, far]))
     if radius_b <= 0.0:
         return tube[::2]
-    return np.concatenate([tube, fan(b + radius_b * ring)]) if cap else tube
+    return np.concatenate([tube, fan(far)]) if cap else tube
 
 
 def fitted(mesh: Mesh, length: float, width: float, height: float, core: float = 0.0) -> Mesh:
