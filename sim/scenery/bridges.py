@@ -6,9 +6,10 @@ import numpy as np
 
 from roadloop.maps.road_map import RoadMap
 from roadloop.semantics import SemanticClass
-from sim.scenery.edges import outer_edges
+from sim.scenery.edges import Side
 from sim.scenery.mesh import Mesh, Surface, box, mesh_of
-from sim.scenery.paving import Paving, ribbon
+from sim.scenery.paving import STEP, Paving
+from sim.scenery.ribbons import ribbon
 from sim.scenery.terrain import Terrain
 
 Array = np.ndarray
@@ -26,25 +27,29 @@ HEADROOM = 2.5
 """m below the road: what is paved below that keeps piers away"""
 
 
-def bridge_meshes(road_map: RoadMap, paving: Paving, terrain: Terrain) -> list[Mesh]:
+def bridge_meshes(
+    road_map: RoadMap, paving: Paving, sides: tuple[Side, Side], terrain: Terrain
+) -> list[Mesh]:
     """Undersides, sides, parapets and piers of all pieces more than BRIDGE over the land."""
     i = paving.piece
+    # one level underside, also where pavements stand above the carriageway
+    deck = DECK + STEP * paving.raised[paving.strip]
     shell, rails = [], []
-    for side in outer_edges(paving):
+    for side in sides:
         drop = side.drop(terrain)
         high = i[np.maximum(drop[i], drop[i + 1]) >= BRIDGE]
         if not len(high):
             continue
-        free = side.free(paving, high, 0.1, np.any)
-        railed = side.free(paving, high, PARAPET_WIDTH + 0.1, np.all)
-        shell.append(side.faces(free, side.moved(0.0, -DECK)))
+        free = np.intersect1d(high, side.open)
+        railed = side.clear(paving, free, PARAPET_WIDTH + 0.1)
+        shell.append(side.faces(free, side.moved(0.0, -deck)))
         low, top = side.moved(0.0), side.moved(0.0, PARAPET_HEIGHT)
         far = side.moved(PARAPET_WIDTH, PARAPET_HEIGHT)
         rails.append(side.faces(railed, top, low))
         rails.append(side.faces(railed, far, top))
-        rails.append(side.faces(railed, side.moved(PARAPET_WIDTH, -DECK), far))
+        rails.append(side.faces(railed, side.moved(PARAPET_WIDTH, -deck), far))
         # the underside of what stands out beyond the edge, seen from below
-        under = side.faces(railed, side.moved(PARAPET_WIDTH, -DECK), side.moved(0.0, -DECK))
+        under = side.faces(railed, side.moved(PARAPET_WIDTH, -deck), side.moved(0.0, -deck))
         shell.append(under[:, ::-1])
     if not shell:
         return []
@@ -52,7 +57,7 @@ def bridge_meshes(road_map: RoadMap, paving: Paving, terrain: Terrain) -> list[M
     middle = (left + right) / 2.0
     over = middle[:, 2] - terrain.height(middle[:, :2])
     high = i[np.maximum(over[i], over[i + 1]) >= BRIDGE]
-    down = np.array([0.0, 0.0, DECK])
+    down = np.outer(deck, [0.0, 0.0, 1.0])
     shell.append(ribbon(left - down, right - down, high)[0][:, ::-1])
     shell.append(_piers(road_map, paving, middle, over, terrain))
     return [

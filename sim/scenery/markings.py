@@ -11,7 +11,8 @@ import numpy as np
 from roadloop.maps.road_map import MarkColour, MarkKind, RoadMap, SignalKind
 from roadloop.semantics import SemanticClass
 from sim.scenery.mesh import Mesh, Surface, mesh_of, quads
-from sim.scenery.paving import Paving, thinned
+from sim.scenery.paving import Paving
+from sim.scenery.ribbons import thinned
 
 Array = np.ndarray
 
@@ -83,7 +84,7 @@ def _laid(paving: Paving, corners: Array) -> tuple[Array, Array]:
     at = corners.reshape(-1, 3)
     top = paving.flush.top(at, REACH, REACH).reshape(-1, 4)
     known = top > -np.inf
-    keep = known.any(1)
+    keep = np.any(known, axis=1)
     # a corner beside the carriageway, for example under a kerb, takes the height of another
     spare = np.where(known, top, np.inf).min(1, keepdims=True)
     z = np.where(known, top, spare) + LIFT

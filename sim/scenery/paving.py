@@ -14,36 +14,27 @@ from functools import cached_property
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.area import lane_borders, united
+from roadloop.maps.area import lane_borders
 from roadloop.maps.road_map import LaneKind, RoadMap
-from sim.scenery.mesh import quads
+from sim.scenery.gaps import junction_gaps
+from sim.scenery.ribbons import LONGEST, TOLERANCE, ribbon, thinned
 from sim.scenery.sheets import Sheets
 
 Array = np.ndarray
 
-TOLERANCE = 0.02
-"""m, how far a strip's edge may lie from the lane's"""
-UPRIGHT = 4.0
-"""heights count so many times, as marks lie close above the road: 5 mm"""
 LAP = 0.03
-"""m"""
-LONGEST, WIDEST = 10.0, 7.0
-"""m, of a piece of a strip along and across: the renderer leaves out what is far tile by tile"""
+"""m, see above"""
 BELOW = {LaneKind.DRIVING: 0.0, LaneKind.BIDIRECTIONAL: 0.0, LaneKind.BIKING: 0.002}
 BESIDE, FILLED = 0.004, 0.008
 """m, how far lanes of these kinds, of other kinds, and filled gaps are sunk, so that where lanes
 overlap in a junction it is settled which one is seen"""
 RAISED = (LaneKind.SIDEWALK, LaneKind.MEDIAN)
 STEP = 0.13
-"""m, height of a kerb: 0.10-0.15 m in towns (RASt 06, 4.7 calls for 0.08-0.12 m)"""
+"""m, height of a kerb"""
 SUNK = 0.015
 """m, how far a raised lane lies below the carriageway that crosses it"""
 SAME_LEVEL = 1.0
 """m, surfaces this close in height belong together; bridges clear 4.5 m"""
-CLOSE = 2.0
-"""m, gaps between the lanes of a junction up to twice this wide are paved"""
-ISLAND, CORNER = 20.0, 120.0
-"""m^2, holes in a junction up to this size are paved: any, and those beside a pavement"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,70 +92,96 @@ class Paving:
     def of(cls, road_map: RoadMap) -> Paving:
         """The paved ground of a map, made once per map. RoadloopError without lanes."""
         if road_map not in _made:
-            _made[road_map] = cls._laid(road_map)
+            _made[road_map] = _laid(road_map)
         return _made[road_map]
-
-    @classmethod
-    def _laid(cls, road_map: RoadMap) -> Paving:
-        if road_map.lanes == 0:
-            raise RoadloopError(f"map {road_map.name} has no lanes, so nothing is paved")
-        borders = [lane_borders(road_map, lane) for lane in range(road_map.lanes)]
-        left = np.concatenate([a for a, _ in borders])
-        right = np.concatenate([b for _, b in borders])
-        heading = road_map.point_heading
-        normal = np.column_stack([-np.sin(heading), np.cos(heading)])
-        is_raised = np.isin(road_map.lane_kind, RAISED)
-        sink = np.array([BELOW.get(kind, BESIDE) for kind in LaneKind])[road_map.lane_kind]
-        sink[is_raised] = 0.0
-        row = np.arange(len(left))
-        count = np.diff(road_map.point_start)
-        lane_of = np.repeat(np.arange(road_map.lanes), count)
-
-        def strips(row: Array, start: Array, lane: Array, raised: Array) -> Paving:
-            curve = np.stack([left[row], right[row]], axis=1)
-            keep = thinned(curve, start, TOLERANCE, LONGEST)
-            row, lift = row[keep], np.repeat(raised, np.diff(start))[keep, None]
-            start = np.concatenate([[0], np.cumsum(keep)])[start]
-            up = np.where(lift, STEP, -sink[lane_of[row], None]) * np.array([0.0, 0.0, 1.0])
-            none = np.zeros((0, 3, 3)), np.zeros(0, int)
-            a, b = left[row] + up, right[row] + up
-            return cls(lane, raised, start, a, b, normal[row], *none)
-
-        chosen = row[~is_raised[lane_of]]
-        flat = np.flatnonzero(~is_raised)
-        base = strips(chosen, _starts(count[flat]), flat, np.zeros(len(flat), bool))
-        gaps, gap_junction = _gaps(road_map, left, right)
-        carriageway = Sheets(np.concatenate([base.flush.triangles, gaps]))
-
-        # raised lanes where a carriageway crosses them: cut into strips, those crossed sunk
-        chosen = row[is_raised[lane_of]]
-        share = np.array([0.15, 0.5, 0.85])[:, None, None]
-        inner = (right[chosen] + share * (left[chosen] - right[chosen])).reshape(-1, 3)
-        met = carriageway.top(inner, SAME_LEVEL, SAME_LEVEL) > -np.inf
-        crossed = np.zeros(len(row), bool)
-        crossed[chosen] = met.reshape(3, -1).any(0)
-        rows: list[Array] = []
-        lanes, under = [], []
-        for one in np.flatnonzero(is_raised).tolist():
-            first, end = road_map.point_start[one : one + 2].tolist()
-            change = first + 1 + np.flatnonzero(np.diff(crossed[first:end]))
-            for a, b in zip([first, *change], [*change, end], strict=True):
-                if min(b + 1, end) - a > 1:
-                    rows.append(np.arange(a, min(b + 1, end)))
-                    lanes.append(one)
-                    under.append(bool(crossed[a]))
-        if not rows:
-            return _joined([base], gaps, gap_junction)
-        extra = strips(
-            np.concatenate(rows), _starts(list(map(len, rows))), np.array(lanes), ~np.array(under)
-        )
-        down = np.where(extra.raised, 0.0, SUNK)[extra.strip]
-        extra.left[:, 2] -= down
-        extra.right[:, 2] -= down
-        return _joined([base, extra], gaps, gap_junction)
 
 
 _made: weakref.WeakKeyDictionary[RoadMap, Paving] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """All lanes of a map, one row per centreline point."""
+
+    left: Array
+    right: Array
+    normal: Array
+    sink: Array
+    """(P,) m a flush lane is sunk"""
+
+    def strips(self, rows: list[Array], lane: Array, raised: Array, sink: float = 0.0) -> Paving:
+        """Thinned strips along ``rows`` of each lane, flush ones ``sink`` m lower than usual."""
+        row = np.concatenate([np.zeros(0, int), *rows])
+        start = _starts([len(r) for r in rows])
+        keep = thinned(
+            np.stack([self.left[row], self.right[row]], axis=1), start, TOLERANCE, LONGEST
+        )
+        row, up = row[keep], np.repeat(raised, np.diff(start))[keep]
+        lift = np.outer(np.where(up, STEP, -self.sink[row] - sink), [0.0, 0.0, 1.0])
+        return Paving(
+            lane=lane,
+            raised=raised,
+            start=np.concatenate([[0], np.cumsum(keep)])[start],
+            left=self.left[row] + lift,
+            right=self.right[row] + lift,
+            normal=self.normal[row],
+            gaps=np.zeros((0, 3, 3)),
+            gap_junction=np.zeros(0, int),
+        )
+
+
+def _laid(road_map: RoadMap) -> Paving:
+    """The paving of a map: first all that is flush, then what stands above it."""
+    if road_map.lanes == 0:
+        raise RoadloopError(f"map {road_map.name} has no lanes, so nothing is paved")
+    borders = [lane_borders(road_map, lane) for lane in range(road_map.lanes)]
+    heading = road_map.point_heading
+    is_raised = np.isin(road_map.lane_kind, RAISED)
+    sink = np.array([BELOW.get(kind, BESIDE) for kind in LaneKind])[road_map.lane_kind]
+    lanes = _Lanes(
+        left=np.concatenate([a for a, _ in borders]),
+        right=np.concatenate([b for _, b in borders]),
+        normal=np.column_stack([-np.sin(heading), np.cos(heading)]),
+        sink=np.repeat(np.where(is_raised, 0.0, sink), np.diff(road_map.point_start)),
+    )
+    rows = np.split(np.arange(len(lanes.left)), road_map.point_start[1:-1])
+    flat = np.flatnonzero(~is_raised)
+    base = lanes.strips([rows[k] for k in flat], flat, np.zeros(len(flat), bool))
+    gaps, gap_junction = junction_gaps(road_map, lanes.left, lanes.right)
+    gaps[..., 2] -= FILLED
+    carriageway = Sheets(np.concatenate([base.flush.triangles, gaps]))
+    up, lane, crossed = _runs(
+        lanes, [(int(k), rows[k]) for k in np.flatnonzero(is_raised)], carriageway
+    )
+    extra = lanes.strips(up, lane, ~crossed, SUNK)
+    return _joined([base, extra], gaps, gap_junction)
+
+
+def _runs(
+    lanes: _Lanes, raised: list[tuple[int, Array]], carriageway: Sheets
+) -> tuple[list[Array], Array, Array]:
+    """Raised lanes cut where a carriageway crosses them: rows, lane, and whether it does, of each.
+
+    In junctions some maps lead pavements right across side roads.
+    """
+    row = np.concatenate([np.zeros(0, int), *(rows for _, rows in raised)])
+    share = np.array([0.15, 0.5, 0.85])[:, None, None]
+    inner = lanes.right[row] + share * (lanes.left[row] - lanes.right[row])
+    met = carriageway.top(inner.reshape(-1, 3), SAME_LEVEL, SAME_LEVEL) > -np.inf
+    crossed = np.zeros(len(lanes.left), bool)
+    crossed[row] = met.reshape(3, -1).any(0)
+    found: list[tuple[Array, int, bool]] = []
+    for lane, rows in raised:
+        change = 1 + np.flatnonzero(np.diff(crossed[rows]))
+        for begin, end in zip([0, *change], [*change, len(rows)], strict=True):
+            run = rows[begin : end + 1]  # neighbours share a row
+            if len(run) > 1:
+                found.append((run, lane, bool(crossed[run[0]])))
+    return (
+        [run for run, _, _ in found],
+        np.array([lane for _, lane, _ in found], int),
+        np.array([under for _, _, under in found], bool),
+    )
 
 
 def _starts(counts: Array | list[int]) -> Array:
@@ -191,148 +208,3 @@ def _lapped(paving: Paving, lap: float | Array) -> tuple[Array, Array]:
             size = np.linalg.norm(along, axis=1, keepdims=True)
             edge[end] += LAP * along / np.where(size > 0.0, size, 1.0)
     return left, right
-
-
-def ribbon(left: Array, right: Array, piece: Array) -> tuple[Array, Array]:
-    """Triangles (T, 3, 3) between two edges, from each row in ``piece`` to the next, facing up.
-
-    And the (T,) row of each. Pieces wider than WIDEST are cut along.
-    """
-    wide = np.linalg.norm(left - right, axis=1)
-    cuts = np.ceil(np.maximum(wide[piece], wide[piece + 1]) / WIDEST).astype(int)
-    done, rows = [np.zeros((0, 3, 3))], [np.zeros(0, int)]
-    for n in np.unique(cuts[cuts > 0]).tolist():
-        i = piece[cuts == n]
-        for k in range(n):
-            low, high = k / n, (k + 1) / n
-            a, b = (right[j] + low * (left[j] - right[j]) for j in (i, i + 1))
-            d, c = (right[j] + high * (left[j] - right[j]) for j in (i, i + 1))
-            done.append(quads(np.stack([a, b, c, d], axis=1)))
-            rows.append(np.repeat(i, 2))
-    return np.concatenate(done), np.concatenate(rows)
-
-
-def thinned(curves: Array, start: Array, tolerance: float, longest: float) -> Array:
-    """(P,) bool: rows of CSR polylines to keep (Douglas and Peucker 1973, all lines at once).
-
-    ``curves`` (P, C, 3) are C curves sampled together; a row may go if on all of them the chord
-    passes within ``tolerance`` m, heights counted UPRIGHT times, and no chord gets longer than
-    about ``longest`` m.
-    """
-    points = curves * np.array([1.0, 1.0, UPRIGHT])
-    step = np.linalg.norm(np.diff(curves, axis=0), axis=2).max(1, initial=0.0)
-    s = np.concatenate([[0.0], np.cumsum(step)])
-    line = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    begin, length = s[start[:-1]], s[start[1:] - 1] - s[start[:-1]]
-    parts = np.maximum(np.ceil(length / longest), 1.0)
-    nth = np.floor((s - begin[line]) / np.maximum(length, 1e-9)[line] * parts[line] + 1e-6)
-    keep = np.concatenate([[True], np.diff(nth) > 0])
-    keep[start[:-1]] = True
-    keep[start[1:] - 1] = True
-    open_rows = np.flatnonzero(~keep)
-    while len(open_rows):
-        kept = np.flatnonzero(keep)
-        piece = np.searchsorted(kept, open_rows) - 1
-        a, b, p = points[kept[piece]], points[kept[piece + 1]], points[open_rows]
-        ab, ap = b - a, p - a
-        square = np.maximum(np.einsum("ncd,ncd->nc", ab, ab), 1e-18)
-        t = np.clip(np.einsum("ncd,ncd->nc", ap, ab) / square, 0.0, 1.0)
-        off = np.linalg.norm(ap - t[..., None] * ab, axis=2).max(1)
-        first = np.concatenate([[0], 1 + np.flatnonzero(np.diff(piece))])
-        worst = np.repeat(
-            np.maximum.reduceat(off, first), np.diff(np.concatenate([first, [len(off)]]))
-        )
-        keep[open_rows[(off == worst) & (off > tolerance)]] = True
-        open_rows = open_rows[(worst > tolerance) & ~keep[open_rows]]
-    return keep
-
-
-def _gaps(road_map: RoadMap, left: Array, right: Array) -> tuple[Array, Array]:
-    """Triangles that pave what lanes leave open in junctions, and the junction of each."""
-    import shapely
-    from scipy.spatial import cKDTree
-
-    sparse = thinned(np.stack([left, right], 1), road_map.point_start, 0.05, 1e9)
-    rings, owner = [], []
-    for lane in range(road_map.lanes):
-        rows = np.arange(*road_map.point_start[lane : lane + 2].tolist())
-        rows = rows[sparse[rows]]
-        rings.append(np.concatenate([right[rows, :2], left[rows[::-1], :2]]))
-        owner.append(np.full(len(rings[-1]), lane))
-    lines = shapely.linearrings(np.concatenate(rings), indices=np.concatenate(owner))
-    strips = shapely.make_valid(shapely.polygons(lines), method="structure")
-    height = np.add.reduceat(road_map.point_xyz[:, 2], road_map.point_start[:-1])
-    height /= np.diff(road_map.point_start)
-    walk = road_map.lane_kind == LaneKind.SIDEWALK
-    tree = shapely.STRtree(strips)
-
-    triangles, junctions = [np.zeros((0, 3, 3))], [np.zeros(0, int)]
-    for junction in range(len(road_map.junction_id)):
-        own = np.flatnonzero(road_map.lane_junction == junction)
-        if not len(own):
-            continue
-        hull = shapely.convex_hull(shapely.geometrycollections(strips[own].tolist()))
-        near = np.sort(tree.query(shapely.buffer(hull, 1.0), predicate="intersects"))
-        level = (height[near] > height[own].min() - 3.0) & (height[near] < height[own].max() + 3.0)
-        near = near[level]
-        around = shapely.box(*shapely.buffer(hull, 2.0 * CLOSE).bounds)
-        local = shapely.intersection(strips[near], around)
-        paved = united(local.tolist(), 0.02)
-        pavements = shapely.geometrycollections(local[walk[near]].tolist())
-        filled = united([paved], 2.0 * CLOSE)
-        filled = [_without_small_holes(part, pavements) for part in shapely.get_parts(filled)]
-        gap = shapely.intersection(shapely.union_all(filled), hull).difference(paved)
-        # the strips overlap what is narrower than LAP on each side; the rest reaches under them
-        gap = shapely.buffer(shapely.buffer(gap, -LAP, quad_segs=1), 0.1, quad_segs=1)
-        pieces = [p for p in shapely.get_parts(gap) if p.area > 0.0]
-        if not pieces:
-            continue
-        cut = shapely.constrained_delaunay_triangles(shapely.simplify(pieces, TOLERANCE))
-        flat = shapely.get_coordinates(shapely.get_parts(shapely.get_parts(cut)))
-        flat = flat.reshape(-1, 4, 2)[:, :3].reshape(-1, 2)
-        rows = np.concatenate([np.arange(*road_map.point_start[k : k + 2].tolist()) for k in near])
-        edges = np.concatenate([left[rows], right[rows]])
-        distance, nearest = cKDTree(edges[:, :2]).query(flat, k=4)
-        weight = 1.0 / (distance + 0.05) ** 2
-        z = np.sum(weight * edges[nearest, 2], axis=1) / weight.sum(1) - FILLED
-        found = _counter_clockwise(np.column_stack([flat, z]).reshape(-1, 3, 3))
-        found = _short(found)
-        triangles.append(found)
-        junctions.append(np.full(len(found), junction))
-    return np.concatenate(triangles), np.concatenate(junctions)
-
-
-def _without_small_holes(part, pavements):
-    """A shapely polygon without the holes that are to be paved."""
-    import shapely
-
-    kept = []
-    for ring in part.interiors:
-        hole = shapely.Polygon(ring)
-        beside = hole.area <= CORNER and shapely.distance(hole, pavements) < 0.3
-        if hole.area > ISLAND and not beside:
-            kept.append(ring)
-    return shapely.Polygon(part.exterior, kept)
-
-
-def _counter_clockwise(triangles: Array) -> Array:
-    """The triangles facing up."""
-    u, v = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    down = u[:, 0] * v[:, 1] < u[:, 1] * v[:, 0]
-    return np.where(down[:, None, None], triangles[:, [0, 2, 1]], triangles)
-
-
-def _short(triangles: Array) -> Array:
-    """The triangles, those with an edge longer than LONGEST halved until none has."""
-    done = []
-    while len(triangles):
-        edge = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
-        longest = edge.argmax(1)
-        fine = edge.max(1) <= LONGEST
-        done.append(triangles[fine])
-        rest, k = triangles[~fine], longest[~fine, None]
-        order = (k + np.arange(3)) % 3
-        a, b, c = np.moveaxis(np.take_along_axis(rest, order[..., None], axis=1), 1, 0)
-        m = (a + b) / 2.0
-        triangles = np.concatenate([np.stack([a, m, c], 1), np.stack([m, b, c], 1)])
-    return np.concatenate(done) if done else triangles

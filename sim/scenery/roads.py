@@ -7,9 +7,10 @@ import numpy as np
 from roadloop.maps.road_map import LaneKind, RoadMap
 from roadloop.semantics import SemanticClass
 from sim.scenery.bridges import BRIDGE, CONCRETE_RGB, bridge_meshes
-from sim.scenery.edges import outer_edges, wall
+from sim.scenery.edges import Side, outer_edges, wall
 from sim.scenery.mesh import Mesh, Surface, joined, mesh_of
-from sim.scenery.paving import LAP, RAISED, SAME_LEVEL, STEP, Paving, ribbon
+from sim.scenery.paving import LAP, RAISED, SAME_LEVEL, STEP, Paving
+from sim.scenery.ribbons import ribbon
 from sim.scenery.terrain import GRASS_RGB, Terrain
 
 Array = np.ndarray
@@ -24,14 +25,15 @@ ASPHALT_RGB = {
     LaneKind.RESTRICTED: (0.110, 0.110, 0.108),
     LaneKind.OTHER: (0.094, 0.094, 0.095),
 }
-"""linear reflectance; asphalt has 0.05 when new to about 0.15 when worn (Pomerantz et al. 2003,
-LBNL-49283)"""
+"""linear reflectance; asphalt has about 0.05 when new and 0.15 when worn"""
 PAVEMENT_RGB = (0.300, 0.290, 0.270)
 KERB_RGB = (0.400, 0.395, 0.380)
 SPREAD = 0.07
 """roads differ by up to this share in brightness"""
 KERBSTONE = 0.15
 """m, width of the stone at the edge of a raised lane"""
+MIN_STONED = 0.5
+"""m, narrower lanes have no stones of their own"""
 GREEN = 1.2
 """m, a median at least this wide is planted"""
 
@@ -49,13 +51,13 @@ def road_meshes(road_map: RoadMap, rng: np.random.Generator) -> Mesh:
     ``rng`` shades roads differently. Surfaces face up or outwards. RoadloopError without lanes.
     """
     paving, terrain = Paving.of(road_map), Terrain.of(road_map)
-    shade = _shades(road_map, rng)
+    sides, shade = outer_edges(paving), _shades(road_map, rng)
     return joined(
         [
             *_carriageway(road_map, paving, shade),
-            *_raised(road_map, paving, shade),
-            *_edges(paving, terrain),
-            *bridge_meshes(road_map, paving, terrain),
+            *_raised(road_map, paving, sides, shade),
+            *_edges(paving, sides, terrain),
+            *bridge_meshes(road_map, paving, sides, terrain),
         ]
     )
 
@@ -98,56 +100,59 @@ def _carriageway(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
     return parts
 
 
-def _raised(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
-    """Tops of pavements and medians with their kerbstones, and the faces at their ends."""
+def _raised(
+    road_map: RoadMap, paving: Paving, sides: tuple[Side, Side], shade: Array
+) -> list[Mesh]:
+    """Tops of pavements and medians with their kerbstones, and the faces down to the road."""
     left, right = paving.lapped()
+    piece = paving.piece[paving.raised[paving.strip[paving.piece]]]
+    strip = paving.strip[piece]
     wide = np.maximum(np.linalg.norm(left - right, axis=1), 1e-6)
     narrow = np.minimum.reduceat(wide, paving.start[:-1])
-    stone = np.where(narrow > 3.0 * KERBSTONE, KERBSTONE, 0.0)[paving.strip] / wide
-    inner_left = left + stone[:, None] * (right - left)
-    inner_right = right + stone[:, None] * (left - right)
-    strip = paving.strip[paving.piece]
-    up = paving.raised[strip]
+    inner, faces, parts = [], [], []
+    for side, other in zip(sides, sides[::-1], strict=True):
+        met = piece[~np.isin(piece, side.open)]
+        # a strip has its stone along the whole side or not at all
+        stony = np.isin(np.arange(len(paving.lane)), paving.strip[met]) & (narrow > MIN_STONED)
+        share = np.where(stony, KERBSTONE, 0.0)[paving.strip] / wide
+        inner.append(side.edge + share[:, None] * (other.edge - side.edge))
+        pair = (side.edge, inner[-1]) if side.is_left else (inner[-1], side.edge)
+        stone, _ = ribbon(*pair, piece[stony[strip]])
+        parts.append(mesh_of(stone, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK))
+        faces.append(side.faces(met, side.moved(0.0, -STEP - LAP)))
+    first, last = paving.start[:-1][paving.raised], paving.start[1:][paving.raised] - 1
+    for a, b in ((left[first], right[first]), (right[last], left[last])):
+        faces.append(wall(a, b, np.full(len(a), STEP + LAP)))
+    face = np.concatenate(faces)
+    parts.append(mesh_of(face, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK, detail=True))
+
     green = (road_map.lane_kind[paving.lane] == LaneKind.MEDIAN) & (narrow >= GREEN)
-    parts = []
     for rows, rgb, surface, semantic in (
-        (up & ~green[strip], PAVEMENT_RGB, Surface.PAVEMENT, SemanticClass.SIDEWALK),
-        (up & green[strip], GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
+        (piece[~green[strip]], PAVEMENT_RGB, Surface.PAVEMENT, SemanticClass.SIDEWALK),
+        (piece[green[strip]], GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
     ):
-        corners, row = ribbon(inner_left, inner_right, paving.piece[rows])
+        corners, row = ribbon(inner[0], inner[1], rows)
         colour = np.array(rgb) * shade[paving.lane[paving.strip[row]]][:, None]
         parts.append(mesh_of(corners, colour, surface, semantic))
-    stoned = paving.piece[up & (narrow[strip] > 3.0 * KERBSTONE)]
-    for a, b in ((left, inner_left), (inner_right, right)):
-        corners, _ = ribbon(a, b, stoned)
-        parts.append(mesh_of(corners, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK))
-    # faces down to the carriageway beside and before them
-    i = paving.piece[up]
-    j = i + 1
-    first, last = paving.start[:-1][paving.raised], paving.start[1:][paving.raised] - 1
-    ends = [(left[j], left[i]), (right[i], right[j])]
-    ends += [(left[first], right[first]), (right[last], left[last])]
-    face = np.concatenate([wall(a, b, np.full(len(a), STEP + LAP)) for a, b in ends])
-    parts.append(mesh_of(face, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK, detail=True))
     return parts
 
 
-def _edges(paving: Paving, terrain: Terrain) -> list[Mesh]:
+def _edges(paving: Paving, sides: tuple[Side, Side], terrain: Terrain) -> list[Mesh]:
     """What leads from the outer edges of the roads down to the land: verges, or walls.
 
     Edges that are higher than BRIDGE are left to the bridges.
     """
     verges, walls = [], []
     i = paving.piece
-    for side in outer_edges(paving):
+    for side in sides:
         beyond = side.moved(VERGE)
         beyond[:, 2] = terrain.height(beyond[:, :2]) - BURIED
         foot = side.edge.copy()
         foot[:, 2] = terrain.height(foot[:, :2]) - BURIED
         drop = side.drop(terrain)
         drop[i] = np.maximum(drop[i], drop[i + 1])
-        free = side.free(paving, i[drop[i] < BRIDGE], 0.1, np.any)
-        green = side.free(paving, free[drop[free] < BANK], VERGE, np.all)
+        free = side.open[drop[side.open] < BRIDGE]
+        green = side.clear(paving, free[drop[free] < BANK], VERGE)
         verges.append(side.faces(green, beyond))
         walls.append(side.faces(np.setdiff1d(free, green), foot))
     # ends of roads that lead nowhere

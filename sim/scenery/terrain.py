@@ -48,10 +48,9 @@ FINE, FINE_CELLS = 0.5, 12_000_000
 """m, cell of the distance map, and how many at most"""
 
 GRASS_RGB = np.array([0.105, 0.165, 0.045])
-"""linear reflectance of meadow grass in the visible, green peak; about 0.1-0.2 (USGS spectral
-library, lawn grass)"""
-SOIL_RGB = np.array([0.19, 0.145, 0.09])
-SOIL_SHARE = 0.04
+"""linear reflectance of meadow grass"""
+SOIL_RGB = np.array([0.175, 0.13, 0.075])
+SOIL_SHARE = 0.03
 """share of the land that is bare"""
 
 
@@ -139,7 +138,8 @@ class Terrain:
         tint = GRASS_RGB * (1.0 + np.stack([0.5 * dry, 0.1 * dry, 0.2 * dry], -1))
         grass = np.clip(light[..., None] * tint, 0.0, 1.0)
         soil = np.clip(light[..., None] * SOIL_RGB, 0.0, 1.0)
-        bare = np.broadcast_to((spot > np.quantile(spot, 1.0 - SOIL_SHARE))[..., None], light.shape)
+        patch = spot[..., None] + 0.3 * rng.standard_normal(light.shape)
+        bare = patch > np.quantile(patch, 1.0 - SOIL_SHARE)
         parts = [(grass, ~bare, Surface.GRASS), (soil, bare, Surface.SOIL)]
         return joined(
             [
