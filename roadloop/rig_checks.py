@@ -32,9 +32,9 @@ RESERVED = ("tracks", "lights")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([_-][A-Za-z0-9]+)*")
 _ABOVE_ZERO = (
     *("rate", "width", "height", "fx", "fy", "columns", "max_range"),
-    *("fov", "vertical_fov", "max_targets", "drift_time"),
+    *("fov", "vertical_fov", "max_targets", "drift_time", "antialias"),
 )
-_WHOLE = ("width", "height", "columns", "max_targets")
+_WHOLE = ("width", "height", "columns", "max_targets", "antialias")
 _SHARES = ("dropout", "ghosts", "vignetting", "dirt")
 _ANY_SIGN = ("cx", "cy")
 

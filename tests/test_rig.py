@@ -109,9 +109,9 @@ def test_training_pictures_of_nuscenes_are_the_full_ones_resized_and_cropped():
 def test_fisheye_is_woodscapes_polynomial():
     lens = load_rig("surround-fisheye").cameras[0].camera
     for a in np.radians([5.0, 20.0, 50.0, 80.0, 94.0]):
-        radius = 0.5 * (339.749 * a - 31.988 * a**2 + 48.275 * a**3 - 7.201 * a**4)
+        radius = 0.25 * (339.749 * a - 31.988 * a**2 + 48.275 * a**3 - 7.201 * a**4)
         uv, _ = lens.project(np.array([np.sin(a), 0.0, np.cos(a)]))
-        assert uv[0] - lens.cx == pytest.approx(radius, abs=0.25)
+        assert uv[0] - lens.cx == pytest.approx(radius, abs=0.12)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,7 @@ BAD = {
     "product": lambda: camera(products=("rgb", "depht")),
     "no product": lambda: camera(products=()),
     "detail": lambda: camera(detail="fine"),
+    "antialias": lambda: camera(antialias=0),
     "rate zero": lambda: camera(rate=0.0),
     "rate NaN": lambda: lidar(rate=math.nan),
     "latency": lambda: camera(latency=-0.1),
@@ -230,7 +231,7 @@ def test_resized_cameras_see_the_same():
     rig = load_rig("surround-fisheye")
     half = resized(rig, 0.5)
     for a, b in zip(rig.cameras, half.cameras):
-        assert (b.width, b.height) == (320, round(241.5))
+        assert (b.width, b.height) == (160, 121)
         point = a.ego_from_camera @ [0.3, 0.2, 1.0, 1.0]
         (u, v), _ = pixel(a, tuple(point[:3]))
         (u2, v2), _ = pixel(b, tuple(point[:3]))

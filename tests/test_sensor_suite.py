@@ -25,7 +25,7 @@ from roadloop.rig import (
     SensorRig,
     load_rig,
 )
-from roadloop.types import EgoState, Observation, Scenario
+from roadloop.types import Observation, Scenario
 from sim.sensors.suite import Moment, SensorSuite
 from sim.simulator import Simulator
 from sim.state import SimState
@@ -304,7 +304,7 @@ def test_a_world_of_a_batch_and_a_start_in_the_middle(scenario, states):
 
 
 def test_a_pitching_ego_is_measured(scenario, states):
-    def downhill(ego: EgoState) -> np.ndarray:
+    def downhill(state: SimState, world: int) -> np.ndarray:
         pose = np.eye(4)
         c, s = np.cos(0.1), np.sin(0.1)
         pose[0, [0, 2]], pose[2, [0, 2]] = (c, s), (-s, c)  # the nose is down

@@ -37,8 +37,8 @@ VELOCITY_SHARE = 0.1
 """m/s of velocity noise for each m of a receiver's white noise (u-blox M8 data sheet: 0.05 m/s
 where positions are good to 2.5 m at half confidence, most of that slow)"""
 
-TRACK_MARGIN = 0.3
-"""m by which a vehicle is wider than its wheels are apart, centre to centre"""
+TRACK_SHARE = 0.84
+"""of a vehicle's width: the distance of its rear wheels, centre to centre (1.6 m of 1.9 m)"""
 
 _SALT = 0x1E57
 
@@ -253,7 +253,7 @@ class OdometryModel:
             return None
         k = int(np.flatnonzero(~lost)[-1])
         then = between(previous, ego, float(shares[k]))
-        track = then.vehicle.width - TRACK_MARGIN
+        track = TRACK_SHARE * then.vehicle.width
         wheels = float(then.speed) + 0.5 * track * float(then.yaw_rate) * np.array([-1.0, 1.0])
         turning = np.abs(wheels) > 1e-6  # left, right
         noisy = wheels * self._scale + np.sqrt(2.0) * sensor.speed_noise * noise[k, :2]

@@ -57,8 +57,8 @@ _SALT = 0x5CE
 Draw: TypeAlias = Callable[[SimState, SimState], Frame]
 """what is to be seen, from a state and the one that counts as the one before"""
 
-Pose: TypeAlias = Callable[[EgoState], Array]
-"""world_from_ego (4, 4) of an ego"""
+Pose: TypeAlias = Callable[[SimState, int], Array]
+"""world_from_ego (4, 4) of the ego of one world"""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class SensorSuite:
         world: int = 0,
         captures: Mapping[str, Capture] | None = None,
         draw: Draw | None = None,
-        pose: Pose = level_pose,
+        pose: Pose | None = None,
     ):
         """
         Args:
@@ -141,7 +141,7 @@ class SensorSuite:
             world: the ego's row in the simulator's batch.
             captures: how cameras, lidars and radars measure, by kind; those of the rig's kinds.
             draw: makes the frames captures ask for.
-            pose: where the ego is.
+            pose: where the ego is, with its pitch and roll; by default it is level.
 
         Raises:
             RoadloopError: a name the rig does not have; a kind of sensor without a capture.
@@ -230,7 +230,8 @@ class SensorSuite:
     def _stop(self, state: SimState) -> _Stop:
         scenario = state.fixed.scenarios[self.world]
         ego = ego_state(scenario, state.agents.numpy()[self.world, 0])
-        return _Stop(state, ego, self._pose(ego))
+        pose = level_pose(ego) if self._pose is None else self._pose(state, self.world)
+        return _Stop(state, ego, pose)
 
     def _measure(self, kind: str, names: list[str], now: _Stop) -> None:
         """Has the named sensors measure, together those that measured last at the same step."""
