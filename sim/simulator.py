@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import warp as wp
@@ -22,6 +24,9 @@ from sim.batch import make_batch, settle
 from sim.move import advance, conclude
 from sim.restart import restarted
 from sim.state import Agent, SimState
+
+if TYPE_CHECKING:
+    from sim.sensors.suite import SensorSuite
 
 
 class Simulator:
@@ -246,29 +251,49 @@ def _tracks(now: np.ndarray, traits: np.ndarray, ids: np.ndarray, step: int) -> 
 
 
 class SimWorld:
-    """One world of the simulator as a ``World``: what a ``Driver`` is run in."""
+    """One world of the simulator as a ``World``: what a ``Driver`` is run in.
+
+    It offers ``"tracks"`` and ``"lights"``, and the sensors of any rig as ``"rig:NAME"`` (a rig
+    that comes with roadloop, or the path of a rig file; see ``roadloop.rig``).
+    """
 
     def __init__(self, device: str = "cpu"):
         self._simulator = Simulator(device)
         self.state: SimState | None = None
+        self._suite: SensorSuite | None = None
 
     def reset(self, scenario: Scenario, sensors: tuple[str, ...]) -> Observation:
         """Starts the scenario.
 
         Raises:
-            RoadloopError: a sensor this world does not have.
+            RoadloopError: a sensor this world does not have, or a rig that cannot be read.
         """
-        missing = sorted(set(sensors) - {"tracks", "lights"})
+        rigs = [name for name in sensors if name.startswith("rig:")]
+        missing = sorted(set(sensors) - {"tracks", "lights", *rigs})
         if missing:
             raise RoadloopError(
-                f"the simulator has no sensor {missing[0]!r}: it offers tracks and lights"
+                f"the simulator has no sensor {missing[0]!r}: it offers tracks, lights and rig:NAME"
             )
+        if len(rigs) > 1:
+            raise RoadloopError(f"{' and '.join(rigs)}: a vehicle carries one rig, put them in one")
         self.state = self._simulator.reset([scenario])
-        return self._simulator.observe(self.state)
+        observation = self._simulator.observe(self.state)
+        self._suite = None
+        if not rigs:
+            return observation
+        from roadloop.rig import load_rig
+        from sim.sensors.fitting import fitted
+
+        rig = load_rig(rigs[0].removeprefix("rig:"))
+        self._suite = fitted(rig, scenario, device=self._simulator.device)
+        return replace(observation, **self._suite.reset(self.state))
 
     def step(self, control: Control) -> Observation:
         """Applies the ego's control for one ``dt``."""
         if self.state is None:
             raise RoadloopError("this world was not started: call reset(scenario, sensors) first")
         self.state = self._simulator.step(self.state, control)
-        return self._simulator.observe(self.state)
+        observation = self._simulator.observe(self.state)
+        if self._suite is None:
+            return observation
+        return replace(observation, **self._suite.observe(self.state))
