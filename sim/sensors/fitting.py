@@ -1,0 +1,140 @@
+"""A rig fitted to the ego of a simulated world: its suite, with cameras and rangers behind it."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from roadloop.geometry import se3
+from roadloop.rig import LidarSensor, RadarSensor, SensorRig, with_calibration_error
+from roadloop.types import LidarSweep, RadarScan, Scenario
+from sim.actors.appearance import frame_of
+from sim.render.frame import Frame
+from sim.render.scene import Scene, scene_of
+from sim.sensors.camera import CameraCapture
+from sim.sensors.lidar import Lidar
+from sim.sensors.radar import Radar
+from sim.sensors.suite import Capture, Moment, SensorSuite
+from sim.state import SimState
+
+Array = np.ndarray
+
+
+def fitted(
+    rig: SensorRig,
+    scenario: Scenario,
+    *,
+    names: tuple[str, ...] | None = None,
+    world: int = 0,
+    device: str = "cpu",
+) -> SensorSuite:
+    """A suite whose sensors look at the simulator's scene.
+
+    Args:
+        names: sensors to run, by default all of the rig.
+        world: the scenario's row in the simulator's batch.
+
+    Raises:
+        RoadloopError: a name the rig does not have.
+    """
+    true_rig = with_calibration_error(rig, scenario.seed)
+    captures: dict[str, Capture] = {}
+    if rig.cameras or rig.lidars or rig.radars:
+        scene = scene_of(scenario.road_map, device)
+        captures = {
+            "cameras": CameraCapture(scene, rig, true_rig, scenario.seed),
+            "lidars": LidarCapture(scene, rig.lidars, true_rig.lidars),
+            "radars": RadarCapture(scene, rig.radars, true_rig.radars),
+        }
+    drawing = Drawing()
+    return SensorSuite(
+        rig,
+        scenario,
+        names=names,
+        world=world,
+        captures=captures,
+        draw=drawing.frame,
+        pose=drawing.pose,
+    )
+
+
+class Drawing:
+    """Frames and ego poses of states, the latest kept: all sensors of a step share them."""
+
+    def __init__(self) -> None:
+        self._frames: dict[tuple[int, int], tuple[weakref.ref, weakref.ref, Frame]] = {}
+
+    def frame(self, state: SimState, previous: SimState) -> Frame:
+        """What is to be seen; ``previous``: the state that motion is counted from."""
+        key = (id(state), id(previous))
+        found = self._frames.get(key)
+        if found is None or found[0]() is not state or found[1]() is not previous:
+            kept = list(self._frames.items())[-3:]
+            found = (weakref.ref(state), weakref.ref(previous), frame_of(state, previous))
+            self._frames = {**dict(kept), key: found}
+        return found[2]
+
+    def pose(self, state: SimState, world: int) -> Array:
+        """world_from_ego (4, 4), pitched and rolled with the ground."""
+        frame = self.frame(state, state)
+        back = state.fixed.scenarios[world].ego.vehicle.centre_offset
+        return frame.actors.world_from_actor[world, 0] @ se3(np.eye(3), np.array([-back, 0.0, 0.0]))
+
+
+class LidarCapture:
+    """The LiDARs of a rig as a ``Capture``."""
+
+    def __init__(
+        self, scene: Scene, told: tuple[LidarSensor, ...], true: tuple[LidarSensor, ...]
+    ) -> None:
+        self._scene = scene
+        self._lidars = {
+            t.name: Lidar(t, ego_from_sensor=where.mount.ego_from_sensor)
+            for t, where in zip(told, true)
+        }
+
+    def __call__(self, moment: Moment, names: tuple[str, ...]) -> dict[str, LidarSweep]:
+        """Sweeps of the named LiDARs."""
+        return {
+            name: self._lidars[name].scan(
+                self._scene,
+                moment.frame,
+                moment.world,
+                moment.world_from_ego,
+                moment.previous_world_from_ego,
+                moment.rng(name),
+                elapsed=moment.elapsed or None,
+                timestamp_us=moment.timestamp_us,
+            )
+            for name in names
+        }
+
+
+class RadarCapture:
+    """The radars of a rig as a ``Capture``."""
+
+    def __init__(
+        self, scene: Scene, told: tuple[RadarSensor, ...], true: tuple[RadarSensor, ...]
+    ) -> None:
+        self._scene = scene
+        self._radars = {
+            t.name: Radar(t, ego_from_sensor=where.mount.ego_from_sensor)
+            for t, where in zip(told, true)
+        }
+
+    def __call__(self, moment: Moment, names: tuple[str, ...]) -> dict[str, RadarScan]:
+        """Scans of the named radars."""
+        return {
+            name: self._radars[name].scan(
+                self._scene,
+                moment.frame,
+                moment.world,
+                moment.world_from_ego,
+                moment.previous_world_from_ego,
+                moment.rng(name),
+                elapsed=moment.elapsed or None,
+                timestamp_us=moment.timestamp_us,
+            )
+            for name in names
+        }
