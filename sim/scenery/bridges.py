@@ -53,7 +53,7 @@ def bridge_meshes(
         shell.append(under[:, ::-1])
     if not shell:
         return []
-    left, right = paving.lapped()
+    left, right = paving.lapped
     middle = (left + right) / 2.0
     over = middle[:, 2] - terrain.height(middle[:, :2])
     high = i[np.maximum(over[i], over[i + 1]) >= BRIDGE]

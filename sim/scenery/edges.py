@@ -55,7 +55,7 @@ class Side:
 
 def outer_edges(paving: Paving) -> tuple[Side, Side]:
     """Left and right edges of all strips as they are drawn."""
-    left, right = paving.lapped()
+    left, right = paving.lapped
     out = np.column_stack([paving.normal, np.zeros(len(paving.normal))])
 
     def side(edge: Array, out: Array, is_left: bool) -> Side:

@@ -11,7 +11,7 @@ import numpy as np
 from roadloop.maps.road_map import MarkColour, MarkKind, RoadMap, SignalKind
 from roadloop.semantics import SemanticClass
 from sim.scenery.mesh import Mesh, Surface, mesh_of, quads
-from sim.scenery.paving import Paving
+from sim.scenery.paving import SAME_LEVEL, Paving
 from sim.scenery.ribbons import thinned
 
 Array = np.ndarray
@@ -20,8 +20,6 @@ LIFT, LEAST = 0.025, 0.018
 """m over the road: of corners, and at least of points between them"""
 TOLERANCE, LONGEST = 0.01, 8.0
 """m, how far a line may lie beside its polyline, and its longest piece"""
-REACH = 0.3
-"""m, a mark belongs to the surface at most this far above or below it"""
 STEEP = 0.12
 """steepest surface across, rise over run"""
 
@@ -82,7 +80,7 @@ def _laid(paving: Paving, corners: Array) -> tuple[Array, Array]:
     Corners go round from right at the start over right and left at the end to left at the start.
     """
     at = corners.reshape(-1, 3)
-    top = paving.flush.top(at, REACH, REACH).reshape(-1, 4)
+    top = paving.flush.top(at, SAME_LEVEL, SAME_LEVEL).reshape(-1, 4)
     known = top > -np.inf
     keep = np.any(known, axis=1)
     # a corner beside the carriageway, for example under a kerb, takes the height of another
@@ -103,7 +101,9 @@ def _laid(paving: Paving, corners: Array) -> tuple[Array, Array]:
     probes = np.concatenate(
         [near + share * (far - near) for near, far in ((a, b), (d, c), (a, c), (a, d), (b, c))]
     ).reshape(-1, len(laid), 3)
-    under = paving.flush.top(probes.reshape(-1, 3), REACH, REACH).reshape(probes.shape[:2])
+    under = paving.flush.top(probes.reshape(-1, 3), SAME_LEVEL, SAME_LEVEL).reshape(
+        probes.shape[:2]
+    )
     missing = np.maximum((under + LEAST - probes[..., 2]).max(0), 0.0)
     laid[keep, :, 2] += missing[keep, None]
     return laid, keep

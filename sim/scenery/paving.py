@@ -1,8 +1,8 @@
 """The paved ground as thinned lane strips, with the gaps of junctions closed.
 
 Lanes are drawn one by one, each thinned on its own, so that two neighbours share a border only to
-within ``TOLERANCE``. Flush strips are therefore ``LAP`` wider on each side, and all are that much
-longer at both ends: they overlap their neighbours by more than the border can be off.
+within ``TOLERANCE``. Strips are therefore drawn ``LAP`` wider on each side and longer at both ends:
+they overlap their neighbours by more than the border can be off.
 """
 
 from __future__ import annotations
@@ -74,19 +74,27 @@ class Paving:
     def flush(self) -> Sheets:
         """The carriageway: what is not raised, gaps included. Road marks lie on it."""
         piece = self.piece[~self.raised[self.strip[self.piece]]]
-        return Sheets(np.concatenate([ribbon(*_lapped(self, LAP), piece)[0], self.gaps]))
+        return Sheets(np.concatenate([ribbon(*self.lapped, piece)[0], self.gaps]))
 
     @cached_property
     def tops(self) -> Sheets:
         """Everything one can walk or drive on."""
         piece = self.piece[self.raised[self.strip[self.piece]]]
-        raised, _ = ribbon(*_lapped(self, 0.0), piece)
+        raised, _ = ribbon(*self.lapped, piece)
         return Sheets(np.concatenate([self.flush.triangles, raised]))
 
+    @cached_property
     def lapped(self) -> tuple[Array, Array]:
-        """Edges (R, 3) left and right to draw: flush strips wider, all strips longer by LAP."""
-        flush = ~self.raised[self.strip]
-        return _lapped(self, np.where(flush, LAP, 0.0))
+        """Edges (R, 3) left and right as they are drawn, LAP further out."""
+        out = LAP * np.column_stack([self.normal, np.zeros(len(self.normal))])
+        left, right = self.left + out, self.right - out
+        first, last = self.start[:-1], self.start[1:] - 1
+        for edge in (left, right):
+            for end, inner in ((first, first + 1), (last, last - 1)):
+                along = edge[end] - edge[inner]
+                size = np.linalg.norm(along, axis=1, keepdims=True)
+                edge[end] += LAP * along / np.where(size > 0.0, size, 1.0)
+        return left, right
 
     @classmethod
     def of(cls, road_map: RoadMap) -> Paving:
@@ -194,17 +202,3 @@ def _joined(parts: list[Paving], gaps: Array, gap_junction: Array) -> Paving:
     fields = ("lane", "raised", "left", "right", "normal")
     joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in fields}
     return Paving(start=start, gaps=gaps, gap_junction=gap_junction, **joined)
-
-
-def _lapped(paving: Paving, lap: float | Array) -> tuple[Array, Array]:
-    """Edges moved out by ``lap`` m, and the ends of strips moved out by LAP m."""
-    out = np.column_stack([paving.normal, np.zeros(len(paving.normal))])
-    out = out * np.broadcast_to(lap, len(out))[:, None]
-    left, right = paving.left + out, paving.right - out
-    first, last = paving.start[:-1], paving.start[1:] - 1
-    for edge in (left, right):
-        for end, inner in ((first, first + 1), (last, last - 1)):
-            along = edge[end] - edge[inner]
-            size = np.linalg.norm(along, axis=1, keepdims=True)
-            edge[end] += LAP * along / np.where(size > 0.0, size, 1.0)
-    return left, right

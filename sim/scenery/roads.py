@@ -72,7 +72,7 @@ def _shades(road_map: RoadMap, rng: np.random.Generator) -> Array:
 
 def _carriageway(road_map: RoadMap, paving: Paving, shade: Array) -> list[Mesh]:
     """Flush strips and the gaps of junctions."""
-    left, right = paving.lapped()
+    left, right = paving.lapped
     lane = paving.lane[paving.strip[paving.piece]]
     kind = road_map.lane_kind[lane].copy()
     plain = ~np.isin(kind, (LaneKind.BIKING, *RAISED))
@@ -104,7 +104,7 @@ def _raised(
     road_map: RoadMap, paving: Paving, sides: tuple[Side, Side], shade: Array
 ) -> list[Mesh]:
     """Tops of pavements and medians with their kerbstones, and the faces down to the road."""
-    left, right = paving.lapped()
+    left, right = paving.lapped
     piece = paving.piece[paving.raised[paving.strip[paving.piece]]]
     strip = paving.strip[piece]
     wide = np.maximum(np.linalg.norm(left - right, axis=1), 1e-6)
@@ -156,7 +156,7 @@ def _edges(paving: Paving, sides: tuple[Side, Side], terrain: Terrain) -> list[M
         verges.append(side.faces(green, beyond))
         walls.append(side.faces(np.setdiff1d(free, green), foot))
     # ends of roads that lead nowhere
-    left, right = paving.lapped()
+    left, right = paving.lapped
     for row, ahead in ((paving.start[:-1], -1), (paving.start[1:] - 1, 1)):
         points = (left[row] + right[row]) / 2.0
         points[:, 0] += 0.1 * ahead * paving.normal[row, 1]

@@ -104,7 +104,7 @@ class Terrain:
     def clearance(self, xy: Array) -> Array:
         """(n, 2) -> (n,) m to the nearest edge of a lane of any kind, negative on lanes.
 
-        Good to about half a cell of the distance map (0.25 m; more on maps above 3 km^2).
+        Good to a cell of the distance map, mostly half of one (0.5 m; more on maps above 3 km^2).
         """
         at = (np.asarray(xy, float) - self.fine_origin) / self.fine_cell
         last = np.array(self.distance.shape[::-1]) - 1
