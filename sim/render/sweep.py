@@ -116,6 +116,8 @@ class Sector:
     step: wp.float32
     turn: wp.mat33  # sector_from_middle: the chunks are given in the frame of the middle pose
     place: wp.vec3
+    left: wp.vec2  # inward normals of the upright planes that bound it; 0: it has none
+    right: wp.vec2
 
 
 @wp.struct
@@ -312,6 +314,16 @@ def _enter(
 
 
 @wp.func
+def _beside(v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, inward: wp.vec2):
+    """Whether a triangle is wholly on the outer side of an upright plane through the sensor."""
+    return (
+        v0[0] * inward[0] + v0[1] * inward[1] < 0.0
+        and v1[0] * inward[0] + v1[1] * inward[1] < 0.0
+        and v2[0] * inward[0] + v2[1] * inward[1] < 0.0
+    )
+
+
+@wp.func
 def _in_sight(
     at: wp.vec3,
     size: wp.float32,
@@ -382,23 +394,17 @@ def _rasterise(
     if _in_sight(at, chunk.radius, sector, rows, slope, key):
         for k in range(lane, chunk.count, lanes):
             row = chunk.first + k
-            tag = triangles[row].tag
-            least = float(0.0)
-            if tag >> DETAIL_SHIFT == 1:
-                least = 1.0 / detail_far
-            _enter(
-                linear * triangles[row].a + offset,
-                linear * triangles[row].b + offset,
-                linear * triangles[row].c + offset,
-                one_sided(tag & 255),
-                least,
-                wp.int64(n * CHUNK + k + 1),
-                sector,
-                rows,
-                slope,
-                trig,
-                key,
-            )
+            v0 = linear * triangles[row].a + offset
+            v1 = linear * triangles[row].b + offset
+            v2 = linear * triangles[row].c + offset
+            if not (_beside(v0, v1, v2, sector.left) or _beside(v0, v1, v2, sector.right)):
+                tag = triangles[row].tag
+                least = float(0.0)
+                if tag >> DETAIL_SHIFT == 1:
+                    least = 1.0 / detail_far
+                id = wp.int64(n * CHUNK + k + 1)
+                closed = one_sided(tag & 255)
+                _enter(v0, v1, v2, closed, least, id, sector, rows, slope, trig, key)
 
 
 @wp.kernel
@@ -505,6 +511,7 @@ def _sectors(poses: Array, beams: Beams) -> tuple[Array, Array]:
     sectors["turn"] = np.eye(3)
     if poses.ndim == 2:
         rays["trig"] = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1)
+        _bound(sectors, beams)
         return sectors, rays
     centre = poses[(edges[:-1] + edges[1:]) // 2]
     owner = np.repeat(np.arange(parts), np.diff(edges))
@@ -527,7 +534,17 @@ def _sectors(poses: Array, beams: Beams) -> tuple[Array, Array]:
     rays["sector"] = owner
     sector_from_middle = inverse(centre) @ poses[n // 2]
     sectors["turn"], sectors["place"] = sector_from_middle[:, :3, :3], sector_from_middle[:, :3, 3]
+    _bound(sectors, beams)
     return sectors, rays
+
+
+def _bound(sectors: Array, beams: Beams) -> None:
+    """Fills in the planes to the left and right of sectors of less than half a turn."""
+    low = sectors["start"] + beams.offset.min() - beams.step
+    high = sectors["start"] + sectors["step"] * sectors["columns"] + beams.offset.max() + beams.step
+    narrow = (high - low < 3.1)[:, None]
+    sectors["left"] = np.stack([np.sin(high), -np.cos(high)], axis=1) * narrow
+    sectors["right"] = np.stack([-np.sin(low), np.cos(low)], axis=1) * narrow
 
 
 def _swept(
