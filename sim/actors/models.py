@@ -20,7 +20,7 @@ Array = np.ndarray
 
 PARKED = 3.0
 """m, length from which a STATIC agent may be a parked vehicle"""
-FIT = 0.02
+FIT = 0.008
 """how much worse a model may fit: likelihood falls to 1/e per FIT of squared log ratios"""
 
 
@@ -55,7 +55,7 @@ def _models() -> tuple[Model, ...]:
             models.append(Model(pose, kind, length, width, height, mesh, frames, often))
 
     # shares of body styles among registrations in Europe, roughly (ACEA, 2023: half are SUVs)
-    styles = {"sedan": 0.8, "hatchback": 1.2, "estate": 0.9, "suv": 1.4, "sports": 0.4}
+    styles = {"sedan": 0.8, "hatchback": 1.2, "estate": 0.9, "suv": 1.6, "sports": 0.4}
     for profile in vehicles.CARS:
         add(profile.name, AgentKind.CAR, [vehicles.car(profile)], styles[profile.name])
     for profile in vehicles.VANS:

@@ -55,10 +55,10 @@ class Person:
 
 
 PEOPLE = (
-    Person("man", 0.57, 0.52, 1.77),
+    Person("man", 0.55, 0.51, 1.76),
     Person("woman", 0.54, 0.48, 1.68, long_hair=True),
     Person("coat", 0.55, 0.50, 1.70, coat=1.0, long_hair=True),
-    Person("backpack", 0.57, 0.52, 1.75, backpack=True),
+    Person("backpack", 0.55, 0.51, 1.75, backpack=True),
     Person("child", 0.50, 0.37, 1.20, head=1.30),
 )
 
