@@ -21,6 +21,8 @@ from sim.render.light import air_of
 Array = np.ndarray
 
 GAMMA = 2.2
+BAND = 24_000
+"""px worked on at a time; whole pictures cost three times as much, in page faults"""
 TAPS = 4
 """samples of a moving pixel during the exposure"""
 SHOT = 24.0
@@ -35,6 +37,9 @@ DROPS = 36
 # A byte to a standard normal number: the quantiles of 256 equally likely intervals, unit variance.
 _NORMAL = ndtri((np.arange(256) + 0.5) / 256.0)
 _NORMAL = (_NORMAL / _NORMAL.std()).astype(np.float32)
+
+
+_NONE = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -154,14 +159,18 @@ def _blurred(rgb: Array, flow: Array, share: float) -> Array:
     low, high, _, _ = cv2.minMaxLoc(flow.reshape(flow.shape[0], -1))
     if share * max(-low, high) < 0.75:  # px
         return rgb
-    flow = np.ascontiguousarray(flow, np.float32)
-    total = np.zeros(rgb.shape, np.float32)
-    for k in range(TAPS):
-        # the nearest pixel, not a blend of four: what hardly moves stays sharp, at a third the cost
-        where = cv2.scaleAdd(flow, share * ((k + 0.5) / TAPS - 0.5), _grid(*rgb.shape[:2]))
-        moved = cv2.remap(rgb, where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        cv2.accumulate(moved, total)
-    return cv2.convertScaleAbs(total, alpha=1.0 / TAPS)
+    out = np.empty_like(rgb)
+    grid = _grid(*rgb.shape[:2])
+    for rows in _bands(rgb):
+        moves = np.ascontiguousarray(flow[rows], np.float32)
+        total = np.zeros((*moves.shape[:2], 3), np.float32)
+        for k in range(TAPS):
+            # the nearest pixel, no blend of four: what hardly moves stays sharp, a third the cost
+            where = cv2.scaleAdd(moves, share * ((k + 0.5) / TAPS - 0.5), grid[rows])
+            moved = cv2.remap(rgb, where, _NONE, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            cv2.accumulate(moved, total)
+        out[rows] = cv2.convertScaleAbs(total, alpha=1.0 / TAPS)
+    return out
 
 
 def _with_streaks(rgb: Array, weather: Weather, exposure: float, rng: np.random.Generator) -> Array:
@@ -233,26 +242,35 @@ def _through_drops(rgb: Array, seed: int, rain: float, time: float) -> Array:
     x = width * _uniform(seed, slots, cycle, 3)
     # big drops run down
     y = height * _uniform(seed, slots, cycle, 4) + age * 0.25 * radius * (radius > 0.016 * width)
+    discs = [_disc(max(round(r), 2)) for r in radius.tolist()]
+    of = np.repeat(np.arange(len(slots)), [len(disc) for disc in discs])
+    disc = np.concatenate(discs)
+    column = np.round(x).astype(int)[of] + disc[:, 0].astype(int)
+    line = np.round(y).astype(int)[of] + disc[:, 1].astype(int)
+    inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
+    of, disc, column, line = of[inside], disc[inside], column[inside], line[inside]
+    square = disc[:, 4]
+    # 0.3 of the picture's height to every side, upside down, more towards the edge
+    reach = -0.3 * height * (0.6 + 0.4 * square)
     # a quarter of the size, averaged: what a drop shows is out of focus
     small = cv2.resize(rgb, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    from_x = np.clip((x[of] + disc[:, 2] * reach) * 0.25, 0, small.shape[1] - 1).astype(int)
+    from_y = np.clip((y[of] + disc[:, 3] * reach) * 0.25, 0, small.shape[0] - 1).astype(int)
+    shown = small[from_y, from_x] * (1.06 - 0.25 * square)[:, None]
+    below = rgb[line, column]
+    alpha = np.minimum((1.0 - square) * 2.2, 0.92)[:, None]
     out = rgb.copy()
-    for cx, cy, r in zip(x.tolist(), y.tolist(), radius.tolist()):
-        left, right = max(int(cx - r), 0), min(int(cx + r) + 2, width)
-        top, bottom = max(int(cy - r), 0), min(int(cy + r) + 2, height)
-        if left >= right or top >= bottom:
-            continue
-        u = ((np.arange(left, right) - cx) / r)[None, :]
-        v = ((np.arange(top, bottom) - cy) / r)[:, None]
-        out_of = u * u + v * v
-        alpha = np.clip((1.0 - out_of) * 2.2, 0.0, 0.92)[..., None]
-        # 0.3 of the picture's height to every side, upside down, more towards the edge
-        reach = -0.3 * height * (0.6 + 0.4 * out_of)
-        column = np.clip((cx + u * reach) * 0.25, 0, small.shape[1] - 1).astype(int)
-        line = np.clip((cy + v * reach) * 0.25, 0, small.shape[0] - 1).astype(int)
-        shown = small[line, column] * (1.06 - 0.25 * out_of[..., None])
-        part = out[top:bottom, left:right]
-        part[:] = np.minimum(part + alpha * (shown - part), 255.0)
+    out[line, column] = np.minimum(below + alpha * (shown - below), 255.0)
     return out
+
+
+@lru_cache(maxsize=256)
+def _disc(radius: int) -> Array:
+    """(n, 5) float32 of the pixels of a disc: offset x, y in px; both and their square in radii."""
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
+    u, v = x / (radius + 0.5), y / (radius + 0.5)
+    square = u * u + v * v
+    return np.stack([x, y, u, v, square], axis=-1)[square < 1.0]
 
 
 @lru_cache(maxsize=64)
@@ -262,7 +280,7 @@ def _deviation(read: float, gain: float) -> Array:
     Variance of the light is that of reading plus a share that grows with the light (Poisson), as
     in EMVA standard 1288; the slope of the tone curve brings it to pixel values.
     """
-    light = ((np.arange(256) + 0.5) / 255.0) ** GAMMA
+    light = ((np.arange(256) + 0.5) / 256.0) ** GAMMA
     spread = read * gain * np.sqrt(1.0 + SHOT * light)
     slope = 255.0 / GAMMA * np.maximum(light, 0.008) ** (1.0 / GAMMA - 1.0)
     return (spread * slope).astype(np.float32)
@@ -273,9 +291,19 @@ def _noisy(rgb: Array, read: float, weather: Weather, rng: np.random.Generator) 
     # A dark scene is exposed longer and amplified; amplification is what makes it noisier.
     gain = max(air_of(weather).exposure / air_of(Weather()).exposure, 1.0) ** 0.25
     deviation = _deviation(read, round(gain, 3))
-    raw = np.frombuffer(rng.bytes(rgb.size), np.uint8).reshape(rgb.shape)
-    noise = cv2.LUT(raw, _NORMAL)
-    row = rng.normal(0.0, BANDING, (rgb.shape[0], 1, 1)).astype(np.float32)
-    noise += row
-    noise = cv2.multiply(noise, cv2.LUT(rgb, deviation))
-    return cv2.add(rgb, noise, dtype=cv2.CV_8U)
+    out = np.empty_like(rgb)
+    for rows in _bands(rgb):
+        part = rgb[rows]
+        raw = np.frombuffer(rng.bytes(part.size), np.uint8).reshape(part.shape)
+        noise = cv2.LUT(raw, _NORMAL)
+        noise += rng.normal(0.0, BANDING, (len(part), 1, 1)).astype(np.float32)
+        noise = cv2.multiply(noise, cv2.LUT(part, deviation))
+        out[rows] = cv2.add(part, noise, dtype=cv2.CV_8U)
+    return out
+
+
+def _bands(rgb: Array) -> list[slice]:
+    """Rows in portions whose intermediate arrays stay in the cache."""
+    height, width = rgb.shape[:2]
+    step = max(BAND // width, 1)
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]

@@ -250,8 +250,8 @@ def lit_surface(
 ) -> wp.vec3:
     """Radiance of a flat surface in sun and sky; ``lit`` > 0: a lamp, how bright (1 dim, 2 full).
 
-    ``normal`` is a unit vector in the world frame, of the side that is seen: who draws sheets
-    from both sides turns it towards the viewer.
+    ``normal`` is a unit vector in the world frame, of the side that is lit: a sheet seen from
+    behind looks the same unless who draws it turns the normal towards the viewer.
     """
     up = normal[2]
     albedo = wet_colour(colour, surface, air.wetness)
