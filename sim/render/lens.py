@@ -39,9 +39,6 @@ _NORMAL = ndtri((np.arange(256) + 0.5) / 256.0)
 _NORMAL = (_NORMAL / _NORMAL.std()).astype(np.float32)
 
 
-_NONE = np.empty((0, 0), np.float32)
-
-
 @dataclass(frozen=True)
 class Lens:
     """One camera's effects with what is fixed for its life."""
@@ -167,7 +164,9 @@ def _blurred(rgb: Array, flow: Array, share: float) -> Array:
         for k in range(TAPS):
             # the nearest pixel, no blend of four: what hardly moves stays sharp, a third the cost
             where = cv2.scaleAdd(moves, share * ((k + 0.5) / TAPS - 0.5), grid[rows])
-            moved = cv2.remap(rgb, where, _NONE, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.remap(
+                rgb, where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE  # type: ignore
+            )  # fmt: skip
             cv2.accumulate(moved, total)
         out[rows] = cv2.convertScaleAbs(total, alpha=1.0 / TAPS)
     return out
