@@ -77,6 +77,21 @@ class Beams:
         rows["cos_offset"], rows["sin_offset"] = np.cos(offset), np.sin(offset)
         return rows
 
+    @cached_property
+    def _kept(self) -> dict[str, tuple[wp.array, wp.array]]:
+        return {}
+
+    def on(self, device: str) -> tuple[wp.array, wp.array]:
+        """``rows`` and the tangents of their elevations on a device, copied once."""
+        if device not in self._kept:
+            rows = self.rows
+            slope = np.clip(rows["sin"] / np.maximum(rows["cos"], 1e-7), -1e6, 1e6)
+            self._kept[device] = (
+                wp.array(rows, dtype=Row, device=device),
+                wp.array(slope, dtype=wp.float32, device=device),
+            )
+        return self._kept[device]
+
 
 @dataclass(frozen=True)
 class Returns:
@@ -557,13 +572,11 @@ def _swept(
     far: float,
 ) -> Returns:
     device = scene.device
-    rows = beams.rows
-    shape = (beams.columns, len(rows))
-    slope = np.clip(rows["sin"] / np.maximum(rows["cos"], 1e-7), -1e6, 1e6)
+    rows, slope = beams.on(device)
+    shape = (beams.columns, len(beams.elevation))
     # an empty beam holds the farthest distance and no triangle
     empty = int(np.float32(1.0 / far).view(np.int32)) << 32
     key = wp.full(shape[::-1], empty, dtype=wp.int64, device=device)
-    row_array = wp.array(rows, dtype=Row, device=device)
     ray_array = wp.array(rays, dtype=Ray, device=device)
     sector_array = wp.array(sectors, dtype=Sector, device=device)
     # the CPU runs threads one after the other: few long ones; a GPU wants many short ones
@@ -577,8 +590,8 @@ def _swept(
                 scene.triangles,
                 chunks,
                 sector_array,
-                row_array,
-                wp.array(slope, dtype=wp.float32, device=device),
+                rows,
+                slope,
                 wp.array(np.ascontiguousarray(rays["trig"]), dtype=wp.vec2, device=device),
                 DETAIL_FAR,
                 lanes,
@@ -595,11 +608,11 @@ def _swept(
     ids = np.ascontiguousarray(frame.actors.id, np.int32).ravel()
     wp.launch(
         _resolve,
-        dim=(len(rows), lanes),
+        dim=(shape[1], lanes),
         inputs=[
             scene.triangles,
             chunks,
-            row_array,
+            rows,
             sector_array,
             ray_array,
             wp.array(ids, dtype=wp.int32, device=device),

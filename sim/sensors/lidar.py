@@ -43,14 +43,16 @@ class Lidar:
         self.beams = beams_of(sensor)
         self._calibrated = sensor.mount.ego_from_sensor
         self._mounted = self._calibrated if ego_from_sensor is None else np.asarray(ego_from_sensor)
-        # (columns, rows, 3) in the order of firing
         directions = self.beams.directions @ self._calibrated[:3, :3].T
-        self._directions = self._fired(directions.astype(np.float32))
-        rows = np.arange(len(sensor.beams), dtype=np.uint16)
-        self._ring = np.broadcast_to(rows, self._directions.shape[:2])
-        late = np.arange(sensor.columns, dtype=np.float64) - (sensor.columns - 1)
-        offset = late / (sensor.columns * sensor.rate) if sensor.motion else np.zeros_like(late)
-        self._offset = np.broadcast_to(offset[:, None], self._ring.shape).astype(np.float32)
+        self._directions = np.ascontiguousarray(directions, np.float32).reshape(-1, 3)
+        columns, rows = sensor.columns, len(sensor.beams)
+        # columns by rising azimuth, as the beams have them, in the order of firing
+        self._column = np.arange(columns)[:: -1 if sensor.clockwise else 1]
+        self._order = (self._column[:, None] * rows + np.arange(rows)).ravel()
+        self._ring = np.tile(np.arange(rows, dtype=np.uint16), columns)
+        late = np.arange(columns) - (columns - 1.0)
+        self._late = late / (columns * sensor.rate) if sensor.motion else np.zeros(columns)
+        self._offset = np.repeat(self._late, rows).astype(np.float32)
 
     def scan(
         self,
@@ -83,42 +85,31 @@ class Lidar:
         sensor = self.sensor
         poses = np.asarray(world_from_ego_now, np.float64) @ self._mounted
         if sensor.motion:
-            period = 1.0 / sensor.rate
-            share = 1.0 + self._offset[:, 0].astype(np.float64) / (elapsed or period)
+            share = 1.0 + self._late / (elapsed or 1.0 / sensor.rate)
             moving = between(world_from_ego_before, world_from_ego_now, share)
-            poses = self._fired(moving) @ self._mounted
+            poses = moving[self._column] @ self._mounted
         see = cast_sweep if sensor.exact else sweep
         seen = see(scene, frame, world, poses, self.beams, far=farthest(sensor), hide=hide)
-        back = echoes(
-            self._fired(seen.distance),
-            self._fired(seen.surface),
-            self._fired(seen.cosine),
-            sensor,
-            frame.weather[world],
-            rng,
-        )
-        valid = back.valid
-        points = np.empty((int(valid.sum()), 4), np.float32)
-        points[:, :3] = self._directions[valid] * back.distance[valid][:, None]
-        points[:, :3] += self._calibrated[:3, 3].astype(np.float32)
-        points[:, 3] = back.intensity[valid]
+        back = echoes(seen.distance, seen.surface, seen.cosine, sensor, frame.weather[world], rng)
+        fired = np.flatnonzero(back.valid.ravel()[self._order])
+        beam = self._order[fired]
+        points = np.empty((len(beam), 4), np.float32)
+        xyz = self._directions[beam] * back.distance.ravel()[beam, None]
+        points[:, :3] = xyz + self._calibrated[:3, 3].astype(np.float32)
+        points[:, 3] = back.intensity.ravel()[beam]
         semantic = instance = None
         if sensor.labels:
-            surfaces = ~back.air[valid]
-            semantic = self._fired(seen.semantic)[valid] * surfaces
-            instance = self._fired(seen.instance)[valid] * surfaces
+            solid = ~back.air.ravel()[beam]
+            semantic = seen.semantic.ravel()[beam] * solid
+            instance = seen.instance.ravel()[beam] * solid
         return LidarSweep(
             points=points,
             timestamp_us=timestamp_us,
-            ring=self._ring[valid],
-            time_offset=self._offset[valid],
+            ring=self._ring[fired],
+            time_offset=self._offset[fired],
             semantic=semantic,
             instance=instance,
         )
-
-    def _fired(self, columns: Array) -> Array:
-        """Columns by rising azimuth in the order of firing, or back."""
-        return columns[::-1] if self.sensor.clockwise else columns
 
 
 def beams_of(sensor: LidarSensor) -> Beams:
