@@ -137,6 +137,13 @@ class DriveCore:
         )  # fmt: skip
         self.terms, self.rewards = self._terms.numpy(), self._rewards.numpy()
 
+    def remove(self, world: int, learner: int) -> None:
+        """Takes a learner off the road."""
+        agents = self._running().agents
+        records = agents.numpy()  # a view on the CPU, a copy elsewhere
+        records["valid"][world, learner] = 0
+        agents.assign(records)
+
     @property
     def ended(self) -> Array:
         """(worlds, learners) bool: one of ``config.end_on`` came true."""
@@ -187,11 +194,19 @@ class DriveCore:
         )  # fmt: skip
         if self.config.observation == "bev":
             bev = self.config.bird_view
+            for rows in self._pictures_of(worlds):
+                self._picture[rows].zero_()
             view = bev.resolution, bev.behind, self.learners, self._picture
             eyes = worlds, self._ground, state.agents, traits
             self._launch(paint_ground, (*dim, bev.height), *eyes, *view)
             way = self._courses, routes.point, self._on_route
             self._launch(paint_things, dim, *eyes, state.lights, *way, *view)
+
+    def _pictures_of(self, worlds: wp.array) -> list[slice]:
+        """Where the pictures of these worlds are; one slice where it is all of them."""
+        if worlds is self._all:
+            return [slice(0, self.worlds * self.learners)]
+        return [slice(w * self.learners, (w + 1) * self.learners) for w in worlds.numpy().tolist()]
 
     @property
     def seen(self) -> Array | dict[str, Array]:

@@ -10,7 +10,7 @@ import numpy as np
 from roadloop.types import Observation, Scenario
 from sim.envs.config import TERMS, OptionError, drive_config
 from sim.envs.drive_core import DriveCore
-from sim.envs.picture import EpisodePicture
+from sim.envs.picture import Pictures
 from sim.envs.pool import Start
 from sim.envs.spaces import action_space, observation_space
 
@@ -37,7 +37,7 @@ class DriveEnv(gymnasium.Env):
         self.core = DriveCore(self.config, 1)
         self.observation_space = observation_space(self.config, self.core.pool.road_map)
         self.action_space = action_space(self.config)
-        self._picture: EpisodePicture | None = None
+        self._pictures = Pictures(self.core)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -46,7 +46,7 @@ class DriveEnv(gymnasium.Env):
         super().reset(seed=seed)
         start = self._next(options or {})
         self.core.begin([0], [start])
-        self._picture = None
+        self._pictures.restart(0)
         return self._seen(), {"seed": start.scenario.seed}
 
     def step(self, action: Any) -> tuple[Seen, float, bool, bool, dict[str, Any]]:
@@ -71,12 +71,7 @@ class DriveEnv(gymnasium.Env):
                 'render() draws nothing: make the environment with render_mode="rgb_array"'
             )
             return None
-        start = self.core.starts[0]
-        if self._picture is None:
-            road_users = start.state.agents.shape[1] - 1
-            size = self.config.frame_size
-            self._picture = EpisodePicture(start.scenario, start.steps, road_users, size)
-        return self._picture.frame(self.observation)
+        return self._pictures.frame(0)
 
     @property
     def scenario(self) -> Scenario:

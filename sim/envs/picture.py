@@ -9,8 +9,30 @@ import numpy as np
 from roadloop.features import route_points
 from roadloop.types import AgentStates, Control, EgoState, Observation, Rollout, Scenario
 from roadloop.viz.draw import FrameRenderer
+from sim.envs.drive_core import DriveCore
 
 Array = np.ndarray
+
+
+class Pictures:
+    """Frames of the egos of a core, whichever episodes they are in."""
+
+    def __init__(self, core: DriveCore) -> None:
+        self._core = core
+        self._episodes: dict[int, EpisodePicture] = {}
+
+    def restart(self, world: int) -> None:
+        """The world has begun another episode."""
+        self._episodes.pop(world, None)
+
+    def frame(self, world: int) -> Array:
+        """(height, width, 3) uint8 of the world now."""
+        core, start = self._core, self._core.starts[world]
+        if world not in self._episodes:
+            road_users = start.state.agents.shape[1] - 1
+            size = core.config.frame_size
+            self._episodes[world] = EpisodePicture(start.scenario, start.steps, road_users, size)
+        return self._episodes[world].frame(core.observation(world))
 
 
 class EpisodePicture:

@@ -11,6 +11,7 @@ from roadloop.maps import load_map
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import Route, Scenario
 from sim.envs.config import DriveConfig
+from sim.envs.learners import hand_over
 from sim.envs.routes import RouteTable
 from sim.scenarios import FAMILIES, build_scenario
 from sim.simulator import Simulator
@@ -57,10 +58,17 @@ class Pool:
             c.scenario, seed=seed, road_map=self.road_map, agents=c.agents, dt=c.dt,
             duration=c.max_seconds, parameters=c.parameters,
         )  # fmt: skip
+        routes: tuple[Route, ...] = (scenario.route,)
+        if self._learners > 1:
+            scenario, routes = hand_over(scenario, self._learners)
+        state = self._simulator.reset([scenario])
+        traits = state.fixed.traits.numpy()
+        traits["controlled"][0, 1 : self._learners] = 1
+        state.fixed.traits.assign(traits)
         return Start(
             scenario=scenario,
-            state=self._simulator.reset([scenario]),
-            courses=np.stack([self._course(route) for route in (scenario.route,)]),
+            state=state,
+            courses=np.stack([self._course(route) for route in routes]),
             steps=max(round(scenario.duration / scenario.dt), 1),
         )
 

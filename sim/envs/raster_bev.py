@@ -39,7 +39,6 @@ CHANNELS = (
 (
     ROAD, LANE_LINES, ROUTE, VEHICLES, TWO_WHEELERS, PEDESTRIANS, STATIC, EGO, RED, GREEN,
 ) = range(len(CHANNELS))  # fmt: skip
-COUNT = wp.constant(len(CHANNELS))
 
 TEXEL = 0.25
 """m of the map's picture, doubled until it fits MOST_TEXELS"""
@@ -187,9 +186,9 @@ def paint_ground(
     learners: wp.int32,
     picture: wp.array4d(dtype=wp.uint8),
 ):
-    """One row of one learner's picture: road and lines; the other channels are cleared.
+    """Road and lines of one row of one learner's picture.
 
-    ``picture`` is (worlds * learners, CHANNELS, height, width).
+    ``picture`` is (worlds * learners, CHANNELS, height, width), black before.
     """
     n, i, row = wp.tid()
     w = worlds[n]
@@ -209,13 +208,12 @@ def paint_ground(
         bits = int(0)
         if a >= 0 and b >= 0 and a < g.bits.shape[1] and b < g.bits.shape[0]:
             bits = wp.int32(g.bits[b, a])
-        picture[p, ROAD, row, column] = wp.uint8((bits & BIT_ROAD) * 255)
-        picture[p, LANE_LINES, row, column] = wp.uint8((bits & BIT_LINE) / BIT_LINE * 255)
+        if (bits & BIT_ROAD) != 0:
+            picture[p, ROAD, row, column] = ON
+        if (bits & BIT_LINE) != 0:
+            picture[p, LANE_LINES, row, column] = ON
         u += du
         v += dv
-    for channel in range(ROUTE, COUNT):
-        for column in range(width):
-            picture[p, channel, row, column] = wp.uint8(0)
 
 
 @wp.func

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from sim.envs.config import TERMS, OptionError, drive_config
 from sim.envs.drive_core import DriveCore
+from sim.envs.picture import Pictures
 from sim.envs.spaces import action_space, observation_space
 
 Array = np.ndarray
@@ -65,6 +66,7 @@ class DriveVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
         self._over = np.zeros(self.num_envs, bool)
+        self._pictures = Pictures(self.core)
 
     def reset(
         self,
@@ -130,6 +132,12 @@ class DriveVectorEnv(VectorEnv):
             self._begin(over, infos)
         return self._observations(), rewards, terminated, truncated, infos
 
+    def render(self) -> tuple[Array, ...] | None:
+        """(height, width, 3) uint8 of every world from above; None without rgb_array."""
+        if self.render_mode is None:
+            return None
+        return tuple(self._pictures.frame(w) for w in range(self.num_envs))
+
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing outlives the environment."""
 
@@ -138,6 +146,8 @@ class DriveVectorEnv(VectorEnv):
         worlds = np.flatnonzero(mask)
         starts = [self.core.pool.draw(self._rngs[w]) for w in worlds]
         self.core.begin(worlds.tolist(), starts)
+        for w in worlds:
+            self._pictures.restart(int(w))
         seeds = np.zeros(self.num_envs, np.int64)
         seeds[worlds] = [s.scenario.seed for s in starts]
         infos["seed"], infos["_seed"] = seeds, mask.copy()
