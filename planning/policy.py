@@ -6,6 +6,7 @@ action they are. PyTorch is not needed to drive.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,6 +18,11 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.features import (
+    AGENT_COLUMNS,
+    AGENTS,
+    EGO_COLUMNS,
+    ROUTE_AHEAD,
+    ROUTE_COLUMNS,
     RouteMemory,
     RoutePoints,
     control_from_action,
@@ -34,6 +40,9 @@ SET, MASK = "agents", "valid"
 """keys of an observation that hold a set of rows and say which of them are there"""
 CLIP = 10.0
 """standard deviations a normalised input is kept to"""
+
+DRIVES = {"environment": "roadloop/Drive-v0", "observation": "vector", "action": "continuous"}
+"""what the header of a policy that drives says"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,12 @@ def pack(observation: Mapping[str, Array] | Array, batch: int) -> Array:
     return np.concatenate(parts, axis=1)
 
 
+DRIVING = Layout(
+    len(EGO_COLUMNS) + len(ROUTE_AHEAD) * len(ROUTE_COLUMNS), AGENTS, len(AGENT_COLUMNS)
+)
+"""of `roadloop.features.vector_observation`"""
+
+
 class PolicyNetwork:
     """The actor of a policy file; ``__call__`` gives the mean action.
 
@@ -80,12 +95,13 @@ class PolicyNetwork:
                 self.weights: dict[str, Array] = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             self.metadata: dict[str, Any] = json.loads(header)
             self.layout = Layout(**self.metadata["layout"])
+            self(np.zeros((1, self.layout.size), np.float32))
         except (OSError, SafetensorError) as error:
             raise RoadloopError(f"{path}: cannot read these weights: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise RoadloopError(
-                f"{path} is no roadloop policy: its header does not say what it observes; "
-                "take a policy.safetensors that training wrote"
+                f"{path} is no roadloop policy (its header and weights do not fit together): "
+                f"take a {WEIGHTS} that training wrote"
             ) from error
 
     def __call__(self, packed: Array) -> Array:
@@ -123,7 +139,7 @@ class Policy:
         RoadloopError: no such file, or a policy that is not for driving.
     """
 
-    sensors = ("tracks", "lights")
+    sensors: tuple[str, ...] = ("tracks", "lights")
 
     def __init__(self, path: str | Path, tracker: Tracker | None = None, senses: str = "") -> None:
         file = Path(path)
@@ -133,12 +149,15 @@ class Policy:
                 f"no policy at {path}: give a {WEIGHTS} or the folder of a training run"
             )
         self.network = PolicyNetwork(file)
-        asked = {key: self.metadata(key) for key in DRIVES}
         for key, value in DRIVES.items():
-            if asked[key] != value:
-                raise RoadloopError(
-                    f"{file} cannot drive: its {key} is {asked[key]}, a driver's is {value}"
-                )
+            said = self.network.metadata.get(key, "not said")
+            if said != value:
+                raise RoadloopError(f"{file} cannot drive: its {key} is {said}, must be {value}")
+        if self.network.layout != DRIVING:
+            raise RoadloopError(
+                f"{file} cannot drive: it was trained on {self.network.layout}, the vector "
+                f"observation is now {DRIVING}; train it again"
+            )
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
         name = file.resolve().parent.name if file.name == WEIGHTS else file.stem
         self.name = f"policy:{name}@{digest}" + (f"+{senses}" if senses else "")
@@ -147,14 +166,19 @@ class Policy:
         self._points: RoutePoints | None = None
         self._memory = RouteMemory()
 
-    def metadata(self, key: str) -> str:
-        """What the policy file says about its environment, "not said" where it does not."""
-        return str(self.network.metadata.get(key, "not said"))
-
     def reset(self, scenario: Scenario) -> None:
-        """Start a scenario at the beginning of its route."""
+        """Start a scenario at the beginning of its route.
+
+        Raises RoadloopError where its steps are not those the policy was trained for.
+        """
         if self._tracker is not None:
             self._tracker.reset(scenario)
+        dt = self.network.metadata.get("dt")
+        if dt != scenario.dt:
+            raise RoadloopError(
+                f"{self.name} decides every {dt} s, the scenario steps every {scenario.dt} s: "
+                "train one with the environment's option dt"
+            )
         self._points = route_points(scenario.road_map, scenario.route)
         self._memory = RouteMemory()
 
@@ -163,17 +187,8 @@ class Policy:
         if self._points is None:
             raise RoadloopError("the policy has no route yet: call reset(scenario) first")
         if self._tracker is not None:
-            observation = _with_tracks(observation, self._tracker)
+            tracks = self._tracker.update(observation)
+            observation = dataclasses.replace(observation, tracks=tracks)
         seen, self._memory = vector_observation(observation, self._points, self._memory)
         action = self.network(pack(seen, 1))[0].astype(np.float64)
         return control_from_action(action, observation.ego.speed, observation.ego.vehicle)
-
-
-DRIVES = {"environment": "roadloop/Drive-v0", "observation": "vector", "action": "continuous"}
-"""what the header of a policy that drives says"""
-
-
-def _with_tracks(observation: Observation, tracker: Tracker) -> Observation:
-    import dataclasses
-
-    return dataclasses.replace(observation, tracks=tracker.update(observation))

@@ -80,7 +80,10 @@ class Agent(nn.Module):
         if not n:
             return state, None, None
         rows = x[:, self.layout.state : -n].reshape(len(x), n, self.layout.columns)
-        return state, normal(rows, self.row_mean, self.row_std), x[:, -n:, None] > 0.5
+        there = x[:, -n:, None] > 0.5
+        used = torch.nonzero(there.any(dim=0)[:, 0])  # nobody of the batch has rows beyond these
+        last = int(used[-1]) + 1 if len(used) else 1
+        return state, normal(rows[:, :last], self.row_mean, self.row_std), there[:, :last]
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch,)`` expected return."""

@@ -56,7 +56,7 @@ class TrainPolicy:
     Example: python -m training.train_policy --out runs/ppo
 
     One scenario, other reward: python -m training.train_policy --out runs/lane
-    --scenario lane_following --option reward_progress=2.0
+    --scenario lane_following --option reward.progress=0.2
 
     Two processes: torchrun --nproc-per-node 2 -m training.train_policy --out runs/two
 
@@ -76,7 +76,7 @@ class TrainPolicy:
     """an option of the environment, e.g. max_seconds=30; may be repeated"""
     num_envs: int = 64
     """worlds, over all processes"""
-    total_steps: int = 3_000_000
+    total_steps: int = 1_000_000
     """steps of experience, over all worlds"""
     num_steps: int = 128
     """steps of each world per update"""
@@ -126,6 +126,14 @@ class TrainPolicy:
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise RoadloopError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError:
+            kind = ""
+        if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+            raise RoadloopError(
+                f'no device "{self.device}" here: use cpu, or cuda where there is one'
+            )
         if self.total_steps < self.num_envs * self.num_steps:
             raise RoadloopError(
                 f"total_steps is {self.total_steps}, less than one update of {self.num_envs} "
@@ -331,6 +339,7 @@ def save(
         "scenarios": list(args.scenario),
         "observation": options.get("observation", "vector"),
         "action": options.get("action", "discrete" if agent.discrete else "continuous"),
+        "dt": options.get("dt", 0.1),
         "steps": update * args.num_envs * args.num_steps,
         "seed": args.seed,
     }

@@ -130,10 +130,11 @@ def make_worlds(
     Raises RoadloopError for an unknown environment, an option that it does not take, or fewer
     worlds than scenarios.
     """
-    if name.startswith("roadloop/"):
-        import sim.envs  # noqa: F401  (registers them)
+    import sim.envs  # noqa: F401  (registers ours)
+
     if name not in gym.registry:
-        raise RoadloopError(unknown("environment", name, gym.registry))
+        ours = [known for known in gym.registry if known.startswith("roadloop/")]
+        raise RoadloopError(unknown("environment", name, ours) + " (or any that Gymnasium knows)")
     if count < max(len(scenarios), 1):
         raise RoadloopError(
             f"{count} worlds for {len(scenarios)} scenarios: need at least one each"
@@ -163,11 +164,9 @@ def layout_of(space: gym.Space) -> Layout:
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
         return Layout(space.shape[0])
     if isinstance(space, gym.spaces.Dict):
-        shapes: dict[str, tuple[int, ...]] = {
-            key: part.shape or () for key, part in space.spaces.items()
-        }
+        shapes: dict[str, Any] = {key: part.shape or () for key, part in space.spaces.items()}
         if all(1 <= len(shape) <= 2 for shape in shapes.values()):
-            rows, columns = shapes[SET] if SET in shapes else (0, 0)
+            rows, columns = shapes.get(SET, (0, 0))
             if rows and shapes.get(MASK) != (rows,):
                 raise RoadloopError(
                     f'the observation has "{SET}" but no "{MASK}" of its {rows} rows'
