@@ -1,4 +1,4 @@
-"""Paint on the road: lane lines, zebra crossings, stop lines and give-way lines, as triangles.
+"""Paint on the road: lane lines, zebra crossings, stop and give-way lines, arrows, as triangles.
 
 Everything is laid on the paving it belongs to: each corner ``LIFT`` above the highest flush surface
 under it, then both ends of a piece raised by what is missing at points between them.
@@ -10,6 +10,7 @@ import numpy as np
 
 from roadloop.maps.road_map import MarkColour, MarkKind, RoadMap, SignalKind
 from roadloop.semantics import SemanticClass
+from sim.scenery.arrows import turn_arrows
 from sim.scenery.mesh import Mesh, Surface, mesh_of, quads
 from sim.scenery.paving import SAME_LEVEL, Paving
 from sim.scenery.ribbons import thinned
@@ -61,7 +62,13 @@ YIELD_DASH = (0.5, 0.25)
 def marking_meshes(road_map: RoadMap) -> Mesh:
     """All road marks of a map, facing up, ROAD_LINE. RoadloopError without lanes."""
     paving = Paving.of(road_map)
-    parts = [_lines(road_map), _crossings(road_map), _stop_lines(road_map)]
+    arrows = turn_arrows(road_map)
+    parts = [
+        _lines(road_map),
+        _crossings(road_map),
+        _stop_lines(road_map),
+        (arrows, np.broadcast_to(WHITE_RGB, (len(arrows), 3))),
+    ]
     corners = np.concatenate([corners for corners, _ in parts])
     colour = np.concatenate([colour for _, colour in parts])
     pieces, keep = _laid(paving, corners)

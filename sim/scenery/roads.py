@@ -7,9 +7,9 @@ import numpy as np
 from roadloop.maps.road_map import LaneKind, RoadMap
 from roadloop.semantics import SemanticClass
 from sim.scenery.bridges import BRIDGE, CONCRETE_RGB, bridge_meshes
-from sim.scenery.edges import Side, outer_edges, wall
+from sim.scenery.edges import Side, outer_edges, strip_ends, wall
 from sim.scenery.mesh import Mesh, Surface, joined, mesh_of
-from sim.scenery.paving import LAP, RAISED, SAME_LEVEL, STEP, Paving
+from sim.scenery.paving import LAP, RAISED, STEP, Paving
 from sim.scenery.ribbons import ribbon
 from sim.scenery.terrain import GRASS_RGB, Terrain
 
@@ -111,7 +111,7 @@ def _raised(
     narrow = np.minimum.reduceat(wide, paving.start[:-1])
     inner, faces, parts = [], [], []
     for side, other in zip(sides, sides[::-1], strict=True):
-        met = piece[~np.isin(piece, side.open)]
+        met = np.intersect1d(piece, side.kerbed)
         # a strip has its stone along the whole side or not at all
         stony = np.isin(np.arange(len(paving.lane)), paving.strip[met]) & (narrow > MIN_STONED)
         share = np.where(stony, KERBSTONE, 0.0)[paving.strip] / wide
@@ -120,9 +120,10 @@ def _raised(
         stone, _ = ribbon(*pair, piece[stony[strip]])
         parts.append(mesh_of(stone, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK))
         faces.append(side.faces(met, side.moved(0.0, -STEP - LAP)))
-    first, last = paving.start[:-1][paving.raised], paving.start[1:][paving.raised] - 1
-    for a, b in ((left[first], right[first]), (right[last], left[last])):
-        faces.append(wall(a, b, np.full(len(a), STEP + LAP)))
+    for end in strip_ends(paving):
+        met = paving.raised & (end.beyond < -STEP / 2.0) & (end.beyond > -np.inf)
+        count = np.count_nonzero(met)
+        faces.append(wall(end.left[met], end.right[met], np.full(count, STEP + LAP)))
     face = np.concatenate(faces)
     parts.append(mesh_of(face, KERB_RGB, Surface.KERB, SemanticClass.SIDEWALK, detail=True))
 
@@ -155,17 +156,11 @@ def _edges(paving: Paving, sides: tuple[Side, Side], terrain: Terrain) -> list[M
         green = side.clear(paving, free[drop[free] < BANK], VERGE)
         verges.append(side.faces(green, beyond))
         walls.append(side.faces(np.setdiff1d(free, green), foot))
-    # ends of roads that lead nowhere
-    left, right = paving.lapped
-    for row, ahead in ((paving.start[:-1], -1), (paving.start[1:] - 1, 1)):
-        points = (left[row] + right[row]) / 2.0
-        points[:, 0] += 0.1 * ahead * paving.normal[row, 1]
-        points[:, 1] -= 0.1 * ahead * paving.normal[row, 0]
-        drop = points[:, 2] - terrain.height(points[:, :2])
-        free = paving.tops.top(points, SAME_LEVEL, SAME_LEVEL) == -np.inf
-        row = row[free & (drop < BRIDGE)]
-        a, b = (left[row], right[row])[::-ahead]
-        walls.append(wall(a, b, drop[free & (drop < BRIDGE)] + BURIED))
+    for end in strip_ends(paving):  # of roads that lead nowhere
+        middle = (end.left + end.right) / 2.0
+        drop = middle[:, 2] - terrain.height(middle[:, :2])
+        free = (end.beyond == -np.inf) & (drop < BRIDGE)
+        walls.append(wall(end.left[free], end.right[free], drop[free] + BURIED))
     return [
         mesh_of(np.concatenate(verges), GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
         mesh_of(np.concatenate(walls), CONCRETE_RGB, Surface.CONCRETE, SemanticClass.WALL),
