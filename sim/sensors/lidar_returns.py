@@ -68,6 +68,15 @@ _RETRO = np.zeros(256, bool)
 _RETRO[[Surface.SIGN_FACE, Surface.TAIL_LIGHT, Surface.MARK]] = True
 """send light back to where it came from, however they are turned"""
 
+_SMOOTH = (
+    Surface.PAINT, Surface.METAL, Surface.PLASTIC, Surface.GLASS, Surface.WINDOW,
+    Surface.HEADLIGHT, Surface.INDICATOR_LEFT, Surface.INDICATOR_RIGHT,
+)  # fmt: skip
+"""without the roughness that sends light back even where a surface is hit at a slant"""
+ROUGHNESS = 0.15
+"""rad, slope of the facets of all others; roads then answer up to about 50 m (M. Oren, S. Nayar,
+"Generalization of Lambert's reflectance model", SIGGRAPH 1994, light from where one looks)"""
+
 _PASS = np.zeros(256, np.float32)
 _PASS[[Surface.GLASS, Surface.WINDOW]] = 0.85, 0.6
 """share of beams that go through or are mirrored away, and never come back"""
@@ -166,7 +175,15 @@ def _reflectivity(surface: Array, cosine: Array, weather: Weather) -> Array:
         retro[_GROUND] &= weather.snow < 0.5
     if weather.wetness > 0.5:
         retro[Surface.MARK] = False  # glass beads under water
-    return table[surface] * np.where(retro[surface], np.sqrt(cosine), cosine)
+    slope = np.full(len(table), ROUGHNESS**2, np.float32)
+    slope[list(_SMOOTH)] = 0.0
+    straight = table * (1.0 - 0.5 * slope / (slope + 0.33))
+    slanted = table * (0.45 * slope / (slope + 0.09))
+    diffuse = straight[surface] * cosine + slanted[surface] * (1.0 - cosine * cosine)
+    mirror = retro[surface]
+    if mirror.any():
+        diffuse[mirror] = table[surface[mirror]] * np.sqrt(cosine[mirror])
+    return diffuse
 
 
 def _of_air(chance: Array, weather: Weather, sensor: LidarSensor) -> tuple[Array, Array]:
