@@ -12,7 +12,6 @@ from sim.actors.shapes import (
     BLACK,
     COAT,
     GLASS,
-    HAIR,
     HEADLIGHT,
     HELMET,
     INDICATOR,
@@ -43,6 +42,7 @@ Array = np.ndarray
 
 LEATHER = Material((1.0, 1.0, 1.0), Surface.CLOTH, 1)
 DENIM = Material((0.03, 0.035, 0.06), Surface.CLOTH)
+CYCLE_HELMET = Material((1.0, 1.0, 1.0), Surface.PLASTIC, 3)  # leaves the face free
 FRAME = Material((0.10, 0.11, 0.12), Surface.METAL)
 REFLECTOR = Material((0.8, 0.02, 0.015), Surface.SIGN_FACE, -1, True)
 
@@ -64,17 +64,16 @@ class Bicycle:
     """x, half the distance between them, z"""
     lean: float
     """rad of the rider's back"""
-    helmet: bool
 
 
 BICYCLES = (
     Bicycle(
         "city bicycle", 1.80, 0.62, 1.74, 0.34, (0.56, -0.56), (-0.30, 0.94), (0.30, 0.27, 1.08),
-        0.22, False,
+        0.22,
     ),
     Bicycle(
         "road bicycle", 1.76, 0.59, 1.63, 0.34, (0.52, -0.52), (-0.28, 0.96), (0.46, 0.22, 0.92),
-        0.78, True,
+        0.78,
     ),
 )  # fmt: skip
 RIDER = 1.72
@@ -105,7 +104,7 @@ def bicycle(b: Bicycle, turn: float = 0.25) -> Mesh:
         (_rear_sheet(back, 0.03, 0.60, 0.68), REFLECTOR),
     ]
     hip = saddle + np.array([0.02, 0.0, 0.07])
-    body = _trunk(hip, b.lean, HELMET if b.helmet else HAIR, COAT)
+    body = _trunk(hip, b.lean, CYCLE_HELMET, COAT)
     shoulders = _shoulders(hip, b.lean)
     for k, side in enumerate((1.0, -1.0)):
         angle = 2.0 * np.pi * turn + np.pi * k  # 0: the pedal is on top

@@ -76,15 +76,6 @@ def _arch(x: float, y: float, radius: float) -> Array:
     return fan(octagon(x, y, 1.22 * radius, z=radius * np.cos(np.pi / 8))[3:7])
 
 
-def _lamp_bar(rear: Array) -> tuple[list[Part], list[Part]]:
-    """On the bar under a truck's tail: lamps of the left side; the plate in the middle."""
-    left: list[Part] = [
-        (faces(patch(rear, (0.03, 0.20), (0.10, 0.90))), TAIL_LIGHT),
-        (faces(patch(rear, (0.21, 0.31), (0.10, 0.90))), INDICATOR),
-    ]
-    return left, [(faces(patch(rear, (0.40, 0.60), (0.10, 0.90))), PLATE)]
-
-
 def _cab(
     front: float, length: float, half: float, high: float, axle: float
 ) -> tuple[list[Part], list[Part]]:
@@ -126,42 +117,69 @@ def _cab(
     return left, middle
 
 
-def truck(load: str) -> Mesh:
-    """A truck with a "box", a "flatbed" or, articulated, a "trailer"."""
-    length, width, height = TRUCKS[load]
-    front, half = length / 2.0, width / 2.0
-    cab_half, high = half - 0.12, {"box": 2.75, "flatbed": 2.90, "trailer": 3.75}[load]
-    axle = front - 1.35
-    left, middle = _cab(front, 2.25 if load == "trailer" else 1.95, cab_half, high, axle)
-    start = front - (2.75 if load == "trailer" else 2.10)
-    floor = 1.20 if load == "trailer" else 1.02
-    chassis = block(front - 0.5, 0.25 - front, 0.45, 0.62, floor)
-    middle += [(faces(chassis.under, chassis.rear), UNDERSIDE), (faces(chassis.top), BLACK)]
-    left.append((faces(chassis.left), BLACK))
+@dataclass(frozen=True)
+class Truck:
+    """A truck and what it carries, m; x from the front bumper back."""
+
+    name: str
+    length: float
+    width: float
+    height: float
+    cab: tuple[float, float]
+    """length, height"""
+    load: float
+    """x where the load begins"""
+    floor: float
+    """z below the load"""
+    axles: tuple[float, ...]
+    """x of those behind the front one"""
+    guard: tuple[float, float]
+    """x of the guard between the wheels"""
+    flat: bool = False
+    """a platform instead of a box"""
+
+
+TRUCKS = (
+    Truck("box truck", 8.0, 2.45, 3.2, (1.95, 2.75), 2.10, 1.02, (5.8,), (2.35, 5.0)),
+    Truck("flatbed truck", 8.2, 2.45, 2.9, (1.95, 2.90), 2.10, 1.02, (6.0,), (2.35, 5.2), True),
+    Truck(  # the tractor's driven axle and three under the trailer
+        "trailer truck", 16.0, 2.55, 3.9, (2.25, 3.75), 2.75, 1.20, (5.0, 13.7, 12.39, 11.08),
+        (6.6, 10.3),
+    ),
+)  # fmt: skip
+FRONT_AXLE = 1.35
+"""m behind the front bumper"""
+
+
+def truck(t: Truck) -> Mesh:
+    """The mesh of a truck."""
+    front, half = t.length / 2.0, t.width / 2.0
+    cab_half, axle = half - 0.12, front - FRONT_AXLE
+    left, middle = _cab(front, t.cab[0], cab_half, t.cab[1], axle)
+    body = _flatbed if t.flat else _box_body
+    left_load, middle_load = body(front - t.load, -front, half, t.floor, t.height)
+    chassis = block(front - 0.5, 0.25 - front, 0.45, 0.62, t.floor)
     bar = block(0.30 - front, 0.10 - front, half - 0.02, 0.52, 0.72)
-    lamps, plate = _lamp_bar(bar.rear)
-    left += lamps
-    middle += [(faces(bar.rear), BLACK), *plate]
-    rears = [2.2 - front]
-    guard = (axle - 1.0, 3.0 - front)
-    if load == "trailer":  # the tractor's driven axle and three under the trailer
-        rears = [front - 5.0, *(2.3 - front + 1.31 * np.arange(3))]
-        guard = (front - 6.6, 5.7 - front)
-    left += wheel(axle, cab_half + 0.02, RADIUS, 0.30, (1,))
-    for x in rears:
-        left += wheel(float(x), half - 0.02, RADIUS, 0.55, (-1,) if x in rears[:2] else (), 4)
-    left.append((faces(block(*guard, half - 0.06, 0.45, 0.85).left), STEEL))
-    if load == "flatbed":
-        left_load, middle_load = _flatbed(start, -front, half, floor, height)
-    else:
-        left_load, middle_load = _box_body(start, -front, half, floor, height)
-    mesh = joined(
-        [
-            both_sides(assembled(left + left_load, SemanticClass.TRUCK)),
-            assembled(middle + middle_load, SemanticClass.TRUCK),
-        ]
-    )
-    return fitted(mesh, length, width, height)
+    guard = block(front - t.guard[0], front - t.guard[1], half - 0.06, 0.45, 0.85)
+    left += [
+        *left_load,
+        (faces(chassis.left), BLACK),
+        (faces(guard.left), STEEL),
+        (faces(patch(bar.rear, (0.03, 0.20), (0.10, 0.90))), TAIL_LIGHT),
+        (faces(patch(bar.rear, (0.21, 0.31), (0.10, 0.90))), INDICATOR),
+        *wheel(axle, cab_half + 0.02, RADIUS, 0.30, (1,)),
+    ]
+    for k, x in enumerate(t.axles):  # treads are seen of the first and the last
+        left += wheel(front - x, half - 0.02, RADIUS, 0.55, (-1,) if k < 2 else (), 4)
+    middle += [
+        *middle_load,
+        (faces(chassis.under, chassis.rear), UNDERSIDE),
+        (faces(chassis.top, bar.rear), BLACK),
+        (faces(patch(bar.rear, (0.40, 0.60), (0.10, 0.90))), PLATE),
+    ]
+    truck_class = SemanticClass.TRUCK
+    mesh = joined([both_sides(assembled(left, truck_class)), assembled(middle, truck_class)])
+    return fitted(mesh, t.length, t.width, t.height)
 
 
 def _box_body(
@@ -200,79 +218,95 @@ def _flatbed(
     return left, middle
 
 
-TRUCKS = {"box": (8.0, 2.45, 3.2), "flatbed": (8.2, 2.45, 2.9), "trailer": (16.0, 2.55, 3.9)}
-"""length, width, height in m"""
-BUSES = {"city bus": (10.5, 2.5, 3.0), "coach": (12.0, 2.5, 3.45)}
+@dataclass(frozen=True)
+class Bus:
+    """A bus, m."""
+
+    name: str
+    length: float
+    width: float
+    height: float
+    roof: float
+    """z, without what stands on it"""
+    lean: float
+    """m the windscreen's upper edge lies behind its lower one"""
+    waist: float
+    """z of the windows' lower edge"""
+    skirt: float
+    """share of the side in the second colour"""
+    panes: int
+    """windows on the left"""
+    city: bool
+    """with doors on the right, a destination and an air conditioner"""
 
 
-def bus(name: str) -> Mesh:
-    """A "city bus" with doors on its right or a "coach"."""
-    length, width, height = BUSES[name]
-    city = name == "city bus"
-    front, half = length / 2.0, width / 2.0
-    y, floor = half - 0.015, 0.32
-    high = height - 0.22 if city else height
-    lean = 0.10 if city else 0.32
-    waist = 1.05 if city else 1.30
+BUSES = (
+    Bus("city bus", 10.5, 2.5, 3.0, 2.78, 0.10, 1.05, 0.14, 6, True),
+    Bus("coach", 12.0, 2.5, 3.45, 3.45, 0.32, 1.30, 0.20, 5, False),
+)
+FLOOR = 0.32
+"""m, clearance of a bus"""
+
+
+def bus(b: Bus) -> Mesh:
+    """The mesh of a bus."""
+    front, half, high = b.length / 2.0, b.width / 2.0, b.roof
+    y = half - 0.015
     # the profile from the front's lower edge up and over the roof and down the rear
     line = [
-        (front, floor), (front, waist), (front - lean, high - 0.12), (front - lean - 0.35, high),
-        (0.25 - front, high), (0.06 - front, high - 0.25), (-front, waist), (-front, floor),
+        (front, FLOOR), (front, b.waist), (front - b.lean, high - 0.12),
+        (front - b.lean - 0.35, high), (0.25 - front, high), (0.06 - front, high - 0.25),
+        (-front, b.waist), (-front, FLOOR),
     ]  # fmt: skip
-    outline = np.array([(a, y, b) for a, b in line[::-1]])
-    over = [quad((a, -y, b), (a, y, b), (c, y, d), (c, -y, d)) for (a, b), (c, d) in pairwise(line)]
+    over = [quad((p, -y, q), (p, y, q), (r, y, s), (r, -y, s)) for (p, q), (r, s) in pairwise(line)]
     face, screen, back, tail = over[0], over[1], over[5][[2, 3, 0, 1]], over[6][[2, 3, 0, 1]]
-    under = quad((front, -y, floor), (-front, -y, floor), (-front, y, floor), (front, y, floor))
-    side = quad((front, y, floor), (-front, y, floor), (-front, y, high), (front, y, high))
-    sill = (waist - floor + 0.12) / (high - floor)
+    side = quad((front, y, FLOOR), (-front, y, FLOOR), (-front, y, high), (front, y, high))
     left: list[Part] = [
-        (fan(outline), PAINT),
-        (faces(patch(side, (0.004, 0.996), (0.01, 0.14 if city else 0.20), 0.004)), SECOND_PAINT),
+        (fan(np.array([(p, y, q) for p, q in line[::-1]])), PAINT),
+        (faces(patch(side, (0.004, 0.996), (0.01, b.skirt), 0.004)), SECOND_PAINT),
         (faces(patch(face, (0.80, 0.96), (0.18, 0.42))), HEADLIGHT),
         (faces(patch(face, (0.86, 0.99), (0.50, 0.68))), INDICATOR),
         (faces(patch(side, (0.004, 0.022), (0.21, 0.27))), INDICATOR),
-        (faces(patch(tail, (0.02, 0.12), (0.35, 0.75))), TAIL_LIGHT),
+        (faces(patch(tail, (0.02, 0.20), (0.35, 0.75))), TAIL_LIGHT),
         (faces(patch(tail, (0.02, 0.12), (0.78, 1.0))), INDICATOR),
-        (faces(patch(tail, (0.13, 0.20), (0.35, 0.75))), TAIL_LIGHT),
     ]
     for x, ends in ((front - 2.65, (1,)), (3.2 - front, (-1,))):
         left.append((_arch(x, half - 0.012, RADIUS), BLACK))
         left += wheel(x, half, RADIUS, 0.32, ends, 6)
-    band = (sill, 0.86)
-    panes = 6 if city else 5
-    edges = np.linspace(0.035, 0.965, panes + 1)
-    windows: list[Part] = [
-        (faces(patch(side, (float(a) + 0.006, float(b) - 0.006), band)), GLASS)
-        for a, b in pairwise(edges)
-    ]
-    right = windows
-    if city:
-        leaves = ((0.037, 0.088), (0.092, 0.143), (0.433, 0.498), (0.502, 0.567))
-        panes_right = (
-            (0.165, 0.290), (0.300, 0.415), (0.585, 0.705), (0.715, 0.835), (0.845, 0.960),
-        )  # fmt: skip
-        right = [(faces(patch(side, leaf, (0.05, 0.86), 0.016)), GLASS) for leaf in leaves]
-        right += [(faces(patch(side, pane, band)), GLASS) for pane in panes_right]
+    under = quad((front, -y, FLOOR), (-front, -y, FLOOR), (-front, y, FLOOR), (front, y, FLOOR))
     middle: list[Part] = [
         (faces(*over), PAINT),
         (faces(under), UNDERSIDE),
-        (faces(patch(screen, (0.04, 0.96), (0.03, 0.80 if city else 0.92))), GLASS),
+        (faces(patch(screen, (0.04, 0.96), (0.03, 0.80 if b.city else 0.92))), GLASS),
         (faces(patch(face, (0.36, 0.64), (0.08, 0.26))), PLATE),
         (faces(patch(back, (0.12, 0.88), (0.25, 0.92))), GLASS),
         (faces(patch(tail, (0.26, 0.74), (0.30, 0.85))), GRILLE),
         (faces(patch(tail, (0.36, 0.64), (0.05, 0.20))), PLATE),
     ]
-    if city:
-        middle.append((faces(patch(screen, (0.10, 0.90), (0.83, 0.98))), BLACK))
-        middle.append((faces(patch(screen, (0.25, 0.75), (0.86, 0.95), 0.02)), DISPLAY))
-        plant = block(0.3, -1.9, 0.8, high, height)
+    if b.city:
+        plant = block(0.3, -1.9, 0.8, high, b.height)
         left.append((faces(plant.left), SHADED_PAINT))
-        middle.append((faces(plant.front, plant.rear, plant.top), SHADED_PAINT))
-    bus_class = SemanticClass.BUS
-    mesh = joined(
-        [
-            both_sides(assembled(left, bus_class)), assembled(windows, bus_class),
-            mirrored(assembled(right, bus_class)), assembled(middle, bus_class),
+        middle += [
+            (faces(plant.front, plant.rear, plant.top), SHADED_PAINT),
+            (faces(patch(screen, (0.10, 0.90), (0.83, 0.98))), BLACK),
+            (faces(patch(screen, (0.25, 0.75), (0.86, 0.95), 0.02)), DISPLAY),
         ]
-    )  # fmt: skip
-    return fitted(mesh, length, width, height)
+    windows, right = _windows(b, side)
+    of = SemanticClass.BUS
+    meshes = [both_sides(assembled(left, of)), assembled(windows, of), assembled(middle, of)]
+    mesh = joined([*meshes, mirrored(assembled(right, of))])
+    return fitted(mesh, b.length, b.width, b.height)
+
+
+def _windows(b: Bus, side: Array) -> tuple[list[Part], list[Part]]:
+    """The windows of the left side and, still to be mirrored, windows and doors of the right."""
+    band = ((b.waist - FLOOR + 0.12) / (b.roof - FLOOR), 0.86)
+    edges = np.linspace(0.035, 0.965, b.panes + 1).tolist()
+    panes = [(p + 0.006, q - 0.006) for p, q in pairwise(edges)]
+    left: list[Part] = [(faces(patch(side, pane, band)), GLASS) for pane in panes]
+    if not b.city:
+        return left, left
+    leaves = ((0.037, 0.088), (0.092, 0.143), (0.433, 0.498), (0.502, 0.567))
+    panes = [(0.165, 0.290), (0.300, 0.415), (0.585, 0.705), (0.715, 0.835), (0.845, 0.960)]
+    right: list[Part] = [(faces(patch(side, leaf, (0.05, 0.86), 0.016)), GLASS) for leaf in leaves]
+    return left, right + [(faces(patch(side, pane, band)), GLASS) for pane in panes]

@@ -60,10 +60,10 @@ def _models() -> tuple[Model, ...]:
         add(profile.name, AgentKind.CAR, [vehicles.car(profile)], styles[profile.name])
     for profile in vehicles.VANS:
         add(profile.name, AgentKind.VAN, [vehicles.car(profile)], 1.0)
-    for name in heavy.TRUCKS:
-        add(f"{name} truck", AgentKind.TRUCK, [heavy.truck(name)], 1.0)
-    for name in heavy.BUSES:
-        add(name, AgentKind.BUS, [heavy.bus(name)], 1.0)
+    for truck in heavy.TRUCKS:
+        add(truck.name, AgentKind.TRUCK, [heavy.truck(truck)], 1.0)
+    for bus in heavy.BUSES:
+        add(bus.name, AgentKind.BUS, [heavy.bus(bus)], 1.0)
     for machine in cycles.MOTORCYCLES:
         add(machine.name, AgentKind.MOTORCYCLE, [cycles.motorcycle(machine)], 1.0)
     for bicycle in cycles.BICYCLES:
