@@ -14,6 +14,7 @@ import numpy as np
 from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap
+from roadloop.rig import SensorRig
 from sim.envs.raster_bev import BevConfig
 from sim.scenarios import FAMILIES
 
@@ -90,6 +91,8 @@ class DriveConfig:
     """which of ENDINGS end an episode"""
     bev: BevConfig | Mapping[str, float] = field(default_factory=BevConfig)
     """size of observation ``bev``, or what is not to have its default"""
+    rig: SensorRig | str = "compact-3cam"
+    """whose cameras observation ``cameras`` shows: a rig, its name or its file"""
     max_tracks: int = 64
     """rows for other road users in observation ``full``"""
     frame_size: tuple[int, int] = (640, 360)

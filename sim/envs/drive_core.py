@@ -16,6 +16,7 @@ from roadloop import features as definition
 from roadloop.errors import RoadloopError
 from roadloop.types import Observation
 from sim.envs.actions import CHOICES, WAYPOINTS, commanded, continuous, discrete, trajectory
+from sim.envs.camera_view import CameraView
 from sim.envs.config import ENDINGS, TERMS, DriveConfig
 from sim.envs.features import OnRoute, observe
 from sim.envs.full_view import full_view
@@ -82,6 +83,10 @@ class DriveCore:
             self._ground = map_ground(self.pool.road_map, bev.resolution, self.device)
             size = len(CHANNELS), bev.height, bev.width
             self._picture = self._zeros((worlds * learners, *size), wp.uint8)
+
+        if config.observation == "cameras":
+            road_map = self.pool.road_map
+            self._cameras = CameraView(config.rig, road_map, worlds, learners, self.device)
 
     def begin(self, worlds: Sequence[int], starts: Sequence[Start]) -> None:
         """Starts a scenario in each of these worlds, all of them the first time, and looks."""
@@ -201,6 +206,8 @@ class DriveCore:
             self._launch(paint_ground, (*dim, bev.height), *eyes, *view)
             way = self._courses, routes.point, self._on_route
             self._launch(paint_things, dim, *eyes, state.lights, *way, *view)
+        if self.config.observation == "cameras":
+            self._cameras.look(state, worlds.numpy())
 
     def _pictures_of(self, worlds: wp.array) -> list[slice]:
         """Where the pictures of these worlds are; one slice where it is all of them."""
@@ -217,7 +224,10 @@ class DriveCore:
         if self.config.observation == "full":
             state = self._running()
             return full_view(state, self.elapsed, self.learners, self.config.max_tracks)
-        return {name: array.numpy() for name, array in self._vector.items()}
+        vector = {name: array.numpy() for name, array in self._vector.items()}
+        if self.config.observation == "cameras":
+            return {**self._cameras.pictures, "ego": vector["ego"], "route": vector["route"]}
+        return vector
 
     def _launch(self, kernel: wp.Kernel, dim: tuple[int, ...], *inputs: object) -> None:
         wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.device)

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from roadloop import features as definition
 from roadloop.maps.road_map import RoadMap
 from sim.envs.actions import space as action_space_of
+from sim.envs.camera_view import camera_space
 from sim.envs.config import DriveConfig
 from sim.envs.full_view import full_space
 from sim.envs.raster_bev import CHANNELS
@@ -20,6 +21,11 @@ def observation_space(config: DriveConfig, road_map: RoadMap) -> spaces.Space:
         return spaces.Box(0, 255, (len(CHANNELS), bev.height, bev.width), np.uint8)
     if config.observation == "full":
         return full_space(config.max_tracks, len(road_map.signal_id))
+    if config.observation == "cameras":
+        vector = vector_space()
+        return spaces.Dict(
+            {**camera_space(config.rig), "ego": vector["ego"], "route": vector["route"]}
+        )
     return vector_space()
 
 
