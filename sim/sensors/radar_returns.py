@@ -8,6 +8,8 @@ for cars about 10 dB m^2, trucks 20, pedestrians -8 to -2, with flashes of broad
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 
 from roadloop.rig import RadarSensor
@@ -24,7 +26,7 @@ WINDOW = 1.5
 """times ``max_range``: beyond, nothing is measured"""
 
 
-def _by(kinds: type, rest: float, values: dict) -> Array:
+def _by(kinds: type[IntEnum], rest: float, values: dict[IntEnum, float]) -> Array:
     table = np.full(max(kinds) + 1, rest)
     for key, value in values.items():
         table[key] = value
