@@ -169,7 +169,8 @@ def _scenario_looks(scenarios: Sequence[Scenario]) -> list[Looks]:
     size = np.stack([column(k, np.float64) for k in ("length", "width", "height")], axis=-1)
     driver = np.concatenate([[Behaviour.TRAFFIC, *s.agents.behaviour] for s in scenarios])
     number = mixed(np.repeat([s.seed for s in scenarios], agents), ids)
-    model = model_index(kind, *size.T, number)
+    length, width, height = size.T
+    model = model_index(kind, length, width, height, number)
     table = model_table()
     look = np.zeros(len(kind), Look.numpy_dtype())
     look["model"], look["frames"] = model, table.frames[model]
