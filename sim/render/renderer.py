@@ -13,16 +13,19 @@ from roadloop.camera import Pinhole
 from roadloop.weather import Weather
 from sim.render.contact import contact_shadows
 from sim.render.detailed import Contact, detail
-from sim.render.frame import Frame
+from sim.render.frame import PALETTE, Frame
 from sim.render.geometry import CHUNK
 from sim.render.lens_table import LensTables
 from sim.render.light import Air, air_of
 from sim.render.raster import TILE, View, farthest, rasterise
 from sim.render.raster_lens import Lens, rasterise_lens, resolve_lens
 from sim.render.raycast import Caster
+from sim.render.records import Records
 from sim.render.resolve import (
     FOG_STEPS,
+    ROW,
     SKY_STEPS,
+    pack,
     resolve,
     shade_slots,
     shade_static,
@@ -33,7 +36,7 @@ from sim.render.surfaces import HeadLights
 
 Array = np.ndarray
 
-PHASES = (25.0, 60.0)
+PHASES = (40.0,)
 """m, up to where things are drawn before the tiles are looked at again"""
 HEADLIGHT_HEIGHT = 0.65
 """m above the ground"""
@@ -56,16 +59,18 @@ PLAIN = Look()
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures of several views, one after the other; valid until the next ones are rendered."""
+    """Pictures of several views, one after the other."""
 
-    rgbs: Array
-    """(pixels, 4) uint8: red, green, blue, semantic class"""
+    rgb: Array
+    """(pixels, 3) uint8"""
+    semantic: Array
+    """(pixels,) uint8"""
     depth: Array
     """(pixels,) float32, m along the view, inf: sky"""
     instance: Array
     """(pixels,) int32"""
     start: Array
-    """(views + 1,) where the pixels of each view begin"""
+    """(views,) where the pixels of each view begin"""
 
 
 class Renderer:
@@ -77,6 +82,8 @@ class Renderer:
         self._pixels = 0
         self._slots = 0
         self._tile_count = 0
+        self._users = RoadUsers(scene.device)
+        self._views = Records(View, scene.device)
         self._caster: Caster | None = None
         self._lens_tables: dict[tuple[Pinhole, ...], LensTables] = {}
 
@@ -88,19 +95,24 @@ class Renderer:
         if views.tangents is None:
             lenses = self._lenses(tuple(cameras))
         scene, device = self.scene, self.scene.device
-        size = np.array([camera.width * camera.height for camera in cameras])
+        # views begin at multiples of 4 pixels, as four of them are packed into words
+        size = [-(-camera.width * camera.height // 4) * 4 for camera in cameras]
         start = np.concatenate([[0], np.cumsum(size)])
-        self._reserve_pixels(int(start[-1]))
+        n = int(start[-1])
+        self._reserve_pixels(n)
+        depth = wp.empty(n, dtype=wp.float32, device=device)
+        instance = wp.empty(n, dtype=wp.int32, device=device)
         work = scene.cull(frame, views, PHASES)
         count = work.chunks.shape[0]
         self._reserve_slots(max(count, 1) * CHUNK)
         air = self._lighting.rows([frame.weather[w] for w in views.world])
-        records, tiles = view_records(views, cameras, start, air, scene.origin)
-        self._reserve_tiles(tiles)
-        view_array = wp.array(records, dtype=View, device=device)
+        records = self._views.rows(len(cameras))
+        self._reserve_tiles(put_views(records, views, cameras, start, air, scene.origin))
+        view_array = self._views.sent()
         highest = max(camera.height for camera in cameras)
         self._keys.zero_()
         self._tiles.zero_()
+        self._drawn.zero_()
         lanes = 1 if device == "cpu" else CHUNK
         for phase, (first, last) in enumerate(pairwise(work.phase.tolist())):
             if phase and first < last:
@@ -124,7 +136,8 @@ class Renderer:
                 self._keys,
                 self._drawn,
             )
-        users = RoadUsers(frame, device)
+        users = self._users
+        users.take(frame)
         if count:
             self._launch(
                 shade_slots,
@@ -156,17 +169,20 @@ class Renderer:
             self._lighting.fog,
             FOG_STEPS / FAR,
             self._rgbs,
-            self._depth,
-            self._instance,
+            depth,
+            instance,
         )
         if look.detailed and count:
             self._detail(frame, work, view_array, (len(cameras), highest), lenses, users, look)
-        n = int(start[-1])
+        rgb = wp.empty(3 * n // 4, dtype=wp.int32, device=device)
+        semantic = wp.empty(n // 4, dtype=wp.int32, device=device)
+        self._launch(pack, (-(-n // ROW), 1), self._rgbs, n // 4, rgb, semantic)
         return Images(
-            rgbs=self._rgbs.numpy()[:n].view(np.uint8).reshape(n, 4),
-            depth=self._depth.numpy()[:n],
-            instance=self._instance.numpy()[:n],
-            start=start,
+            rgb=rgb.numpy().view(np.uint8).reshape(n, 3),
+            semantic=semantic.numpy().view(np.uint8),
+            depth=depth.numpy(),
+            instance=instance.numpy(),
+            start=start[:-1],
         )
 
     def _detail(
@@ -249,8 +265,6 @@ class Renderer:
         self._pixels, device = pixels, self.scene.device
         self._keys = wp.zeros(pixels, dtype=wp.int64, device=device)
         self._rgbs = wp.zeros(pixels, dtype=wp.int32, device=device)
-        self._depth = wp.zeros(pixels, dtype=wp.float32, device=device)
-        self._instance = wp.zeros(pixels, dtype=wp.int32, device=device)
 
     def _reserve_tiles(self, tiles: int) -> None:
         if tiles > self._tile_count:
@@ -269,17 +283,20 @@ class Renderer:
 class RoadUsers:
     """Lights, and ids, lamps and colours of all actors of a batch, ``(worlds * actors, ...)``."""
 
-    def __init__(self, frame: Frame, device: str) -> None:
-        actors, signals = frame.actors, frame.lights.shape[1]
+    def __init__(self, device: str) -> None:
+        self._lights, self._id = Records(wp.int32, device), Records(wp.int32, device)
+        self._lamps, self._palette = Records(wp.int32, device), Records(wp.vec3, device)
+
+    def take(self, frame: Frame) -> None:
+        """Puts a frame's road users in place of the last one's."""
+        actors, (worlds, signals) = frame.actors, frame.lights.shape
         n = actors.id.size
-        lights = np.zeros((len(frame.lights), max(signals, 1)), np.int32)
-        lights[:, :signals] = frame.lights
-        self.lights = wp.array(lights, dtype=wp.int32, device=device)
-        self.id = wp.array(actors.id.reshape(n).astype(np.int32), dtype=wp.int32, device=device)
-        lamps = actors.lamps.reshape(n).astype(np.int32)
-        self.lamps = wp.array(lamps, dtype=wp.int32, device=device)
-        palette = np.ascontiguousarray(actors.palette.reshape(n, -1, 3), np.float32)
-        self.palette = wp.array(palette, dtype=wp.vec3, device=device)
+        self._lights.rows(worlds, max(signals, 1))[:, :signals] = frame.lights
+        self._id.rows(n)[:] = actors.id.reshape(n)
+        self._lamps.rows(n)[:] = actors.lamps.reshape(n)
+        self._palette.rows(n, PALETTE)[:] = actors.palette.reshape(n, PALETTE, 3)
+        self.lights, self.id = self._lights.sent(), self._id.sent()
+        self.lamps, self.palette = self._lamps.sent(), self._palette.sent()
 
 
 class Lighting:
@@ -339,11 +356,15 @@ class Lighting:
         self.fog = wp.zeros((capacity, FOG_STEPS), dtype=wp.int32, device=device)
 
 
-def view_records(
-    views: Views, cameras: Sequence[Pinhole], start: Array, air: Array, origin: Array
-) -> tuple[Array, int]:
-    """(views,) View records, and how many tiles they have in all."""
-    records = np.zeros(len(cameras), View.numpy_dtype())
+def put_views(
+    records: Array,
+    views: Views,
+    cameras: Sequence[Pinhole],
+    start: Array,
+    air: Array,
+    origin: Array,
+) -> int:
+    """Fills (views,) View records; returns how many tiles they have in all."""
     for name in ("width", "height", "fx", "fy", "cx", "cy"):
         records[name] = [getattr(camera, name) for camera in cameras]
     records["pixels"] = start[:-1]
@@ -353,7 +374,7 @@ def view_records(
     records["turn"] = views.world_from_view[:, :3, :3]
     records["place"] = views.world_from_view[:, :3, 3] - origin
     records["up"] = views.world_from_view[:, 2, :3]  # view_from_world applied to (0, 0, 1)
-    return records, int(tiles.sum())
+    return int(tiles.sum())
 
 
 def tangents(camera: Pinhole) -> Array:

@@ -21,6 +21,8 @@ SKY_STEPS = 256
 """rows of a sky table, from straight down to the zenith"""
 FOG_STEPS = 512
 """entries of a fog table over the distance"""
+ROW = 1024
+"""pixels packed by one thread"""
 
 
 @wp.func
@@ -33,10 +35,13 @@ def packed(colour: wp.vec3, semantic: wp.int32) -> wp.int32:
 
 
 @wp.func
-def brightness(surface: wp.int32, row: wp.int32, light: wp.int32, lamps: wp.int32, dark: wp.int32):
+def brightness(
+    surface: wp.int32, corner: wp.vec3, light: wp.int32, lamps: wp.int32, dark: wp.int32
+) -> wp.int32:
     """How bright a lamp is: 0 not lit (or no lamp), 1 dim, 2 full.
 
-    ``light`` is the LightState of the triangle's signal, ``lamps`` the Lamp bits of its actor.
+    ``corner`` is the triangle's first one, which the two triangles of a window share, ``light`` the
+    LightState of its signal, ``lamps`` the Lamp bits of its actor.
     """
     if surface == Surface.LAMP_RED:
         if light == 1 or light == 2:
@@ -50,8 +55,9 @@ def brightness(surface: wp.int32, row: wp.int32, light: wp.int32, lamps: wp.int3
     elif surface == Surface.STREET_LAMP:
         return 2 * dark
     elif surface == Surface.WINDOW:
-        # a third of the windows, by number
-        if ((row * 1103515245 + 12345) >> 16) % 3 == 0:
+        # a third of the windows, by place
+        mixed = int(corner[0] * 16.0) * 73 + int(corner[1] * 16.0) * 179 + int(corner[2] * 16.0)
+        if (((mixed * 1103515245) >> 16) & 0xFF) < 85:
             return dark
     elif surface == Surface.HEADLIGHT:
         if (lamps & Lamp.HEADLIGHT) != 0:
@@ -82,7 +88,7 @@ def shade_static(
     t = triangles[row]
     surface = t.tag & 255
     normal = wp.normalize(wp.cross(t.b - t.a, t.c - t.a))
-    lit = brightness(surface, row, 0, 0, airs[air].dark)
+    lit = brightness(surface, t.a, 0, 0, airs[air].dark)
     radiance = lit_surface(t.colour, normal, surface, lit, airs[air])
     colours[air, row] = packed(developed(radiance, airs[air]), (t.tag >> 8) & 255)
 
@@ -136,7 +142,7 @@ def shade_slots(
                 colour[slot] = static_colour[v.air, row]
                 surface = triangles[row].tag & 255
                 if surface >= Surface.LAMP_RED and surface <= Surface.LAMP_GREEN:
-                    lit = brightness(surface, row, lights[v.world, -number - 1], 0, 0)
+                    lit = brightness(surface, triangles[row].a, lights[v.world, -number - 1], 0, 0)
                     if lit > 0:
                         radiance = lit_surface(
                             triangles[row].colour, wp.vec3(0.0, 0.0, 1.0), surface, lit, airs[v.air]
@@ -146,7 +152,7 @@ def shade_slots(
             else:
                 instance[slot] = actor_id[c.actor]
                 colour[slot] = actor_colour(
-                    triangles[row], row, c, airs[v.air], actor_lamps, actor_palette
+                    triangles[row], c, airs[v.air], actor_lamps, actor_palette
                 )
         k += lanes
 
@@ -154,7 +160,6 @@ def shade_slots(
 @wp.func
 def actor_colour(
     t: Triangle,
-    row: wp.int32,
     c: Chunk,
     air: Air,
     actor_lamps: wp.array(dtype=wp.int32),
@@ -169,7 +174,7 @@ def actor_colour(
     flat = wp.cross(t.b - t.a, t.c - t.a)
     # normals turn against the scale
     normal = wp.normalize(c.turn * wp.cw_div(flat, c.scale))
-    lit = brightness(surface, row, 0, actor_lamps[c.actor], air.dark)
+    lit = brightness(surface, t.a, 0, actor_lamps[c.actor], air.dark)
     radiance = lit_surface(base, normal, surface, lit, air)
     return packed(developed(radiance, air), (t.tag >> 8) & 255)
 
@@ -229,3 +234,28 @@ def resolve(
             rgbs[i] = veiled(colour[slot], veil, clear)
             depth[i] = z
             instance[i] = instance_of[slot]
+
+
+@wp.kernel
+def pack(
+    rgbs: wp.array(dtype=wp.int32),
+    fours: wp.int32,
+    rgb: wp.array(dtype=wp.int32),
+    semantic: wp.array(dtype=wp.int32),
+):
+    """Words of four pixels each to three words of colours and one of classes, as bytes in order."""
+    nth, _ = wp.tid()
+    for k in range(nth * (ROW // 4), wp.min((nth + 1) * (ROW // 4), fours)):
+        a = rgbs[4 * k]
+        b = rgbs[4 * k + 1]
+        c = rgbs[4 * k + 2]
+        d = rgbs[4 * k + 3]
+        rgb[3 * k] = (a & 0xFFFFFF) | (b << 24)
+        rgb[3 * k + 1] = ((b >> 8) & 0xFFFF) | (c << 16)
+        rgb[3 * k + 2] = ((c >> 16) & 0xFF) | (d << 8)
+        semantic[k] = (
+            ((a >> 24) & 0xFF)
+            | (((b >> 24) & 0xFF) << 8)
+            | (((c >> 24) & 0xFF) << 16)
+            | (((d >> 24) & 0xFF) << 24)
+        )

@@ -14,6 +14,7 @@ from sim.actors.models import MODELS
 from sim.render.cull import Eye, Piece, Placed, look, make_chunks
 from sim.render.frame import Frame
 from sim.render.geometry import CHUNK, Chunk, Triangle
+from sim.render.records import Records
 from sim.scenery.mesh import Mesh
 from sim.scenery.scenery import scenery_of
 
@@ -79,6 +80,8 @@ class Scene:
         self._pieces = wp.array(pieces, dtype=Piece, device=device)
         self._model_first = wp.array(self.model_first, dtype=wp.int32, device=device)
         self._model_count = wp.array(self.model_count, dtype=wp.int32, device=device)
+        self._eyes = Records(Eye, device)
+        self._placed = Records(Placed, device)
 
     def cull(self, frame: Frame, views: Views, phases: tuple[float, ...] = ()) -> Work:
         """What the views have to draw.
@@ -86,7 +89,7 @@ class Scene:
         Args:
             phases: m; things nearer than the first are in phase 0, and so on.
         """
-        eyes = wp.array(self._eyes(views), dtype=Eye, device=self.device)
+        eyes = self._opened(views)
         placed = self.placed(frame)
         n, (_, actors) = self._pieces.shape[0], frame.actors.model.shape
         shape = (len(views.world), n + actors)
@@ -113,19 +116,20 @@ class Scene:
         return Work(chunks=chunks, phase=start)
 
     def placed(self, frame: Frame) -> wp.array:
-        """(worlds, actors) Placed."""
+        """(worlds, actors) Placed; valid until the next call."""
         a = frame.actors
-        rows = np.zeros(a.model.shape, Placed.numpy_dtype())
+        rows = self._placed.rows(*a.model.shape)
         pose = a.world_from_actor
         half = self.model_half[np.maximum(a.model, 0)] * a.scale
         rows["model"], rows["turn"], rows["scale"] = a.model, pose[..., :3, :3], a.scale
         rows["place"] = pose[..., :3, 3] - self.origin
         rows["middle"] = rows["place"] + pose[..., :3, 2] * half[..., 2:]
         rows["radius"] = np.sqrt((half * half).sum(-1)) + 1e-3
-        return wp.array(rows, dtype=Placed, device=self.device)
+        return self._placed.sent()
 
-    def _eyes(self, views: Views) -> Array:
-        eyes = np.zeros(len(views.world), Eye.numpy_dtype())
+    def _opened(self, views: Views) -> wp.array:
+        """(views,) Eye; valid until the next call."""
+        eyes = self._eyes.rows(len(views.world))
         eyes["turn"] = np.swapaxes(views.world_from_view[:, :3, :3], 1, 2)
         eyes["place"] = views.world_from_view[:, :3, 3] - self.origin
         eyes["world"], eyes["around"] = views.world, views.tangents is None
@@ -134,9 +138,10 @@ class Scene:
             for k, (axis, sign) in enumerate(((0, -1.0), (0, 1.0), (1, -1.0), (1, 1.0))):
                 tangent = views.tangents[:, k]
                 size = np.sqrt(1.0 + tangent * tangent)
+                eyes["planes"][:, k] = 0.0
                 eyes["planes"][:, k, axis] = sign / size
                 eyes["planes"][:, k, 2] = -sign * tangent / size
-        return eyes
+        return self._eyes.sent()
 
 
 _scenes: weakref.WeakKeyDictionary[RoadMap, dict[tuple[str, int], Scene]] = (

@@ -89,15 +89,14 @@ class Cameras:
 
 
 def _shot(images: Images, row: int, camera: Pinhole) -> Shot:
-    """A copy of one view's picture."""
-    pixels = slice(images.start[row], images.start[row + 1])
+    """One view's picture."""
     shape = (camera.height, camera.width)
-    rgbs = images.rgbs[pixels].reshape(*shape, 4)
+    pixels = slice(images.start[row], images.start[row] + camera.width * camera.height)
     return Shot(
-        rgb=cv2.cvtColor(rgbs, cv2.COLOR_RGBA2RGB),
-        depth=images.depth[pixels].reshape(shape).copy(),
-        semantic=cv2.extractChannel(rgbs, 3),
-        instance=images.instance[pixels].reshape(shape).copy(),
+        rgb=images.rgb[pixels].reshape(*shape, 3),
+        depth=images.depth[pixels].reshape(shape),
+        semantic=images.semantic[pixels].reshape(shape),
+        instance=images.instance[pixels].reshape(shape),
     )
 
 
