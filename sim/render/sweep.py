@@ -6,6 +6,10 @@ where all n_i . d have the sign of det = v0 . (v1 x v2), at the distance t = det
 normal N. On the row e each edge test reads A cos(azimuth) + B sin(azimuth) + C >= 0, an arc of
 azimuth, so a large triangle costs the beams it covers and not the grid. The nearest hit is kept by
 an atomic maximum over (1 / t, id), which does not depend on the order of triangles.
+
+A sweep of a moving sensor is divided into sectors in which it moves and turns evenly. Turning
+about its axis only makes the columns denser or wider; a drift of u per column shifts the edge tests
+by (u x edge) . d and det by u . N per column, so that each beam starts where it was fired.
 """
 
 from __future__ import annotations
@@ -29,14 +33,16 @@ wp.set_module_options({"enable_backward": False})
 
 Array = np.ndarray
 
-SECTORS = 8
-"""parts of a sweep of a moving sensor; in each, one pose says which triangle a beam meets"""
+SECTORS = 6
+"""parts of a sweep of a moving sensor; in each, it moves and turns evenly"""
 
 TURN = wp.constant(2.0 * wp.PI)
 EDGE = wp.constant(0.01)
 """columns by which a span is widened against rounding; every beam in it is tested anyway"""
 NARROW = wp.constant(32.0)
 """columns from where finding the arc of a row is cheaper than testing all of them"""
+CLOSE = wp.constant(5.0)
+"""m off the sensor's axis up to where each triangle's own distance is found, not its chunk's"""
 SLACK = wp.constant(2.0e-7)
 """rad by which triangles are grown, so that no beam slips through between two of them"""
 
@@ -131,6 +137,8 @@ class Sector:
     step: wp.float32
     turn: wp.mat33  # sector_from_middle: the chunks are given in the frame of the middle pose
     place: wp.vec3
+    drift: wp.vec3  # m the sensor moves from column to column
+    reach: wp.float32  # m it is away from the middle at most
     left: wp.vec2  # inward normals of the upright planes that bound it; 0: it has none
     right: wp.vec2
 
@@ -209,6 +217,7 @@ def _enter(
     v2: wp.vec3,
     closed: wp.bool,
     least: wp.float32,
+    away: wp.float32,
     id: wp.int64,
     sector: Sector,
     rows: wp.array(dtype=Row),
@@ -218,14 +227,20 @@ def _enter(
 ):
     """Enters one triangle (sector's frame) into the grid.
 
-    ``closed`` leaves out its back, ``least`` is the smallest 1 / t it is seen at.
+    ``closed`` leaves out its back, ``least`` is the smallest 1 / t it is seen at, ``away`` how far
+    from the sensor's upright axis it is at least, m.
     """
     e0 = v1 - v0
     e1 = v2 - v1
     normal = wp.cross(e0, e1)
     det = wp.dot(v0, normal)
-    if det == 0.0 or (closed and det > 0.0):
-        return
+    moving = sector.reach > 0.0
+    crossing = bool(False)  # the sensor may pass through its plane
+    if moving:
+        crossing = wp.abs(det) <= sector.reach * wp.length(normal)
+    if not crossing:
+        if det == 0.0 or (closed and det > 0.0):
+            return
     e2 = v0 - v2
     f0 = _slope(v0)
     f1 = _slope(v1)
@@ -244,10 +259,18 @@ def _enter(
     rim = 1.0e-5 * (right - left)
     around = left >= -rim or right <= rim
     if around:
-        if det * normal[2] >= 0.0:
+        if det * normal[2] >= 0.0 or crossing:
             tall[1] = 1.0e6
-        if det * normal[2] <= 0.0:
+        if det * normal[2] <= 0.0 or crossing:
             tall[0] = -1.0e6
+    if moving:
+        if away < CLOSE:
+            away = wp.min(_off_axis(v0, e0), wp.min(_off_axis(v1, e1), _off_axis(v2, e2)))
+        if away > 2.0 * sector.reach:
+            tall = _widened(tall, away, sector)
+        else:
+            around = True
+            tall = wp.vec2(-1.0e6, 1.0e6)
 
     count = rows.shape[0]
     low = tall[0] - 1.0e-5 * (1.0 + tall[0] * tall[0])
@@ -263,18 +286,32 @@ def _enter(
         p0 = wp.atan2(v0[1], v0[0])
         p1 = _turned(wp.atan2(v1[1], v1[0]) - p0)
         p2 = _turned(wp.atan2(v2[1], v2[0]) - p0)
-        span = wp.vec2(p0 + wp.min(0.0, wp.min(p1, p2)), p0 + wp.max(0.0, wp.max(p1, p2)))
+        aside = 1.05 * sector.reach / wp.max(away, 1.0e-6)  # at least the arc sine, up to 0.5
+        span = wp.vec2(
+            p0 + wp.min(0.0, wp.min(p1, p2)) - aside, p0 + wp.max(0.0, wp.max(p1, p2)) + aside
+        )
 
+    side = wp.sign(det)
     if det < 0.0:
         n0 = -n0
         n1 = -n1
         n2 = -n2
         normal = -normal
         det = -det
-    scale = 1.0 / det
+    scale = 1.0 / wp.max(det, 1.0e-20)
     s0 = SLACK * (wp.abs(n0[0]) + wp.abs(n0[1]) + wp.abs(n0[2]))
     s1 = SLACK * (wp.abs(n1[0]) + wp.abs(n1[1]) + wp.abs(n1[2]))
     s2 = SLACK * (wp.abs(n2[0]) + wp.abs(n2[1]) + wp.abs(n2[2]))
+    # from column to column n changes by -edge x drift ...
+    g0 = wp.cross(sector.drift, e0) * side
+    g1 = wp.cross(sector.drift, e1) * side
+    g2 = wp.cross(sector.drift, e2) * side
+    most = 0.5 * wp.float32(sector.columns)
+    m0 = most * wp.length(g0)
+    m1 = most * wp.length(g1)
+    m2 = most * wp.length(g2)
+    # ... and det by -normal . drift, here as a share of it
+    approach = wp.dot(normal, sector.drift) * scale
     period = TURN / sector.step
     last = wp.float32(sector.columns - 1)
 
@@ -290,14 +327,14 @@ def _enter(
             so = row.cos * row.sin_offset
             a0 = n0[0] * co + n0[1] * so
             b0 = n0[1] * co - n0[0] * so
-            c0 = n0[2] * row.sin + s0
+            c0 = n0[2] * row.sin + s0 + m0
             a1 = n1[0] * co + n1[1] * so
             b1 = n1[1] * co - n1[0] * so
-            c1 = n1[2] * row.sin + s1
+            c1 = n1[2] * row.sin + s1 + m1
             a2 = n2[0] * co + n2[1] * so
             b2 = n2[1] * co - n2[0] * so
-            c2 = n2[2] * row.sin + s2
-            if y - x > NARROW:
+            c2 = n2[2] * row.sin + s2 + m2
+            if y - x > NARROW and not crossing:
                 part = span - wp.vec2(row.offset, row.offset)
                 part = _narrowed(part, a0, b0, c0)
                 part = _narrowed(part, a1, b1, c1)
@@ -316,9 +353,25 @@ def _enter(
                 end = wp.int32(wp.min(wp.floor(y + EDGE), last))
                 for k in range(sector.first + begin, sector.first + end + 1):
                     at = trig[k]
-                    w = wp.min(a0 * at[0] + b0 * at[1] + c0, a1 * at[0] + b1 * at[1] + c1)
-                    w = wp.min(w, a2 * at[0] + b2 * at[1] + c2)
-                    near = wp.where(w >= 0.0, a * at[0] + b * at[1] + c, 0.0)
+                    w0 = a0 * at[0] + b0 * at[1] + c0
+                    w1 = a1 * at[0] + b1 * at[1] + c1
+                    w2 = a2 * at[0] + b2 * at[1] + c2
+                    w = wp.min(w0, wp.min(w1, w2))
+                    near = a * at[0] + b * at[1] + c
+                    if moving and (w >= 0.0 or crossing):
+                        step = wp.float32(k - sector.first - sector.columns // 2)
+                        d = wp.vec3(co * at[0] - so * at[1], co * at[1] + so * at[0], row.sin)
+                        w0 -= m0 + step * wp.dot(g0, d)
+                        w1 -= m1 + step * wp.dot(g1, d)
+                        w2 -= m2 + step * wp.dot(g2, d)
+                        w = wp.min(w0, wp.min(w1, w2))
+                        share = 1.0 - step * approach
+                        if share < 0.0:  # seen from the other side by now
+                            w = -wp.max(w0, wp.max(w1, w2))
+                        if closed and share * side > 0.0:
+                            w = -1.0
+                        near /= share
+                    near = wp.where(w >= 0.0, near, 0.0)
                     entry = (wp.int64(wp.cast(near, wp.int32)) << wp.int64(32)) | id
                     if entry > key[r, k]:
                         if near >= least and near <= 1.0 / NEAR:
@@ -329,12 +382,34 @@ def _enter(
 
 
 @wp.func
-def _beside(v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, inward: wp.vec2):
+def _beside(v0: wp.vec3, v1: wp.vec3, v2: wp.vec3, inward: wp.vec2, reach: wp.float32):
     """Whether a triangle is wholly on the outer side of an upright plane through the sensor."""
     return (
-        v0[0] * inward[0] + v0[1] * inward[1] < 0.0
-        and v1[0] * inward[0] + v1[1] * inward[1] < 0.0
-        and v2[0] * inward[0] + v2[1] * inward[1] < 0.0
+        v0[0] * inward[0] + v0[1] * inward[1] < -reach
+        and v1[0] * inward[0] + v1[1] * inward[1] < -reach
+        and v2[0] * inward[0] + v2[1] * inward[1] < -reach
+    )
+
+
+@wp.func
+def _off_axis(v: wp.vec3, edge: wp.vec3):
+    """m from the sensor's upright axis to an edge from ``v``, seen from above."""
+    along = -(v[0] * edge[0] + v[1] * edge[1]) / (edge[0] * edge[0] + edge[1] * edge[1] + 1.0e-20)
+    share = wp.clamp(along, 0.0, 1.0)
+    x = v[0] + share * edge[0]
+    y = v[1] + share * edge[1]
+    return wp.sqrt(x * x + y * y)
+
+
+@wp.func
+def _widened(tall: wp.vec2, away: wp.float32, sector: Sector):
+    """Elevation tangents of what is ``away`` m and more from the axis, the sensor anywhere."""
+    rise = wp.abs(sector.drift[2]) * 0.5 * wp.float32(sector.columns) / (away - sector.reach)
+    nearer = away / (away - sector.reach)
+    farther = away / (away + sector.reach)
+    return wp.vec2(
+        tall[0] * wp.where(tall[0] < 0.0, nearer, farther) - rise,
+        tall[1] * wp.where(tall[1] > 0.0, nearer, farther) + rise,
     )
 
 
@@ -406,20 +481,24 @@ def _rasterise(
     linear = sector.turn * chunk.linear
     offset = sector.turn * chunk.offset + sector.place
     at = sector.turn * chunk.middle + sector.place
-    if _in_sight(at, chunk.radius, sector, rows, slope, key):
+    if _in_sight(at, chunk.radius + sector.reach, sector, rows, slope, key):
+        away = wp.sqrt(at[0] * at[0] + at[1] * at[1]) - chunk.radius
         for k in range(lane, chunk.count, lanes):
             row = chunk.first + k
             v0 = linear * triangles[row].a + offset
             v1 = linear * triangles[row].b + offset
             v2 = linear * triangles[row].c + offset
-            if not (_beside(v0, v1, v2, sector.left) or _beside(v0, v1, v2, sector.right)):
+            if not (
+                _beside(v0, v1, v2, sector.left, sector.reach)
+                or _beside(v0, v1, v2, sector.right, sector.reach)
+            ):
                 tag = triangles[row].tag
                 least = float(0.0)
                 if tag >> DETAIL_SHIFT == 1:
                     least = 1.0 / detail_far
                 id = wp.int64(n * CHUNK + k + 1)
                 closed = one_sided(tag & 255)
-                _enter(v0, v1, v2, closed, least, id, sector, rows, slope, trig, key)
+                _enter(v0, v1, v2, closed, least, away, id, sector, rows, slope, trig, key)
 
 
 @wp.kernel
@@ -462,9 +541,9 @@ def _resolve(
             normal = wp.cross(linear * (t.b - t.a), linear * (t.c - t.a))
             across = wp.dot(normal, d)
             at = linear * t.a + sector.turn * chunk.offset + sector.place - ray.origin
-            # the same plane from there; bounded, as the beam may just miss the triangle
+            # the same plane in the column's own pose; bounded, as the beam may just miss it
             met = 1.0 / wp.cast(wp.int32(entry >> wp.int64(32)), wp.float32)
-            play = 4.0 * wp.length(ray.origin) + 0.05 * met
+            play = 0.05 * met + 0.05
             moved = wp.dot(normal, at) / across
             distance[c, row.beam] = wp.clamp(moved, met - play, met + play)
             cosine[c, row.beam] = wp.min(wp.abs(across) / wp.length(normal), 1.0)
@@ -491,9 +570,9 @@ def sweep(
     Args:
         world: row of ``frame``.
         world_from_sensor: (4, 4), or (columns, 4, 4) where the sensor moves: the pose in which each
-            column is measured. Which triangle a beam meets is then decided from the middle of its
-            sector (there are ``SECTORS``), how far it is from the column's own pose. Actors stand
-            as the frame has them.
+            column is measured, along an even path within each of ``SECTORS`` parts. Rolling and
+            pitching within a part count for distances, not for which triangle a beam meets. Actors
+            stand as the frame has them.
         far: m, nothing is seen beyond.
         hide: row of an actor the beams pass through (the ego), -1: none.
 
@@ -546,6 +625,11 @@ def _sectors(poses: Array, beams: Beams) -> tuple[Array, Array]:
     back[:, 0, 1], back[:, 1, 0], back[:, 2, 2] = np.sin(yaw), -np.sin(yaw), 1.0
     rays["turn"] = relative[:, :3, :3] @ back
     rays["origin"] = relative[:, :3, 3]
+    sectors["drift"] = (rays["origin"][last] - rays["origin"][first]) / np.maximum(last - first, 1)[
+        :, None
+    ]
+    away = np.linalg.norm(rays["origin"], axis=1)
+    sectors["reach"] = 1.01 * np.maximum.reduceat(away, first)
     rays["sector"] = owner
     sector_from_middle = inverse(centre) @ poses[n // 2]
     sectors["turn"], sectors["place"] = sector_from_middle[:, :3, :3], sector_from_middle[:, :3, 3]
