@@ -14,8 +14,11 @@ Array = np.ndarray
 
 CLOSE = 2.0
 """m, gaps up to twice this wide are paved"""
-ISLAND, CORNER = 20.0, 120.0
-"""m^2, holes up to this size are paved: any, and those beside a pavement"""
+ISLAND, SPLITTER, CORNER = 60.0, 20.0, 150.0
+"""m^2, holes up to this size are paved: any, those at a roundabout, where larger ones are islands,
+and those by a pavement"""
+BESIDE = 2.5
+"""m, a hole this close to a pavement is what the lanes leave open at the corner of two streets"""
 SEAM, UNDER = 0.03, 0.1
 """m: the lanes' strips cover seams up to twice SEAM wide; other gaps reach UNDER the strips"""
 LEVEL = 3.0
@@ -39,8 +42,8 @@ def junction_gaps(road_map: RoadMap, left: Array, right: Array) -> tuple[Array, 
         owner.append(np.full(len(rings[-1]), lane))
     lines = shapely.linearrings(np.concatenate(rings), indices=np.concatenate(owner))
     strips = np.asarray(shapely.make_valid(shapely.polygons(lines), method="structure"))
-    height = np.add.reduceat(road_map.point_xyz[:, 2], road_map.point_start[:-1])
-    height /= np.diff(road_map.point_start)
+    bottom = np.minimum.reduceat(road_map.point_xyz[:, 2], road_map.point_start[:-1])
+    top = np.maximum.reduceat(road_map.point_xyz[:, 2], road_map.point_start[:-1])
     walk = road_map.lane_kind == LaneKind.SIDEWALK
     tree = shapely.STRtree(strips)
 
@@ -51,16 +54,16 @@ def junction_gaps(road_map: RoadMap, left: Array, right: Array) -> tuple[Array, 
             continue
         hull = shapely.convex_hull(shapely.geometrycollections(strips[own].tolist()))
         near = np.sort(tree.query(shapely.buffer(hull, 1.0), predicate="intersects"))
-        level = (height[near] > height[own].min() - LEVEL) & (
-            height[near] < height[own].max() + LEVEL
-        )
-        near = near[level]
+        low, high = bottom[own].min() - LEVEL, top[own].max() + LEVEL
+        near = near[(bottom[near] < high) & (top[near] > low)]
         around = shapely.box(*shapely.buffer(hull, 2.0 * CLOSE).bounds)
         local = np.asarray(shapely.intersection(strips[near], around))
         paved = united(local.tolist(), 0.02)
         pavements = shapely.geometrycollections(local[walk[near]].tolist())
         filled = united([paved], 2.0 * CLOSE)
-        filled = [_without_small_holes(part, pavements) for part in shapely.get_parts(filled)]
+        island = SPLITTER if road_map.junction_is_roundabout[junction] else ISLAND
+        parts = shapely.get_parts(filled)
+        filled = [_without_small_holes(part, island, pavements) for part in parts]
         gap = shapely.intersection(shapely.union_all(filled), hull).difference(paved)
         # the strips overlap seams; what is wider reaches under them
         gap = shapely.buffer(shapely.buffer(gap, -SEAM, quad_segs=1), UNDER, quad_segs=1)
@@ -72,6 +75,7 @@ def junction_gaps(road_map: RoadMap, left: Array, right: Array) -> tuple[Array, 
         flat = flat.reshape(-1, 4, 2)[:, :3].reshape(-1, 2)
         rows = np.concatenate([np.arange(*road_map.point_start[k : k + 2].tolist()) for k in near])
         edges = np.concatenate([left[rows], right[rows]])
+        edges = edges[(edges[:, 2] > low) & (edges[:, 2] < high)]
         distance, nearest = KDTree(edges[:, :2]).query(flat, k=4)
         weight = 1.0 / (distance + 0.05) ** 2
         z = np.sum(weight * edges[nearest, 2], axis=1) / weight.sum(1)
@@ -82,15 +86,15 @@ def junction_gaps(road_map: RoadMap, left: Array, right: Array) -> tuple[Array, 
     return np.concatenate(triangles), np.concatenate(junctions)
 
 
-def _without_small_holes(part: Any, pavements: Any) -> Any:
-    """A shapely polygon without the holes that are to be paved."""
+def _without_small_holes(part: Any, island: float, pavements: Any) -> Any:
+    """A shapely polygon without the holes that are to be paved: small ones and corners."""
     import shapely
 
     kept = []
     for ring in part.interiors:
         hole = shapely.Polygon(ring)
-        beside = hole.area <= CORNER and shapely.distance(hole, pavements) < 0.3
-        if hole.area > ISLAND and not beside:
+        beside = hole.area <= CORNER and shapely.distance(hole, pavements) < BESIDE
+        if hole.area > island and not beside:
             kept.append(ring)
     return shapely.Polygon(part.exterior, kept)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from roadloop.maps.road_map import LaneKind, RoadMap
@@ -11,7 +13,7 @@ from sim.scenery.edges import Side, outer_edges, strip_ends, wall
 from sim.scenery.mesh import Mesh, Surface, joined, mesh_of
 from sim.scenery.paving import LAP, RAISED, STEP, Paving
 from sim.scenery.ribbons import ribbon
-from sim.scenery.terrain import GRASS_RGB, Terrain
+from sim.scenery.terrain import DRY, GRASS_RGB, Terrain
 
 Array = np.ndarray
 
@@ -37,6 +39,9 @@ MIN_STONED = 0.5
 GREEN = 1.2
 """m, a median at least this wide is planted"""
 
+LAWN_RGB = GRASS_RGB * (1.0 + 0.5 * DRY)
+LAWN = 0.05
+"""how much pieces of verge and median differ in brightness, standard deviation"""
 VERGE = 0.9
 """m of grass from the edge of a road down to the land"""
 BANK = 0.8
@@ -52,7 +57,7 @@ def road_meshes(road_map: RoadMap, rng: np.random.Generator) -> Mesh:
     """
     paving, terrain = Paving.of(road_map), Terrain.of(road_map)
     sides, shade = outer_edges(paving), _shades(road_map, rng)
-    return joined(
+    mesh = joined(
         [
             *_carriageway(road_map, paving, shade),
             *_raised(road_map, paving, sides, shade),
@@ -60,6 +65,9 @@ def road_meshes(road_map: RoadMap, rng: np.random.Generator) -> Mesh:
             *bridge_meshes(road_map, paving, sides, terrain),
         ]
     )
+    grass = np.repeat(1.0 + LAWN * rng.standard_normal((mesh.triangles + 1) // 2), 2)
+    lit = np.where(mesh.surface == Surface.GRASS, grass[: mesh.triangles], 1.0)[:, None]
+    return dataclasses.replace(mesh, colour=(mesh.colour * lit).astype(np.float32))
 
 
 def _shades(road_map: RoadMap, rng: np.random.Generator) -> Array:
@@ -130,7 +138,7 @@ def _raised(
     green = (road_map.lane_kind[paving.lane] == LaneKind.MEDIAN) & (narrow >= GREEN)
     for rows, rgb, surface, semantic in (
         (piece[~green[strip]], PAVEMENT_RGB, Surface.PAVEMENT, SemanticClass.SIDEWALK),
-        (piece[green[strip]], GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
+        (piece[green[strip]], LAWN_RGB, Surface.GRASS, SemanticClass.TERRAIN),
     ):
         corners, row = ribbon(inner[0], inner[1], rows)
         colour = np.array(rgb) * shade[paving.lane[paving.strip[row]]][:, None]
@@ -162,6 +170,6 @@ def _edges(paving: Paving, sides: tuple[Side, Side], terrain: Terrain) -> list[M
         free = (end.beyond == -np.inf) & (drop < BRIDGE)
         walls.append(wall(end.left[free], end.right[free], drop[free] + BURIED))
     return [
-        mesh_of(np.concatenate(verges), GRASS_RGB, Surface.GRASS, SemanticClass.TERRAIN),
+        mesh_of(np.concatenate(verges), LAWN_RGB, Surface.GRASS, SemanticClass.TERRAIN),
         mesh_of(np.concatenate(walls), CONCRETE_RGB, Surface.CONCRETE, SemanticClass.WALL),
     ]

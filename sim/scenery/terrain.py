@@ -32,14 +32,14 @@ CELLS = 40_000
 """cells at most; larger maps get wider ones"""
 DROP = 0.2
 """m, how far the land aims to lie below the roads"""
-GAP = 0.12
+GAP = 0.13
 """m, what there is at least between land and a road"""
 SLOPE = 0.35
 """steepest side of an embankment, rise over run; steeper than any road"""
 EMBANKED = 1.5
 """m over the envelope; roads higher than this are bridges"""
-FITTED = 7
-"""the membrane is fitted to every so many of the points, which lie 0.5 m apart along the lanes"""
+FITTED = 4
+"""the membrane is fitted to every so many of the points, which lie 1 m apart along the lanes"""
 STIFF = 0.005
 """weight of the membrane over that of one lane point"""
 ACROSS = np.linspace(-1.0, 1.0, 5)
@@ -49,6 +49,8 @@ FINE, FINE_CELLS = 0.5, 12_000_000
 
 GRASS_RGB = np.array([0.105, 0.165, 0.045])
 """linear reflectance of meadow grass"""
+DRY = np.array([0.5, 0.1, 0.2])
+"""by how much dry grass is brighter"""
 SOIL_RGB = np.array([0.175, 0.13, 0.075])
 SOIL_SHARE = 0.03
 """share of the land that is bare"""
@@ -85,7 +87,7 @@ class Terrain:
         left = np.concatenate([a for a, _ in borders])
         right = np.concatenate([b for _, b in borders])
         share = (ACROSS + 1.0) / 2.0
-        points = right + share[:, None, None] * (left - right)  # (across, P, 3)
+        points = (right + share[:, None, None] * (left - right))[:, ::2]  # (across, P / 2, 3)
         low = points[..., :2].min((0, 1)) - MARGIN
         size = points[..., :2].max((0, 1)) + MARGIN - low
         cell = max(CELL, float(np.sqrt(size[0] * size[1] / CELLS)))
@@ -134,8 +136,8 @@ class Terrain:
         field = gaussian_filter(rng.standard_normal((rows - 1, columns - 1)), 4.0, mode="reflect")
         spot, field = spot / max(spot.std(), 1e-9), field / max(field.std(), 1e-9)
         light = 1.0 + 0.12 * field[..., None] + 0.05 * rng.standard_normal((*field.shape, 2))
-        dry = np.clip(0.5 + 0.2 * field + 0.15 * spot, 0.0, 1.0)[..., None]
-        tint = GRASS_RGB * (1.0 + np.stack([0.5 * dry, 0.1 * dry, 0.2 * dry], -1))
+        dry = np.clip(0.5 + 0.2 * field + 0.15 * spot, 0.0, 1.0)[..., None, None]
+        tint = GRASS_RGB * (1.0 + dry * DRY)
         grass = np.clip(light[..., None] * tint, 0.0, 1.0)
         soil = np.clip(light[..., None] * SOIL_RGB, 0.0, 1.0)
         patch = spot[..., None] + 0.3 * rng.standard_normal(light.shape)
