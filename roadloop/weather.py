@@ -73,6 +73,9 @@ WEATHERS: dict[str, Weather] = {
 }
 """named weathers: clear-noon, rain-night, ..."""
 
+RANDOM = "random"
+"""asks for a weather of the scenario's own"""
+
 
 def named_weather(name: str) -> Weather:
     """The weather called ``name``, e.g. "fog-night"; "fog" alone is "fog-noon"."""
@@ -80,6 +83,18 @@ def named_weather(name: str) -> Weather:
     if full not in WEATHERS:
         raise RoadloopError(unknown("weather", name, WEATHERS))
     return WEATHERS[full]
+
+
+def weather_of(name: str, seed: int) -> Weather:
+    """The weather called ``name`` (see ``named_weather``), or for "random" one drawn by ``seed``.
+
+    The same seed gives the same weather, whatever the scenario. RoadloopError for an unknown name.
+    """
+    if name != RANDOM:
+        if name not in _SKIES and name not in WEATHERS:
+            raise RoadloopError(unknown("weather", name, [RANDOM, *WEATHERS]))
+        return named_weather(name)
+    return random_weather(np.random.default_rng([seed, *RANDOM.encode()]))
 
 
 def random_weather(rng: np.random.Generator) -> Weather:

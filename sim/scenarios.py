@@ -13,6 +13,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import EgoState, Scenario, VehicleParameters
+from roadloop.weather import Weather
 from sim.alks import ALKS
 from sim.euro_ncap import EURO_NCAP
 from sim.euro_ncap_turn import CCFTAP
@@ -34,6 +35,7 @@ def build_scenario(
     duration: float | None = None,
     dt: float = DT,
     parameters: Mapping[str, float] | None = None,
+    weather: Weather | None = None,
 ) -> Scenario:
     """The scenario of family ``name`` and ``seed``, on its own map or the given one.
 
@@ -41,6 +43,7 @@ def build_scenario(
         agents: vehicles of background traffic, beside those the family needs.
         duration: s; the drive ends earlier when the route is driven.
         parameters: those of the family that are not to have their default.
+        weather: what its sensors see through; by default a clear afternoon. It changes no motion.
 
     Raises:
         RoadloopError: unknown family or parameter, a map without the place it needs, impossible
@@ -89,6 +92,7 @@ def build_scenario(
         lights=scene.lights or light_programme(road_map, seed),
         description=family.description,
         parameters={key: values[key] for key in values if key in given},
+        weather=weather or Weather(),
     )
 
 

@@ -67,6 +67,8 @@ class Drive:
     """same seed, same drive"""
     parameter: Settings = ()
     """a parameter of the scenario, e.g. ego_speed=8.3"""
+    weather: Annotated[str, tyro.conf.arg(metavar="NAME")] = "clear"
+    """what cameras and LiDARs of the driver see through: clear, rain-night, fog, ... or random"""
     out: Annotated[Folder, default_text("runs/SCENARIO-seedN")] = None
     """folder to write into"""
     overwrite: bool = False
@@ -90,9 +92,11 @@ class Drive:
     def run(self) -> int:
         from roadloop.drive_folder import DriveFolder
         from roadloop.maps.cache import load_map
+        from roadloop.weather import weather_of
         from sim.scenarios import FAMILIES, build_scenario
 
         known("scenario", self.scenario, FAMILIES)
+        weather = weather_of(self.weather, self.seed)
         driver = build_driver(self.driver, self.perception, self.set, self.latency)
         folder = DriveFolder(self.out or Path("runs") / f"{self.scenario}-seed{self.seed}")
         folder.prepare(overwrite=self.overwrite)
@@ -107,6 +111,7 @@ class Drive:
             agents=self.agents,
             duration=self.seconds,
             parameters=numbers("--parameter", self.parameter),
+            weather=weather,
         )
         if not self.json:
             note = "the first drive on a machine also compiles the simulator"
