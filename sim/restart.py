@@ -13,7 +13,7 @@ import numpy as np
 import warp as wp
 
 from roadloop.errors import RoadloopError
-from roadloop.types import Behaviour, Scenario
+from roadloop.types import Scenario
 from sim.batch import put_replay
 from sim.state import AHEAD, Agent, LightTiming, Pose, SimState, Traits
 
@@ -112,7 +112,7 @@ def _with(
         ids[w] = 0
         ids[w, : start.fixed.ids.shape[1]] = start.fixed.ids[0]
     fixed, replay = new.fixed, new.fixed.replay
-    if any((s.agents.behaviour == Behaviour.REPLAY).any() for s in scenarios):
+    if any(len(state.fixed.replay) > 1 for state in (new, *starts)):  # one row where nobody is
         traits = fixed.traits.numpy()  # a view on the CPU, a copy elsewhere
         replay = wp.array(put_replay(scenarios, traits), dtype=Pose, device=replay.device)
         fixed.traits.assign(traits)

@@ -17,6 +17,7 @@ from roadloop import features
 from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
 from roadloop.maps.road_map import RoadMap
+from roadloop.rig import SensorRig, load_rig, resized
 from roadloop.scoring import comfort, driven, nuplan
 from roadloop.types import Control, LightState, VehicleParameters
 from sim.envs.actions import CHOICES, PEDALS, WAYPOINT_TIME, WAYPOINTS
@@ -447,3 +448,50 @@ def test_reset_options(bend: RoadMap) -> None:
     for options in ({"seed": 3}, {"scenario_seed": -1}):
         with pytest.raises(OptionError):
             env.reset(options=options)
+
+
+# --- cameras ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_rig() -> SensorRig:
+    return resized(load_rig("compact-3cam"), 0.25)
+
+
+def test_cameras_see_and_gymnasium_finds_nothing_wrong(
+    junction: RoadMap, small_rig: SensorRig
+) -> None:
+    env = make(junction, agents=8, observation="cameras", rig=small_rig)
+    check_env(env, skip_render_check=True)
+    seen, _ = env.reset(seed=0)
+    assert seen["front"].shape == (32, 64, 3) and set(seen) == {
+        "front", "front-left", "front-right", "ego", "route",
+    }  # fmt: skip
+    views = [seen[c.name] for c in small_rig.cameras]
+    assert all(view.std() > 10.0 for view in views)  # road, houses and sky, not one colour
+    assert (views[0] != views[1]).mean() > 0.3
+    for _ in range(20):
+        later, *_ = env.step(np.array([1.0, 0.0]))
+    assert (later["front"] != seen["front"]).mean() > 0.2
+
+
+def test_cameras_of_a_batch_are_those_of_single_worlds(
+    junction: RoadMap, small_rig: SensorRig
+) -> None:
+    given = {
+        "map": junction, "scenario": "red_light", "pool": 3, "agents": 4, "max_seconds": 1.0,
+        "observation": "cameras", "rig": small_rig,
+    }  # fmt: skip
+    batch = gymnasium.make_vec(sim.envs.DRIVE, num_envs=2, **given)
+    single = DriveEnv(**given)
+    ours, _ = batch.reset(seed=4)
+    alone, _ = single.reset(seed=5)
+    for _ in range(9):
+        assert all((ours[name][1] == alone[name]).all() for name in alone)
+        ours, *_ = batch.step(np.tile([0.5, 0.1], (2, 1)))
+        alone, *_ = single.step(np.array([0.5, 0.1]))
+
+
+def test_a_rig_without_cameras() -> None:
+    with pytest.raises(OptionError, match='rig "blind" has no cameras'):
+        DriveEnv(scenario="lane_following", observation="cameras", rig=SensorRig("blind"))

@@ -6,6 +6,8 @@ latency, no calibration errors, no lens effects. For these run a ``sim.sensors``
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -56,7 +58,8 @@ class CameraView:
 
     def look(self, state: SimState, worlds: Array) -> None:
         """Takes the pictures of these worlds into ``pictures``."""
-        frame, traits = frame_of(state), state.fixed.traits.numpy()
+        frame = frame_of(state)
+        traits: Any = state.fixed.traits.numpy()
         learners = next(iter(self.pictures.values())).shape[1]
         for i in range(learners):
             back = -traits["centre_offset"][worlds, i].astype(float)

@@ -109,9 +109,11 @@ class DriveConfig:
         for ending in self.end_on:
             if ending not in ENDINGS:
                 raise OptionError(unknown("ending in end_on", str(ending), ENDINGS))
-        several = isinstance(self.pool, Sequence) and not isinstance(self.pool, str)
-        seeds = list(self.pool) if several else [self.pool]
-        if not seeds or not all(map(_whole, seeds)) or (not several and self.pool == 0):
+        if isinstance(self.pool, Sequence) and not isinstance(self.pool, str):
+            fine = len(self.pool) > 0 and all(map(_whole, self.pool))
+        else:
+            fine = _whole(self.pool) and self.pool != 0
+        if not fine:
             raise OptionError(f"pool is {self.pool!r}: give a count of seeds above 0, or the seeds")
         for name in ("max_seconds", "dt"):
             value = getattr(self, name)
@@ -179,4 +181,5 @@ def _bev(given: BevConfig | Mapping[str, float]) -> BevConfig:
 
 
 def _whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and bool(value >= 0)  # type: ignore[operator]

@@ -7,6 +7,7 @@ one map and one simulator; worlds begin again one by one. Learner ``i`` of a wor
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,9 @@ from sim.simulator import Simulator
 from sim.state import SimState
 
 Array = np.ndarray
+
+if wp.config.log_level == logging.INFO:  # what a training script prints is its own affair
+    wp.config.log_level = logging.ERROR
 
 
 class DriveCore:

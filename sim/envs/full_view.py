@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -44,7 +46,8 @@ def full_view(state: SimState, elapsed: Array, learners: int, max_tracks: int) -
     Raises:
         OptionError: more road users than rows.
     """
-    agents, traits = state.agents.numpy(), state.fixed.traits.numpy()
+    agents: Any = state.agents.numpy()
+    traits: Any = state.fixed.traits.numpy()
     worlds, width = agents.shape
     if width - 1 > max_tracks:
         raise OptionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Pool:
         if self._learners > 1:
             scenario, routes = hand_over(scenario, self._learners)
         state = self._simulator.reset([scenario])
-        traits = state.fixed.traits.numpy()
+        traits: Any = state.fixed.traits.numpy()
         traits["controlled"][0, 1 : self._learners] = 1
         state.fixed.traits.assign(traits)
         return Start(

@@ -64,7 +64,7 @@ class DriveVectorEnv(VectorEnv):
         self.single_action_space = action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._rngs: list[np.random.Generator | None] = [None] * self.num_envs
+        self._rngs: dict[int, np.random.Generator] = {}
         self._over = np.zeros(self.num_envs, bool)
         self._pictures = Pictures(self.core)
 
@@ -86,8 +86,8 @@ class DriveVectorEnv(VectorEnv):
             if self.core.state is None and not mask.all():
                 raise OptionError("reset_mask: the first reset starts all worlds")
         seeds = _seeds(seed, self.num_envs)
-        for w in np.flatnonzero(mask):
-            if seeds[w] is not None or self._rngs[w] is None:
+        for w in np.flatnonzero(mask).tolist():
+            if seeds[w] is not None or w not in self._rngs:
                 self._rngs[w] = seeding.np_random(seeds[w])[0]
         if isinstance(seed, (int, np.integer)):
             self._np_random, self._np_random_seed = seeding.np_random(int(seed))
@@ -143,11 +143,11 @@ class DriveVectorEnv(VectorEnv):
 
     def _begin(self, mask: Array, infos: dict[str, Any]) -> None:
         """The next scenario in these worlds."""
-        worlds = np.flatnonzero(mask)
+        worlds = np.flatnonzero(mask).tolist()
         starts = [self.core.pool.draw(self._rngs[w]) for w in worlds]
-        self.core.begin(worlds.tolist(), starts)
+        self.core.begin(worlds, starts)
         for w in worlds:
-            self._pictures.restart(int(w))
+            self._pictures.restart(w)
         seeds = np.zeros(self.num_envs, np.int64)
         seeds[worlds] = [s.scenario.seed for s in starts]
         infos["seed"], infos["_seed"] = seeds, mask.copy()
