@@ -15,8 +15,10 @@ from roadloop.cli.compare import Compare
 from roadloop.cli.drive import Drive
 from roadloop.cli.listing import List
 from roadloop.cli.map import Map
+from roadloop.cli.record import Record
 from roadloop.cli.report import Report
 from roadloop.cli.score import Score
+from roadloop.cli.view import View
 from roadloop.command_line import run
 
 
@@ -56,6 +58,8 @@ class Version:
 
 VERBS: dict[str, type] = {
     "drive": Drive,
+    "view": View,
+    "record": Record,
     "list": List,
     "map": Map,
     "score": Score,
