@@ -57,7 +57,10 @@ class DriveVectorEnv(VectorEnv):
         self.config = drive_config(options)
         self.num_envs = int(num_envs)
         self.render_mode = render_mode
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        fps = max(round(1.0 / self.config.dt), 1)
+        self.metadata = {
+            **self.metadata, "autoreset_mode": self.autoreset_mode, "render_fps": fps,
+        }  # fmt: skip
         self.core = DriveCore(self.config, self.num_envs)
         road_map = self.core.pool.road_map
         self.single_observation_space = observation_space(self.config, road_map)
