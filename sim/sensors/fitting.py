@@ -134,6 +134,8 @@ class RadarCapture:
                 moment.previous_world_from_ego,
                 moment.rng(name),
                 elapsed=moment.elapsed or None,
+                velocity=float(moment.ego.speed) * moment.world_from_ego[:3, 0],
+                yaw_rate=float(moment.ego.yaw_rate),
                 timestamp_us=moment.timestamp_us,
             )
             for name in names
