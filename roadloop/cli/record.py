@@ -118,9 +118,9 @@ class Record:
         build_driver(self.driver, self.perception, self.set, self.latency)
         numbers("--parameter", self.parameter)
         folder = self.out or Path("runs") / f"record-{rig.name}"
+        road_map = None if self.map is None else load_map(self.map)
         self._prepare(folder, rig)
         start_warp()
-        road_map = None if self.map is None else load_map(self.map)
         if not self.json:
             note = "the first one on a machine also compiles the simulator"
             print(f"roadloop: recording {len(drives)} drives ({note})", file=sys.stderr)

@@ -14,9 +14,10 @@ from roadloop.types import AgentKind, AgentStates
 Array = np.ndarray
 
 POINT_MARGIN = 0.1
-"""m by which a box is wider on all sides but below when points in it are counted
-
-Surfaces are where the box ends and ranges are noisy; below lies the road."""
+"""m by which a box is wider to all sides and above when points in it are counted: surfaces are where
+it ends, and ranges are noisy"""
+FLOOR = 0.05
+"""m above the bottom of a box from which points count: below lies the road"""
 
 
 def boxes_in_ego(
@@ -104,7 +105,7 @@ def box_poses(boxes: Table) -> Array:
 def points_inside(boxes: Table, points: Array) -> Array:
     """(boxes,) int32, how many of ``points`` (n, 3 or more; ego frame) lie in each box.
 
-    Boxes are ``POINT_MARGIN`` wider except below.
+    Boxes are ``POINT_MARGIN`` wider, and begin ``FLOOR`` above their bottom.
     """
     count = np.zeros(len(boxes["id"]), np.int32)
     half = np.stack([boxes[key] for key in _SIZE], axis=-1) / 2.0
@@ -116,7 +117,7 @@ def points_inside(boxes: Table, points: Array) -> Array:
             local = transform_points(box_from_ego, points[near, :3].astype(np.float64))
             inside = (local < half[k] + POINT_MARGIN).all(-1)
             inside &= (local[:, :2] > -half[k, :2] - POINT_MARGIN).all(-1)
-            count[k] = np.count_nonzero(inside & (local[:, 2] > -half[k, 2]))
+            count[k] = np.count_nonzero(inside & (local[:, 2] > FLOOR - half[k, 2]))
     return count
 
 

@@ -15,11 +15,12 @@ from roadloop.errors import RoadloopError
 from roadloop.logs.schema import EGO_FIELDS
 from roadloop.logs.sensor_files import IMAGES
 from roadloop.rig import KINDS, CameraSensor, SensorRig
-from roadloop.types import CameraImage, LidarSweep, Observation, RadarScan
+from roadloop.types import CameraImage, EgoState, LidarSweep, Observation, RadarScan
 
 Array = np.ndarray
 
 _MATRIX = 1e-9  # what rounding may change in a pose
+_SLOPE = 0.5  # m, by which a pitched pose may be off a level one
 
 
 def check_names(where: str, rig: SensorRig, observation: Observation) -> None:
@@ -49,13 +50,18 @@ def check_ego(where: str, observation: Observation) -> None:
         )
 
 
-def check_pose(where: str, world_from_ego: Array) -> None:
-    """A rigid transform."""
+def check_pose(where: str, world_from_ego: Array, ego: EgoState) -> None:
+    """A rigid transform, about where the ego is."""
     if world_from_ego.shape != (4, 4):
         raise RoadloopError(f"{where}: world_from_ego has shape {world_from_ego.shape}, not (4, 4)")
     r = world_from_ego[:3, :3]
     if not (np.isfinite(world_from_ego).all() and np.allclose(r @ r.T, np.eye(3), atol=1e-6)):
         raise RoadloopError(f"{where}: world_from_ego is no rigid transform")
+    place = np.array([float(ego.x), float(ego.y), float(ego.z)])
+    if (apart := np.linalg.norm(world_from_ego[:3, 3] - place)) > _SLOPE:
+        raise RoadloopError(
+            f"{where}: world_from_ego is {apart:.2f} m from the ego's x, y, z: they are one place"
+        )
 
 
 def check_image(where: str, sensor: CameraSensor, image: CameraImage) -> None:

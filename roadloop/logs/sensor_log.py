@@ -153,7 +153,8 @@ class SensorLogWriter:
         Args:
             observation: of a later step than the one before; some may be left out. Timestamps count
                 from where ``time`` does. ``tracks`` are taken for the truth: they are the labels.
-            world_from_ego: (4, 4), by default level at the ego's x, y, z and heading.
+            world_from_ego: (4, 4), by default level at the ego's x, y, z and heading. Its position
+                is what the log keeps: on a slope it may differ from the ego's by centimetres.
             world_from_agent: (agents, 4, 4), poses of the tracks' boxes with the origin on the
                 ground under the centre, by default upright.
 
@@ -172,7 +173,7 @@ class SensorLogWriter:
         check_names(where, self.rig, observation)
         check_ego(where, observation)
         pose = level_pose(observation.ego) if world_from_ego is None else np.array(world_from_ego)
-        check_pose(where, pose)
+        check_pose(where, pose, observation.ego)
         if self._last is None:
             self._begin(observation)
         for key in ("tracks", "lights"):
@@ -379,13 +380,12 @@ def _of_sensor(step: int, name: str, rows: Table) -> Table:
 
 
 def _ego_row(observation: Observation, world_from_ego: Array) -> dict[str, float]:
-    """The attitude from the pose, everything else as the observation has it."""
-    fields = {key: float(getattr(observation.ego, key)) for key in EGO_FIELDS}
+    """Position and attitude from the pose, everything else as the observation has it."""
     return {
         "step": observation.step,
         "time": float(observation.time),
+        **{key: float(getattr(observation.ego, key)) for key in EGO_FIELDS},
         **pose_columns(world_from_ego),
-        **fields,
     }
 
 
