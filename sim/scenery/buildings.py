@@ -40,7 +40,9 @@ class Plot:
     frontage: Array | None
     """(2, 2) the street's edge before the front's two ends, or None for what stands behind"""
     level: float
-    """m, of the street"""
+    """m, of the street; -inf where there is none before it"""
+    behind: bool = False
+    """whether it stands behind the first row"""
 
 
 class _Ground:
@@ -100,12 +102,9 @@ def building_meshes(
     towers behind them, country roads scattered houses.
     """
     site = Site.of(road_map, terrain)
+    of_plots, looks = rng.spawn(2)
     ground = _Ground(site, beside)
-    rows, country, behind, looks = rng.spawn(4)
-    plots = _street_rows(site, ground, rows)
-    plots += _country_houses(site, ground, country)
-    first = len(plots)
-    plots += _behind(site, ground, behind)
+    plots = _given_out(site, ground, of_plots)
     pile = Pile()
     if not plots:
         return pile.mesh()
@@ -113,12 +112,27 @@ def building_meshes(
     built, centre = site.urban(middle)
     seen = _seen_sides(ground, plots)
     for k, plot in enumerate(plots):
-        house = House.drawn(looks, float(built[k]), float(centre[k]), k >= first)
+        house = House.drawn(looks, float(built[k]), float(centre[k]), plot.behind)
         base = terrain.height(plot.corners)
         level = max(plot.level, float(base.max()) + 0.05)
         bottom = float(base.min()) - 0.3
         add_house(pile, house, plot.corners, bottom, level, seen[k], plot.frontage, looks)
     return pile.mesh()
+
+
+def building_plots(
+    road_map: RoadMap, terrain: Terrain, rng: np.random.Generator, beside: Mesh | None = None
+) -> list[Plot]:
+    """Where ``building_meshes`` builds, with the same arguments."""
+    site = Site.of(road_map, terrain)
+    return _given_out(site, _Ground(site, beside), rng.spawn(2)[0])
+
+
+def _given_out(site: Site, ground: _Ground, rng: np.random.Generator) -> list[Plot]:
+    rows, country, behind = rng.spawn(3)
+    plots = _street_rows(site, ground, rows)
+    plots += _country_houses(site, ground, country)
+    return plots + _behind(site, ground, behind)
 
 
 def _overlap(a: Array, b: Array) -> bool:
@@ -155,7 +169,9 @@ def _street_rows(site: Site, ground: _Ground, rng: np.random.Generator) -> list[
         if built[low:high].max() < 0.3:
             continue
         row = rng.uniform() < 0.35 + 0.6 * centre[low]  # wall to wall
-        setback = rng.uniform(2.5, 3.2) if row else rng.uniform(3.0, 6.5)
+        setback = rng.uniform(2.7, 3.3) if row else rng.uniform(3.0, 6.5)
+        if edges.pavement[low] == 0.0:
+            setback += 3.0
         at = rng.uniform(0.0, 3.0)
         while at < length:
             width = rng.uniform(11.0, 22.0) if row else rng.uniform(9.0, 15.0)
@@ -199,9 +215,13 @@ def _front_plot(
     corners = _rectangle(edge + outward * setback, along, width, depth)
     if not ground.take(corners):
         return None
+    level = float(edges.xyz[middle, 2])
     frontage = corners[:2] - outward * (setback - 0.3)
-    clear = site.clearance(np.linspace(frontage[0], frontage[1], 9)).min() > 0.05
-    return Plot(corners, frontage if clear else None, float(edges.xyz[middle, 2]))
+    paved = bool(edges.pavement[middle] > 0.0 and setback < 4.5)
+    paved = paved and np.abs(site.terrain.height(frontage) - level).max() < 0.6
+    if paved and site.clearance(np.linspace(frontage[0], frontage[1], 9)).min() < 0.05:
+        paved = False
+    return Plot(corners, frontage if paved else None, level)
 
 
 def _country_houses(site: Site, ground: _Ground, rng: np.random.Generator) -> list[Plot]:
@@ -237,7 +257,7 @@ def _behind(site: Site, ground: _Ground, rng: np.random.Generator) -> list[Plot]
         along = np.array([out[1], -out[0]])
         corners = _rectangle(at, along, 11.0 + 8.0 * wide, 10.0 + 6.0 * deep)
         if ground.take(corners):
-            plots.append(Plot(corners, None, -np.inf))
+            plots.append(Plot(corners, None, -np.inf, behind=True))
     return plots
 
 

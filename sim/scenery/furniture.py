@@ -29,6 +29,7 @@ class _Kerbside:
     def __init__(self, site: Site, beside: Mesh | None) -> None:
         self.site, self.edges = site, site.edges
         self.occupied = site.occupied(beside)
+        self._built_over = site.occupied(beside, forecourts=True)
         self.built, self.centre = site.urban(site.edges.xyz[:, :2])
         self.heading = np.arctan2(-site.edges.outward[:, 1], -site.edges.outward[:, 0])
         self._taken = np.zeros((0, 3))
@@ -40,13 +41,17 @@ class _Kerbside:
             return np.column_stack([xy, self.edges.xyz[:, 2]])
         return np.column_stack([xy, self.site.terrain.height(xy)])
 
-    def free(self, at: Array, reach: float, half: float = 0.0) -> Array:
-        """(n,) bool: nothing stands within ``reach`` m of a place and ``half`` m to its sides."""
+    def free(self, at: Array, reach: float, half: float = 0.0, *, forecourts: bool = True) -> Array:
+        """(n,) bool: nothing stands within ``reach`` m of a place and ``half`` m to its sides.
+
+        ``forecourts`` says whether those of buildings may be used.
+        """
+        ground = self.occupied if forecourts else self._built_over
         fine = self.site.crossing_gap(at[:, :2]) > CROSSING + half
         tangent = np.stack([self.edges.outward[:, 1], -self.edges.outward[:, 0]], axis=1)
         for shift in (-half, 0.0, half) if half else (0.0,):
             xy = at[:, :2] + shift * tangent
-            fine &= self.occupied.clearance(xy) > reach
+            fine &= ground.clearance(xy) > reach
             fine &= self.site.vehicle_gap(xy) > 0.75 + reach
         if len(self._taken):
             from scipy.spatial import KDTree
@@ -149,10 +154,10 @@ def _posts(side: _Kerbside, rng: np.random.Generator) -> Mesh:
 def _fences(side: _Kerbside, rng: np.random.Generator) -> list[Mesh]:
     """Fences and low walls between the pavement and some of the plots."""
     chains = int(side.edges.chain.max()) + 1
-    has, kind = rng.uniform(size=chains) < 0.3, rng.integers(3, size=chains)
+    has, kind = rng.uniform(size=chains) < 0.2, rng.integers(3, size=chains)
     at = side.at(0.8)
     fine = has[side.edges.chain] & (side.built > 0.2) & (side.centre < 0.6)
-    fine &= ~side.edges.junction & side.free(at, 0.25, things.PANEL / 2)
+    fine &= ~side.edges.junction & side.free(at, 0.25, things.PANEL / 2, forecourts=False)
     parts = []
     for k, name in enumerate(("wood", "steel", "wall")):
         rows = np.flatnonzero(fine & (kind[side.edges.chain] == k))

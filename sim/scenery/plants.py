@@ -17,10 +17,12 @@ Array = np.ndarray
 
 GROVE_AREA = 190.0
 """m^2 of land per place where a tree of the open land may stand ..."""
-GROVE_TREES = 1100
+GROVE_TREES = 1400
 """... of which there are so many at most"""
 LAND = 100.0
-"""m beyond the roads where trees still stand"""
+"""m beyond the roads where trees still stand one by one"""
+WOODS = (105.0, 142.0)
+"""m from the roads, where woods close the view"""
 FAR = 40.0
 """m from the roads; trees beyond are simpler"""
 ROW_SPACING = (9.0, 15.0)
@@ -37,6 +39,7 @@ _LEAVES = {
     "conifer": (0.025, 0.065, 0.028),
     "bush": (0.055, 0.100, 0.028),
     "far": (0.042, 0.092, 0.030),
+    "wood": (0.032, 0.072, 0.028),
 }
 """linear reflectance; green leaves have 0.05-0.15 in the visible, peak at 550 nm (USGS spectral
 library)"""
@@ -61,13 +64,14 @@ def plant_meshes(
     """
     site = Site.of(road_map, terrain)
     occupied = site.occupied(beside)
-    grown, rows, groves, bushes, hedges = rng.spawn(5)
+    grown, rows, groves, bushes, hedges, woods = rng.spawn(6)
     species = {name: [_grown(name, grown) for _ in range(VARIANTS)] for name in _LEAVES}
-    parts = [_hedges(site, occupied, hedges)]
+    parts = [_hedges(site, site.occupied(beside, forecourts=True), hedges)]
     street, taken = _street_trees(site, occupied, rows, species)
     parts += street
     parts += _groves(site, occupied, groves, species, taken)
     parts += _bushes(site, occupied, bushes, species)
+    parts += _woods(site, woods, species)
     return joined(parts)
 
 
@@ -135,6 +139,8 @@ def _grown(name: str, rng: np.random.Generator) -> Plant:
         parts = [_trunk(0.16, 1.4, 4), crown]
     elif name == "bush":
         parts = [_crown(rng, leaves, (0.0, 0.0, 0.35), (0.85, 0.85, 0.75))]
+    elif name == "wood":  # the canopy of a few trees
+        parts = [_crown(rng, leaves, (0.0, 0.0, 3.0), (7.0, 7.0, 6.0))]
     else:
         parts = [_trunk(0.22, 2.2, 3), _crown(rng, leaves, (0.0, 0.0, 5.0), (2.7, 2.7, 3.2))]
     mesh = joined(parts)
@@ -174,7 +180,7 @@ def _street_trees(
     built = site.urban(edges.xyz[:, :2])[0]
     at = edges.xyz[:, :2] + edges.outward * 1.1
     good = has[edges.chain] & (built > 0.25) & ~edges.junction
-    good &= (site.vehicle_gap(at) > radius + 0.1) & (site.clearance(at) > 0.7)
+    good &= (site.vehicle_gap(at) > radius + 0.6) & (site.clearance(at) > 0.7)
     good &= (site.crossing_gap(at) > 3.0) & (occupied.clearance(at) > 0.85 * radius)
     rows = np.flatnonzero(good)
     rows = rows[spaced(at[rows], spacing[edges.chain[rows]])]
@@ -211,7 +217,7 @@ def _groves(
     radius = np.array([p.radius for p in plants])[which] * size
     good = (clear > radius + 1.0) & (clear < LAND)
     good &= chance < np.clip(0.30 + 0.35 * dense, 0.06, 1.0)
-    good &= occupied.clearance(at) > radius + 0.3
+    good &= (occupied.clearance(at) > radius + 0.3) & (site.crossing_gap(at) > radius + 1.0)
     rows = np.flatnonzero(good)
     if len(taken):
         from scipy.spatial import KDTree
@@ -220,6 +226,23 @@ def _groves(
     rows = rows[spaced(at[rows], np.where(far[rows], 6.5, 4.5))][:GROVE_TREES]
     foot = np.column_stack([at[rows], site.terrain.height(at[rows])])
     return _planted(plants, which[rows], foot, size[rows], rng)
+
+
+def _woods(site: Site, rng: np.random.Generator, species: dict[str, list[Plant]]) -> list[Mesh]:
+    """Edges of woods around the land, with gaps."""
+    terrain = site.terrain
+    cells = np.argwhere(
+        (terrain.distance[::16, ::16] > WOODS[0]) & (terrain.distance[::16, ::16] < WOODS[1])
+    )
+    at = terrain.fine_origin + 16.0 * terrain.fine_cell * cells[:, ::-1]
+    at += rng.uniform(-4.0, 4.0, at.shape)
+    at = at[_field(at, rng, 110.0) > -0.5]
+    at = at[rng.permutation(len(at))]
+    at = at[spaced(at, 11.0)]
+    size = rng.uniform(0.65, 1.15, len(at))
+    which = rng.integers(VARIANTS, size=len(at))
+    foot = np.column_stack([at, terrain.height(at)])
+    return _planted(species["wood"], which, foot, size, rng)
 
 
 def _field(at: Array, rng: np.random.Generator, wave: float) -> Array:
@@ -242,7 +265,8 @@ def _bushes(
     at = edges.xyz[order, :2] + edges.outward[order] * rng.uniform(1.3, 9.0, (n, 1))
     size = rng.uniform(0.5, 1.3, n)
     which = rng.integers(VARIANTS, size=n)
-    good = (rng.uniform(size=n) < 0.5) & (site.clearance(at) > size + 0.3)
+    good = (rng.uniform(size=n) < 0.5) & ~edges.junction[order]
+    good &= (site.clearance(at) > size + 0.7) & (site.crossing_gap(at) > size + 1.0)
     good &= occupied.clearance(at) > 0.8 * size
     rows = np.flatnonzero(good)
     rows = rows[spaced(at[rows], 14.0)]

@@ -16,7 +16,7 @@ from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.semantics import SemanticClass
 from sim.scenery.mesh import Mesh, Surface, box, cylinder, joined, mesh_of
 from sim.scenery.sign_faces import HEAD_DEPTH, light_head, sign_face
-from sim.scenery.site import used_by_vehicles
+from sim.scenery.site import Site
 from sim.scenery.stamp import stamped
 from sim.scenery.terrain import Terrain
 
@@ -30,37 +30,41 @@ SIGN_HEIGHT = 2.4
 """m above the road, middle of a sign"""
 ARM_LENGTH = 9.0
 """m at most"""
-FREE = 0.5
-"""m that a pole's axis keeps from lanes vehicles use"""
+LIGHT_FREE, SIGN_FREE = 0.9, 0.9
+"""m from a pole to lanes vehicles use: half a head or a sign, and 0.45 m beside a mirror (0.5 m to
+the pole is what is usual in towns)"""
 MOVED = 20.0
 """m at most from the map's place to the pole"""
 POLE_RADIUS = 0.075
 
 _POLE_RGB = (0.23, 0.24, 0.245)
 _LAMP_TRIANGLES = 6  # of an octagon
+_ROUGH = 0.3  # m, error of the distance map
 _SHARED = 0.6  # m, signals nearer than that share a pole
 
 
 class _Roads:
-    """Distances and heights of lanes, to the centimetre (the maps' own points, 0.5 m apart)."""
+    """Distances to lanes, to 4 cm where it matters, and their heights."""
 
-    def __init__(self, road_map: RoadMap) -> None:
+    def __init__(self, road_map: RoadMap, terrain: Terrain) -> None:
         from scipy.spatial import KDTree
 
-        lanes = np.diff(road_map.point_start)
-        used = np.repeat(used_by_vehicles(road_map), lanes)
-        travel = np.repeat(road_map.is_travel, lanes)
-        self._half = road_map.point_width[used] / 2.0
-        self._used = KDTree(road_map.point_xyz[used, :2])
+        travel = np.repeat(road_map.is_travel, np.diff(road_map.point_start))
+        self._site = Site.of(road_map, terrain)
+        self._edge = KDTree(self._site.vehicle_edge)
         self._travel = KDTree(road_map.point_xyz[travel])
         self._xyz = road_map.point_xyz[travel]
         self._all = KDTree(road_map.point_xyz[:, :2])
         self._all_half, self._all_z = road_map.point_width / 2.0, road_map.point_xyz[:, 2]
 
-    def gap(self, xy: Array) -> Array:
-        """(n, 2) -> (n,) m to the nearest lane vehicles use."""
-        distance, row = self._used.query(xy, k=min(12, self._used.n))
-        return (distance - self._half[row]).min(axis=1)
+    def gap(self, xy: Array) -> float:
+        """m from a place (2,) to the nearest lane vehicles use, at most 0 on it."""
+        rough = float(self._site.vehicle_gap(xy[None])[0])
+        return rough if rough < 0.0 else float(self._edge.query(xy)[0])
+
+    def lacking(self, xy: Array, gap: float) -> Array:
+        """(n, 2) -> (n,) m that places lack of ``gap`` m to those lanes, on the safe side."""
+        return np.maximum(gap + _ROUGH - self._site.vehicle_gap(xy), 0.0)
 
     def level(self, xyz: Array) -> float:
         """Height of the travel lane nearest to a point (3,)."""
@@ -112,9 +116,9 @@ def signal_meshes(road_map: RoadMap, terrain: Terrain) -> Mesh:
 
     Signals of kind OTHER that the map puts flat on a lane are road marks, and not built.
     """
-    plan, roads = _Plan(), _Roads(road_map) if len(road_map.signal_kind) else None
-    if roads is None:
+    if len(road_map.signal_kind) == 0:
         return joined([])
+    plan, roads = _Plan(), _Roads(road_map, terrain)
     order = np.argsort(road_map.signal_kind != SignalKind.TRAFFIC_LIGHT, kind="stable")
     for signal in order.tolist():
         if road_map.signal_kind[signal] == SignalKind.TRAFFIC_LIGHT:
@@ -158,9 +162,9 @@ def _axes(heading: float) -> tuple[Array, Array]:
     return ahead, np.array([-ahead[1], ahead[0]])
 
 
-def _free_foot(place: Array, heading: float, roads: _Roads) -> Array:
+def _free_foot(place: Array, heading: float, roads: _Roads, free: float) -> Array:
     """The nearest ground to ``place`` beside all lanes, rather to a side than along the road."""
-    if roads.gap(place[None])[0] >= FREE:
+    if roads.gap(place) >= free - 0.01:
         return place
     ahead, left = _axes(heading)
     spots, best = place[None], 0
@@ -168,7 +172,7 @@ def _free_foot(place: Array, heading: float, roads: _Roads) -> Array:
         steps = np.arange(-reach, reach + 0.1, step)
         along, aside = (a.ravel() for a in np.meshgrid(steps, steps))
         spots = place + along[:, None] * ahead + aside[:, None] * left
-        short = np.maximum(FREE + 0.1 - roads.gap(spots), 0.0)
+        short = roads.lacking(spots, free)
         best = int(np.argmin(np.hypot(2.0 * along, aside) + 100.0 * short))
         if short[best] == 0.0:
             break
@@ -186,9 +190,8 @@ def _across(stop: Array, heading: float, side: float, roads: _Roads) -> Array | 
     ahead_enough = np.abs(aside) < 0.45 * (along + 3.0)  # 24 degrees off the line of sight
     along, aside = along[ahead_enough], aside[ahead_enough]
     spots = stop[:2] + along[:, None] * ahead + aside[:, None] * left
-    gap = roads.gap(spots)
-    cost = along + 1.5 * np.abs(aside - 3.0 * side) + 2.0 * np.maximum(gap - 1.5, 0.0)
-    cost[gap < FREE + 0.2] = np.inf
+    cost = along + 1.5 * np.abs(aside - 3.0 * side)
+    cost[roads.lacking(spots, LIGHT_FREE) > 0.0] = np.inf
     best = int(np.argmin(cost))
     return spots[best] if np.isfinite(cost[best]) else None
 
@@ -199,25 +202,26 @@ def _plan_light(plan: _Plan, road_map: RoadMap, roads: _Roads, signal: int) -> N
     stops = stop_points(road_map, signal)
     level = float(stops[:, 2].mean()) if len(stops) else roads.level(place)
     level = roads.level(np.append(place[:2], level))
-    foot = _free_foot(place[:2], heading, roads)
+    foot = _free_foot(place[:2], heading, roads, LIGHT_FREE)
     pole = plan.pole(foot, level)
     foot = pole.foot
     given = place[2] - level  # of the foot or of the head
     lamp = float(np.clip(given, 2.9, 3.6)) if given > 2.0 else LAMP_HEIGHT
     _add_head(plan, pole, heading, lamp, signal)
 
-    target = place[:2]
+    target, least = place[:2], 1.0
     beyond = np.inf
     if len(stops):
         middle = stops[:, :2].mean(axis=0)
         beyond = float((foot - middle) @ ahead)
-        if beyond > 8.0:
-            target = foot + left * ((middle - foot) @ left)
+        if beyond > 5.0:
+            target, least = foot + left * ((middle - foot) @ left), 2.5
     reach = float((target - foot) @ left)
-    if abs(reach) > 2.5:
+    arm = abs(reach) > least
+    if arm:
         length = min(abs(reach), ARM_LENGTH)
         _add_arm(plan, pole, heading, float(np.sign(reach)) * length, signal)
-    if beyond < 6.0:
+    if beyond < (5.0 if arm else 8.0):
         nearest = stops[np.argmin(np.abs((stops[:, :2] - middle) @ left))]
         side = 1.0 if road_map.left_hand else -1.0
         across = _across(nearest, heading, side, roads)
@@ -248,9 +252,9 @@ def _plan_sign(plan: _Plan, road_map: RoadMap, roads: _Roads, signal: int) -> No
     place, heading = road_map.signal_xyz[signal], float(road_map.signal_heading[signal])
     level = roads.level(place)
     other = road_map.signal_kind[signal] == SignalKind.OTHER
-    if other and place[2] - level < 1.0 and roads.gap(place[None, :2])[0] < 0.2:
+    if other and place[2] - level < 1.0 and roads.gap(place[:2]) < 0.2:
         return
-    pole = plan.pole(_free_foot(place[:2], heading, roads), level)
+    pole = plan.pole(_free_foot(place[:2], heading, roads, SIGN_FREE), level)
     given = float(place[2] - level)
     height = given if 2.0 < given < 3.2 else SIGN_HEIGHT
     if pole.light:  # below the head, or above it

@@ -47,6 +47,8 @@ class Site:
 
     terrain: Terrain
     edges: Edges
+    vehicle_edge: Array
+    """(n, 2) m, points on the edges of lanes vehicles use, 0.5 m apart"""
     _vehicles: Terrain
     _crossings: Terrain
     _density: Array
@@ -88,22 +90,23 @@ class Site:
         """(n,) m, where a thing at ``xy`` stands: the land, or ``level`` on lanes."""
         return np.where(self.clearance(xy) < 0.25, level, self.terrain.height(xy))
 
-    def occupied(self, mesh: Mesh | None) -> Terrain:
+    def occupied(self, mesh: Mesh | None, *, forecourts: bool = False) -> Terrain:
         """Ground whose ``clearance`` is the distance to what ``mesh`` covers, seen from above.
 
-        What is paved (forecourts) counts as free.
+        Paving counts only with ``forecourts``.
         """
         covered = np.zeros(self.terrain.distance.shape, np.uint8)
         if mesh is not None:
             import cv2
 
-            # windows lie before walls; roofs alone are wider than their outline
-            skipped = np.isin(mesh.surface, (Surface.PAVEMENT, Surface.WINDOW))
+            # windows lie before walls; roofs and paving alone are wider than their outline
+            paving = mesh.surface == Surface.PAVEMENT
             cells = _cells(mesh.corners[..., :2], self.terrain)
-            cv2.polylines(covered, list(cells[~skipped]), True, 1, shift=_SHIFT)
-            for triangle in cells[mesh.surface == Surface.ROOF]:
+            outlined = (mesh.surface != Surface.WINDOW) & ~paving
+            cv2.polylines(covered, list(cells[outlined]), True, 1, shift=_SHIFT)
+            for triangle in cells[(mesh.surface == Surface.ROOF) | (paving & forecourts)]:
                 cv2.fillConvexPoly(covered, triangle, 1, shift=_SHIFT)
-        return _distance_to(covered, self.terrain)
+        return _distance_to(covered, self.terrain, exact=False)
 
 
 _sites: weakref.WeakKeyDictionary[RoadMap, Site] = weakref.WeakKeyDictionary()
@@ -151,10 +154,13 @@ def _widths(road_map: RoadMap) -> Array:
 
 def _survey(road_map: RoadMap, terrain: Terrain) -> Site:
     borders = [lane_borders(road_map, lane) for lane in range(road_map.lanes)]
-    vehicles = _covered(borders, used_by_vehicles(road_map), terrain)
+    used = used_by_vehicles(road_map)
+    sides = [side[:, :2] for lane in np.flatnonzero(used).tolist() for side in borders[lane]]
+    vehicles = _covered(borders, used, terrain)
     return Site(
         terrain=terrain,
         edges=_edges(road_map, borders, terrain),
+        vehicle_edge=np.concatenate([np.zeros((0, 2)), *sides]),
         _vehicles=_distance_to(vehicles, terrain),
         _crossings=_distance_to(_crosswalks(road_map, terrain), terrain),
         _density=_densities(road_map, terrain),
@@ -190,14 +196,18 @@ def _crosswalks(road_map: RoadMap, terrain: Terrain) -> Array:
     return covered
 
 
-def _distance_to(covered: Array, terrain: Terrain) -> Terrain:
-    """The terrain with another distance map: that to the covered cells, 0 or less on them."""
+def _distance_to(covered: Array, terrain: Terrain, *, exact: bool = True) -> Terrain:
+    """The terrain with another distance map: that to the covered cells, 0 or less on them.
+
+    Without ``exact`` distances are good to 5 percent, in half the time.
+    """
     import cv2
 
     if not covered.any():
         far = np.full(covered.shape, 1e6, np.float32)
         return dataclasses.replace(terrain, distance=far)
-    away = cv2.distanceTransform(1 - covered, cv2.DIST_L2, cv2.DIST_MASK_5)
+    mask = cv2.DIST_MASK_5 if exact else cv2.DIST_MASK_3
+    away = cv2.distanceTransform(1 - covered, cv2.DIST_L2, mask)
     # cells that an edge cuts are covered, so that it lies a quarter of a cell within on average
     metres = np.where(covered > 0, -0.25, away + 0.25) * terrain.fine_cell
     return dataclasses.replace(terrain, distance=metres.astype(np.float32))

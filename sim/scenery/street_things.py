@@ -29,7 +29,7 @@ _SUNK = -0.35  # m, where things begin, as the land is not level
 
 def _part(
     corners: Array,
-    colour: Sequence[float],
+    colour: Sequence[float] | Array,
     surface: Surface,
     semantic: SemanticClass = SemanticClass.STATIC,
     *,
