@@ -378,7 +378,10 @@ def driver_that_returns_nan() -> None:
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (reset_with_unknown_sensor, "no sensor 'front camera': it offers tracks and lights"),
+        (
+            reset_with_unknown_sensor,
+            "no sensor 'front camera': it offers tracks, lights and rig:NAME",
+        ),
         (step_before_reset, r"not started: call reset\(scenario, sensors\) first"),
         (control_that_is_nan, r"control of world 1 is \[nan, 0.0\].*not a finite number"),
         (control_that_is_infinite, "control of world 0 .*not a finite number"),
