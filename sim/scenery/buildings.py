@@ -111,11 +111,12 @@ def building_meshes(
     middle = np.array([plot.corners.mean(axis=0) for plot in plots])
     built, centre = site.urban(middle)
     seen = _seen_sides(ground, plots)
+    rings = np.concatenate([plot.corners for plot in plots])
+    land = terrain.height(rings).reshape(-1, 4)
     for k, plot in enumerate(plots):
         house = House.drawn(looks, float(built[k]), float(centre[k]), plot.behind)
-        base = terrain.height(plot.corners)
-        level = max(plot.level, float(base.max()) + 0.05)
-        bottom = float(base.min()) - 0.3
+        level = max(plot.level, float(land[k].max()) + 0.05)
+        bottom = float(land[k].min()) - 0.3
         add_house(pile, house, plot.corners, bottom, level, seen[k], plot.frontage, looks)
     return pile.mesh()
 
