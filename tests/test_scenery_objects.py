@@ -41,7 +41,7 @@ REAL = {
     "left": "esmini/xodr/e6mini-lht.xodr",
 }
 MAPS = [*GENERATED, "Town10HD", "esmini", "left"]
-LIT = ["lights", "Town04", "Town10HD", "esmini"]
+LIT = ["lights", "Town10HD", "esmini"]
 
 
 @lru_cache
@@ -75,7 +75,7 @@ def near_lanes(
     return points[np.unique(found[0])]
 
 
-@pytest.mark.parametrize("name", [*MAPS, "Town03", "Town04"])
+@pytest.mark.parametrize("name", [*MAPS, "Town03"])
 def test_nothing_near_lanes_vehicles_use(name: str) -> None:
     road_map, terrain, mesh = world(name)
     points = low_corners(terrain, mesh, 4.0)[:, :2]
@@ -113,7 +113,7 @@ def test_walls_keep_off_all_lanes_and_plots_do_not_overlap(name: str) -> None:
     plots = building_plots(road_map, terrain, np.random.default_rng(5))
     rings = shapely.polygons(np.array([plot.corners for plot in plots]))
     assert shapely.is_ccw(shapely.get_exterior_ring(rings)).all()
-    assert shapely.union_all(rings).area > shapely.area(rings).sum() - 0.02 * len(rings)
+    assert shapely.union_all(rings).area > shapely.area(rings).sum() - 0.02 * len(plots)
 
 
 @pytest.mark.parametrize("name", MAPS)
