@@ -149,7 +149,7 @@ def air_of(weather: Weather) -> Air:
     # Auto-exposure meters ground and lower sky; it trusts snow to be white, and in the dark it
     # runs out of gain and leaves the picture darker.
     metered = (_GROUND + 0.35 * (below - _GROUND)) * level * 0.6 + 0.4 * horizon
-    exposure = 0.56 * (float(metered.mean()) + 0.008) ** -0.85
+    exposure = 0.56 * (float(metered.mean()) + 0.0055) ** -0.85
 
     # Scattered forward by haze and thin clouds; gone where the sun cannot be seen.
     seen = straight * (0.0 if moon_up else 1.0)
@@ -172,7 +172,7 @@ def air_of(weather: Weather) -> Air:
     # A lamp is beyond white in the picture by day and by night, as the eye tells it.
     air.lamp = 3.2 * exposure**-0.85
     # Headlights fill the picture at night and are lost in a day's fog.
-    air.headlight = 0.015 * exposure if weather.is_dark else 0.0
+    air.headlight = 0.008 * exposure if weather.is_dark else 0.0
     air.exposure = exposure
     return air
 
@@ -245,6 +245,14 @@ def wet_colour(colour: wp.vec3, surface: wp.int32, wetness: wp.float32) -> wp.ve
 
 
 @wp.func
+def lens_colour(colour: wp.vec3, surface: wp.int32, lit: wp.int32) -> wp.vec3:
+    """Reflectance of what may be a traffic light's lens: dark while the lamp behind it is off."""
+    if lit == 0 and surface >= Surface.LAMP_RED and surface <= Surface.LAMP_GREEN:
+        return colour * 0.10
+    return colour
+
+
+@wp.func
 def lit_surface(
     colour: wp.vec3, normal: wp.vec3, surface: wp.int32, lit: wp.int32, air: Air
 ) -> wp.vec3:
@@ -254,7 +262,7 @@ def lit_surface(
     behind looks the same unless who draws it turns the normal towards the viewer.
     """
     up = normal[2]
-    albedo = wet_colour(colour, surface, air.wetness)
+    albedo = wet_colour(lens_colour(colour, surface, lit), surface, air.wetness)
     share = snow_share(surface, up, air.snow)
     albedo = mixed(albedo, SNOW_COLOUR, share)
     cosine = wp.dot(normal, air.sun_direction)

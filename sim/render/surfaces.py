@@ -13,6 +13,7 @@ from sim.render.light import (
     SNOW_COLOUR,
     Air,
     lamp_strength,
+    lens_colour,
     mixed,
     sky_radiance,
     smooth,
@@ -267,7 +268,7 @@ def lit_pixel(
     if surface <= Surface.ROOF or surface == Surface.FOLIAGE:
         coarse = grain(x, y, 4.0, footprint)
 
-    albedo = textured(colour, surface, x, y, coarse, footprint)
+    albedo = textured(lens_colour(colour, surface, lit), surface, x, y, coarse, footprint)
     albedo = wet_colour(albedo, surface, air.wetness)
     snow = snow_share(surface, up, air.snow)
     if snow > 0.0:
