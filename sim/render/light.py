@@ -172,7 +172,7 @@ def air_of(weather: Weather) -> Air:
     # A lamp is beyond white in the picture by day and by night, as the eye tells it.
     air.lamp = 3.2 * exposure**-0.85
     # Headlights fill the picture at night and are lost in a day's fog.
-    air.headlight = 0.008 * exposure if weather.is_dark else 0.0
+    air.headlight = 0.010 * exposure if weather.is_dark else 0.0
     air.exposure = exposure
     return air
 
