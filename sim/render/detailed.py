@@ -13,7 +13,7 @@ from sim.render.geometry import CHUNK, Chunk, Triangle
 from sim.render.light import Air, developed, through_air
 from sim.render.raster import View
 from sim.render.raster_lens import Lens
-from sim.render.resolve import brightness, packed
+from sim.render.shade import brightness, packed
 from sim.render.surfaces import HeadLights, lit_pixel, sky_pixel
 from sim.scenery.mesh import Surface
 
@@ -66,7 +66,7 @@ def detail(
     shadows: wp.int32,
     contacts: wp.array(dtype=Contact),
     shade: wp.array3d(dtype=wp.float32),
-    rgbs: wp.array(dtype=wp.int32),
+    words: wp.array(dtype=wp.int32),
 ):
     """One row of one view. ``bent``: the views' rays are in ``rays`` and keys hold 1 / distance.
 
@@ -90,7 +90,7 @@ def detail(
         key = keys[i]
         if key == wp.int64(0):
             if wp.dot(ray, ray) > 0.0:
-                rgbs[i] = packed(developed(sky_pixel(direction, air), air), SemanticClass.SKY)
+                words[i] = packed(developed(sky_pixel(direction, air), air), SemanticClass.SKY)
         else:
             slot = int(key & wp.int64(0x7FFFFFFF))
             away = 1.0 / wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
@@ -137,4 +137,4 @@ def detail(
                 lamps, air,
             )  # fmt: skip
             seen = developed(through_air(radiance, away, air), air)
-            rgbs[i] = packed(seen, (t.tag >> 8) & 255)
+            words[i] = packed(seen, (t.tag >> 8) & 255)

@@ -15,7 +15,8 @@ import warp as wp
 from sim.render.cull import NEAR
 from sim.render.geometry import CHUNK, Chunk, Triangle
 from sim.render.raster import View, grown, hidden, one_sided
-from sim.render.resolve import FOG_STEPS, SKY_STEPS, veiled
+from sim.render.resolve import FOG_STEPS, veiled
+from sim.render.shade import SKY_STEPS
 
 wp.set_module_options({"enable_backward": False})
 
@@ -243,14 +244,13 @@ def resolve_lens(
     views: wp.array(dtype=View),
     lenses: wp.array(dtype=Lens),
     rays: wp.array(dtype=wp.vec3),
-    colour: wp.array(dtype=wp.int32),
-    instance_of: wp.array(dtype=wp.int32),
+    looks: wp.array(dtype=wp.int64),
     sky: wp.array2d(dtype=wp.int32),
     fog: wp.array2d(dtype=wp.int32),
     fog_scale: wp.float32,
-    rgbs: wp.array(dtype=wp.int32),
     depth: wp.array(dtype=wp.float32),
     instance: wp.array(dtype=wp.int32),
+    words: wp.array(dtype=wp.int32),
 ):
     """One row of one view, as ``sim.render.resolve.resolve``; depth is along the view all the same.
 
@@ -272,13 +272,13 @@ def resolve_lens(
             if wp.dot(ray, ray) > 0.0:
                 height = wp.dot(ray, v.up)
                 word = sky[v.air, int((height + 1.0) * 0.5 * float(SKY_STEPS - 1) + 0.5)]
-            rgbs[i] = word
+            words[i] = word
             depth[i] = wp.inf
             instance[i] = 0
         else:
             slot = int(key & wp.int64(0x7FFFFFFF))
             away = 1.0 / wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
             clear = fog[v.air, wp.min(int(away * fog_scale), FOG_STEPS - 1)]
-            rgbs[i] = veiled(colour[slot], veil, clear)
+            words[i] = veiled(wp.int32(looks[slot] & wp.int64(0x7FFFFFFF)), veil, clear)
             depth[i] = away * ray[2]
-            instance[i] = instance_of[slot]
+            instance[i] = wp.int32(looks[slot] >> wp.int64(32))

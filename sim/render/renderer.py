@@ -21,17 +21,9 @@ from sim.render.raster import TILE, View, farthest, rasterise
 from sim.render.raster_lens import Lens, rasterise_lens, resolve_lens
 from sim.render.raycast import Caster
 from sim.render.records import Records
-from sim.render.resolve import (
-    FOG_STEPS,
-    ROW,
-    SKY_STEPS,
-    pack,
-    resolve,
-    shade_slots,
-    shade_static,
-    tabulate_sky,
-)
+from sim.render.resolve import FOG_STEPS, ROW, pack, resolve
 from sim.render.scene import DETAIL_FAR, FAR, Scene, Views, Work
+from sim.render.shade import SKY_STEPS, shade_slots, shade_static, tabulate_sky
 from sim.render.surfaces import HeadLights
 
 Array = np.ndarray
@@ -153,30 +145,24 @@ class Renderer:
                 users.id,
                 users.lamps,
                 users.palette,
-                self._colour,
-                self._instance_of,
+                self._looks,
             )
-        lens = () if lenses is None else (lenses.lenses, lenses.rays)
-        self._launch(
-            resolve if lenses is None else resolve_lens,
-            (len(cameras), highest),
-            self._keys,
-            view_array,
-            *lens,
-            self._colour,
-            self._instance_of,
-            self._lighting.sky,
-            self._lighting.fog,
-            FOG_STEPS / FAR,
-            self._rgbs,
-            depth,
-            instance,
-        )
-        if look.detailed and count:
-            self._detail(frame, work, view_array, (len(cameras), highest), lenses, users, look)
         rgb = wp.empty(3 * n // 4, dtype=wp.int32, device=device)
         semantic = wp.empty(n // 4, dtype=wp.int32, device=device)
-        self._launch(pack, (-(-n // ROW), 1), self._rgbs, n // 4, rgb, semantic)
+        tables = (self._lighting.sky, self._lighting.fog, FOG_STEPS / FAR, depth, instance)
+        if lenses is None:
+            dim = (len(cameras), -(-max(size) // ROW))
+            self._launch(resolve, dim, self._keys, view_array, self._looks, *tables, rgb, semantic)
+        else:
+            dim = (len(cameras), highest)
+            lens = (lenses.lenses, lenses.rays)
+            self._launch(
+                resolve_lens, dim, self._keys, view_array, *lens, self._looks, *tables, self._words
+            )
+        if look.detailed and count:
+            self._detail(frame, work, view_array, (len(cameras), highest), lenses, users, look)
+        if (look.detailed and count) or lenses is not None:
+            self._launch(pack, -(-n // ROW), self._words, n // 4, rgb, semantic)
         return Images(
             rgb=rgb.numpy().view(np.uint8).reshape(n, 3),
             semantic=semantic.numpy().view(np.uint8),
@@ -233,7 +219,7 @@ class Renderer:
             int(look.shadows),
             wp.array(contacts, dtype=Contact, device=device),
             wp.array(shade, dtype=wp.float32, device=device),
-            self._rgbs,
+            self._words,
         )
 
     def _headlights(self, frame: Frame) -> Array:
@@ -256,7 +242,7 @@ class Renderer:
             self._lens_tables[cameras] = LensTables(cameras, self.scene.device)
         return self._lens_tables[cameras]
 
-    def _launch(self, kernel: wp.Kernel, dim: tuple[int, int], *inputs: object) -> None:
+    def _launch(self, kernel: wp.Kernel, dim: int | tuple[int, int], *inputs: object) -> None:
         wp.launch(kernel, dim=dim, inputs=list(inputs), device=self.scene.device)
 
     def _reserve_pixels(self, pixels: int) -> None:
@@ -264,7 +250,7 @@ class Renderer:
             return
         self._pixels, device = pixels, self.scene.device
         self._keys = wp.zeros(pixels, dtype=wp.int64, device=device)
-        self._rgbs = wp.zeros(pixels, dtype=wp.int32, device=device)
+        self._words = wp.zeros(pixels, dtype=wp.int32, device=device)
 
     def _reserve_tiles(self, tiles: int) -> None:
         if tiles > self._tile_count:
@@ -276,8 +262,7 @@ class Renderer:
             return
         self._slots, device = slots * 3 // 2, self.scene.device
         self._drawn = wp.zeros(self._slots, dtype=wp.uint8, device=device)
-        self._colour = wp.zeros(self._slots, dtype=wp.int32, device=device)
-        self._instance_of = wp.zeros(self._slots, dtype=wp.int32, device=device)
+        self._looks = wp.zeros(self._slots, dtype=wp.int64, device=device)
 
 
 class RoadUsers:
