@@ -395,8 +395,8 @@ def test_others_can_read_it(log: Path, observations: list[Observation]) -> None:
 def test_the_page_describes_every_column(log: Path) -> None:
     text = DOCS.read_text(encoding="utf-8")
     page = text[text.index("# Sensor logs") :]
-    for name, columns in {**TABLES, "sweep": SWEEP}.items():
-        section = re.search(rf"^### `{name}`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    for name, columns in {**TABLES, "lidar": SWEEP}.items():
+        section = re.search(rf"^### `sensors/{name}`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
         assert section, name
         described = re.findall(r"^\| (`.*?) \| (\S+) \| (.*?) \|", section[1], re.MULTILINE)
         cells = [
