@@ -33,19 +33,27 @@ def cache_directory() -> Path:
 
 
 @functools.cache
-def _code_fingerprint() -> str:
-    """Hex digest of this folder's source files: whoever changes them need not think of caches."""
+def code_fingerprint(folder: Path = Path(__file__).parent) -> str:
+    """Hex digest of a folder's source files: whoever changes them need not think of caches."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(folder.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _store(road_map: RoadMap, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = road_map.arrays()
     arrays["unsupported"] = np.array(road_map.unsupported, dtype=str)
     arrays.update({name: np.array(getattr(road_map, name)) for name in _SCALARS})
+    store_arrays(path, arrays)
+
+
+def store_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an .npz whole or not at all, also where other processes write the same one.
+
+    Raises OSError where the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -80,7 +88,7 @@ def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
         return read_opendrive(path)
     xml, _, name = read_bytes(path)
     key = content_hash(xml)
-    stored = cache_directory() / f"{key}-{_code_fingerprint()}.npz"
+    stored = cache_directory() / f"{key}-{code_fingerprint()}.npz"
     try:
         return dataclasses.replace(_stored(stored, key), name=name)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

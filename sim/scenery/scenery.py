@@ -1,12 +1,23 @@
-"""The whole static world of a map: ground, marks, things beside the road; built once and cached."""
+"""The whole static world of a map: ground, marks, things beside the road; built once and kept.
+
+Within a process it is kept with its map; between processes in the folder of compiled maps, under a
+name made of the map's arrays, the seed and the code that builds it, so that it cannot be stale.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
+import sys
 import weakref
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from roadloop.maps.cache import cache_directory, code_fingerprint, store_arrays
 from roadloop.maps.road_map import RoadMap
 from sim.scenery.markings import marking_meshes
 from sim.scenery.mesh import Mesh, joined, picked
@@ -35,8 +46,32 @@ def scenery_of(road_map: RoadMap, seed: int = 0) -> Scenery:
     """The scenery of a map; the same map and seed give the same bytes."""
     kept = _kept.setdefault(road_map, {})
     if seed not in kept:
-        kept[seed] = _build(road_map, seed)
+        kept[seed] = _stored_or_built(road_map, seed)
     return kept[seed]
+
+
+def _stored_or_built(road_map: RoadMap, seed: int) -> Scenery:
+    digest = hashlib.sha256(f"{seed} {code_fingerprint(Path(__file__).parent)}".encode())
+    for name, values in sorted(road_map.arrays().items()):
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    stored = cache_directory() / f"scenery-{digest.hexdigest()[:32]}.npz"
+    try:
+        with np.load(stored, allow_pickle=False) as file:
+            fields = {f.name: file[f.name] for f in dataclasses.fields(Mesh)}
+            fields["corners"] = fields["corners"].astype(np.float64)
+            return Scenery(mesh=Mesh(**fields), origin=file["origin"])
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        print(f"roadloop: rebuilding the damaged scenery {stored} ({error})", file=sys.stderr)
+    scenery = _build(road_map, seed)
+    # a folder that cannot be written costs only time
+    with contextlib.suppress(OSError):
+        fields = dict(vars(scenery.mesh), origin=scenery.origin)
+        fields["corners"] = scenery.mesh.corners.astype(np.float32)  # they are rounded to it
+        store_arrays(stored, fields)
+    return scenery
 
 
 def _build(road_map: RoadMap, seed: int) -> Scenery:
