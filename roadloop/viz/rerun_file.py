@@ -44,7 +44,14 @@ from roadloop.viz.sensor_marks import (
     radar_colours,
     seen_boxes,
 )
-from roadloop.viz.stream import AgentBoxes, StepView, Stream, ego_box, score_events
+from roadloop.viz.stream import (
+    AgentBoxes,
+    StepView,
+    Stream,
+    ego_box,
+    quaternions,
+    score_events,
+)
 from roadloop.viz.subject import Subject
 from roadloop.viz.whole_file import WholeFile, viewer_package
 
@@ -271,7 +278,7 @@ class RerunWriter:
         rr, log = self._rr, self._rec.log
         boxes = rr.Boxes3D(
             centers=agents.world_from_box[:, :3, 3],
-            quaternions=_quaternions(agents.world_from_box),
+            quaternions=quaternions(agents.world_from_box),
             sizes=agents.size,
             colors=agents.colours,
             labels=agents.labels,
@@ -378,12 +385,3 @@ _PLOTS = {
     "steering, rad": ("steering_rad", "asked_steering_rad"),
     "yaw rate, rad/s": ("yaw_rate_radps",),
 }
-
-
-def _quaternions(poses: Array) -> Array:
-    """(poses, 4) x, y, z, w."""
-    from scipy.spatial.transform import Rotation
-
-    if not len(poses):
-        return np.zeros((0, 4))
-    return Rotation.from_matrix(poses[:, :3, :3]).as_quat()

@@ -255,6 +255,15 @@ class Stream:
         return heights[tree.query(np.concatenate([xy, level], axis=-1))[1]]
 
 
+def quaternions(poses: Array) -> Array:
+    """Unit quaternions x, y, z, w of rigid transforms: (..., 4, 4) -> (..., 4), w >= 0."""
+    from scipy.spatial.transform import Rotation
+
+    if poses.size == 0:
+        return np.zeros((*poses.shape[:-2], 4))
+    return Rotation.from_matrix(poses[..., :3, :3]).as_quat(canonical=True)
+
+
 def ego_box(ego: EgoState) -> tuple[Array, Array]:
     """Centre in the ego frame and length, width, height, each (3,) m."""
     v = ego.vehicle
