@@ -326,3 +326,15 @@ def test_the_edges_of_a_street_lie_on_its_pavements() -> None:
     assert (road_map.lane_kind == LaneKind.SIDEWALK).sum() == len(np.unique(edges.chain))
     built, centre = site.urban(edges.xyz[:, :2])
     assert np.median(built) > 0.5 and centre.max() == 0.0
+
+
+def test_a_stop_sign_reads_from_left_to_right():
+    """Who looks at a face that looks along +x has +y on the right: P, the last letter, is there."""
+    face = sign_face(SignalKind.STOP)
+    white = (face.colour > 0.7).all(axis=1)
+    middle = face.corners.mean(axis=1)
+    text = white & (np.abs(middle[:, 1]) < 0.31) & (np.abs(middle[:, 2]) < 0.13)
+    last = middle[text & (middle[:, 1] > 0.16)]
+    # the letter P has its bowl above and only its stem below
+    assert (last[:, 2] > 0.02).sum() > (last[:, 2] < -0.02).sum()
+    assert last[last[:, 2] < -0.02][:, 1].max() < last[:, 1].max() - 0.03

@@ -137,9 +137,9 @@ def _text(text: str, height: float, width: float, colour: tuple[float, float, fl
     for k, letter in enumerate(text):
         for segment in _GLYPHS[letter]:
             y0, z0, y1, z1 = _SEGMENTS[segment]
-            # y is left: what is read from left to right runs towards -y when the face looks at us
+            # the face's left is the right of who looks at it, so reading runs towards +y
             left, right = ((0.75 * k + y) / wide - 0.5 for y in (y0, y1))
-            ring = np.array([(-left, z0), (-left, z1), (-right, z1), (-right, z0)])
+            ring = np.array([(left, z0), (right, z0), (right, z1), (left, z1)])
             ring = (ring - np.array([0.0, 0.5])) * np.array([width, height])
             sheets.append(_sheet(0.006, ring))
     face = SemanticClass.TRAFFIC_SIGN
