@@ -172,7 +172,7 @@ def test_list_shows_scenarios_drivers_and_maps(capsys: Capture) -> None:
     shown = capsys.readouterr().out
     assert main(["list", "--json"]) == 0
     listing = json.loads(capsys.readouterr().out)
-    assert set(listing) == {"scenarios", "suites", "drivers", "maps"}
+    assert set(listing) == {"scenarios", "suites", "drivers", "maps", "rigs", "weathers"}
     for part in listing.values():
         for name, description in part.items():
             assert f"  {name} " in shown and description in shown

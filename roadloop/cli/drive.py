@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from roadloop.drive_folder import DriveFolder
     from roadloop.interfaces import Driver
     from roadloop.maps.road_map import RoadMap
-    from roadloop.types import Scenario
+    from roadloop.types import Observation, Scenario
+    from roadloop.viz.film import Film
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class Drive:
     """a parameter of the scenario, e.g. ego_speed=8.3"""
     weather: Annotated[str, tyro.conf.arg(metavar="NAME")] = "clear"
     """what cameras and LiDARs of the driver see through: clear, rain-night, fog, ... or random"""
+    cameras: Annotated[str, tyro.conf.arg(metavar="RIG")] = ""
+    """show what the cameras of this rig see in video and report: a name of `roadloop list`, or a
+    .yaml file"""
     out: Annotated[Folder, default_text("runs/SCENARIO-seedN")] = None
     """folder to write into"""
     overwrite: bool = False
@@ -92,12 +96,16 @@ class Drive:
     def run(self) -> int:
         from roadloop.drive_folder import DriveFolder
         from roadloop.maps.cache import load_map
+        from roadloop.rig import load_rig
+        from roadloop.viz.film import Film
         from roadloop.weather import weather_of
         from sim.scenarios import FAMILIES, build_scenario
 
         known("scenario", self.scenario, FAMILIES)
         weather = weather_of(self.weather, self.seed)
         driver = build_driver(self.driver, self.perception, self.set, self.latency)
+        rig = load_rig(self.cameras) if self.cameras else None
+        film = None if rig is None else Film(rig)
         folder = DriveFolder(self.out or Path("runs") / f"{self.scenario}-seed{self.seed}")
         folder.prepare(overwrite=self.overwrite)
 
@@ -119,11 +127,11 @@ class Drive:
         folder.clear()
         folder.config.write_text(self._run_file(), encoding="utf-8")
         laps.lap("build")
-        finished = self._simulate(scenario, driver, folder)
+        finished = self._simulate(scenario, driver, folder, film)
         laps.lap("drive")
         if not finished:
             print("roadloop: interrupted; scoring what was driven", file=sys.stderr)
-        result = self._write_results(scenario.road_map, folder, laps)
+        result = self._write_results(scenario.road_map, folder, laps, film)
         if self.json:
             print(json.dumps(result, indent=2, allow_nan=False))
         return 0 if finished else INTERRUPTED
@@ -134,13 +142,18 @@ class Drive:
         run = dataclasses.replace(self, map=source)
         return dump_config(run, leave_out=("out", "overwrite", "json", "config"))
 
-    def _simulate(self, scenario: Scenario, driver: Driver, folder: DriveFolder) -> bool:
+    def _simulate(
+        self, scenario: Scenario, driver: Driver, folder: DriveFolder, film: Film | None
+    ) -> bool:
         """Write the log of the drive; False where Ctrl-C ended it."""
+        from roadloop.cli.filming import shooting
         from roadloop.logs.store import RolloutWriter
         from sim.run import drive_scenario
         from sim.simulator import SimWorld
 
         source = "" if self.map is None else str(self.map.resolve())
+        world = SimWorld()
+        shoot = None if film is None else shooting(film, scenario, world)
         try:
             with (
                 progress_bar("drive", "s", scenario.duration, quiet=self.json) as bar,
@@ -148,18 +161,20 @@ class Drive:
                     folder.rollout, scenario, driver.name, overwrite=True, map_source=source
                 ) as writer,
             ):
-                drive_scenario(
-                    scenario,
-                    driver,
-                    SimWorld(),
-                    writer=writer,
-                    on_step=lambda observation: bar.update(observation.time - bar.n),
-                )
+
+                def on_step(observation: Observation) -> None:
+                    if shoot is not None:
+                        shoot(observation)
+                    bar.update(observation.time - bar.n)
+
+                drive_scenario(scenario, driver, world, writer=writer, on_step=on_step)
         except KeyboardInterrupt:
             return False
         return True
 
-    def _write_results(self, road_map: RoadMap, folder: DriveFolder, laps: Laps) -> dict[str, Any]:
+    def _write_results(
+        self, road_map: RoadMap, folder: DriveFolder, laps: Laps, film: Film | None
+    ) -> dict[str, Any]:
         """Score, report and video of the log in ``folder``; what --json prints."""
         from roadloop.logs.store import read_rollout
         from roadloop.scoring.result import write_score
@@ -177,7 +192,7 @@ class Drive:
         if not self.json:
             print(drive_text(rollout))
             print(scores_text(scores))
-        write_report(folder.report, rollout, road_map, scored)
+        write_report(folder.report, rollout, road_map, scored, film=film)
         laps.lap("report")
         if self.video:
             with progress_bar("video", "frame", 0, quiet=self.json) as bar:
@@ -186,7 +201,7 @@ class Drive:
                     bar.total = frames
                     bar.update(done - bar.n)
 
-                write_video(folder.video, rollout, road_map, score=scored, progress=show)
+                write_video(folder.video, rollout, road_map, score=scored, progress=show, film=film)
             laps.lap("video")
         paths = ["rollout", "score", "report", *(["video"] if self.video else [])]
         if not self.json:

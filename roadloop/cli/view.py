@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from roadloop.cli.names import known
-from roadloop.command_line import File, Seed, default_text
+from roadloop.command_line import Count, File, Seed, default_text
 from roadloop.errors import RoadloopError
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ class View:
     map: Annotated[File, default_text("the scenario's own")] = None
     """OpenDRIVE map (.xodr) to drive on"""
     weather: Annotated[str, tyro.conf.arg(metavar="NAME")] = "clear-noon"
-    """weather and hour; `roadloop list` names them"""
+    """weather and hour; `roadloop list` names them, random draws one by the seed"""
     seed: Seed = 0
     """same seed, same drive"""
+    agents: Annotated[Count, default_text("the scenario's own")] = None
+    """vehicles of background traffic, beside those the scenario itself needs"""
     at: Annotated[float, tyro.conf.arg(metavar="S")] = 10.0
     """s since the start of the drive"""
     detail: Literal["full", "plain"] = "full"
@@ -56,6 +58,8 @@ class View:
     def __post_init__(self) -> None:
         if not 0.0 <= self.at < math.inf:
             raise RoadloopError(f"at is {self.at:g}; it must be 0 or more")
+        if self.agents is not None and self.agents < 0:
+            raise RoadloopError(f"agents is {self.agents}; it must be 0 or more")
         if self.seed < 0:
             raise RoadloopError(f"seed is {self.seed}; it must be 0 or more")
 
@@ -64,11 +68,11 @@ class View:
         from roadloop.rig import load_rig, resized
         from roadloop.terminal import start_warp
         from roadloop.viz.contact_sheet import check_picture_name, contact_sheet, write_jpeg
-        from roadloop.weather import named_weather
+        from roadloop.weather import weather_of
         from sim.scenarios import FAMILIES, build_scenario
 
         known("scenario", self.scenario, FAMILIES)
-        weather = named_weather(self.weather)
+        weather = weather_of(self.weather, self.seed)
         products = parse_products(self.products)
         rig = load_rig(self.rig)
         rig = rig if self.scale == 1.0 else resized(rig, self.scale)
@@ -76,8 +80,9 @@ class View:
         check_picture_name(out)
         start_warp()
         road_map = None if self.map is None else load_map(self.map)
-        scenario = build_scenario(self.scenario, seed=self.seed, road_map=road_map)
-        scenario = dataclasses.replace(scenario, weather=weather)
+        scenario = build_scenario(
+            self.scenario, seed=self.seed, road_map=road_map, agents=self.agents, weather=weather
+        )
         observation = look(scenario, rig, self.at, detail=self.detail, products=products)
         note = (
             f"{scenario.name} on {scenario.road_map.name} · {self.weather} · "

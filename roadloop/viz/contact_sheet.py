@@ -7,7 +7,7 @@ and odometry say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -154,23 +154,35 @@ def as_they_look(cameras: Iterable[CameraSensor]) -> list[list[CameraSensor]]:
     return [row for row in (ahead, back) if row]
 
 
-def camera_wall(rig: SensorRig, images: dict[str, CameraImage], width: int) -> Array:
-    """(height, width, 3) the colours of all cameras, laid out as they look; even height."""
+def wall_aspect(rig: SensorRig) -> float:
+    """Width to height of the pictures of all cameras together, laid out as they look."""
     rows = as_they_look(rig.cameras)
-    tall = min(width / sum(c.width / c.height for c in row) for row in rows)
-    pictures = []
-    for row in rows:
-        line = np.full((round(tall), width, 3), FIELD, np.uint8)
-        u = round((width - sum(tall * c.width / c.height for c in row)) / 2)
+    return max(sum(c.width / c.height for c in row) for row in rows) / len(rows)
+
+
+def camera_wall(
+    rig: SensorRig, images: Mapping[str, CameraImage], width: int, height: int
+) -> Array:
+    """(height, width, 3) uint8 RGB: the colours of all cameras, laid out as they look.
+
+    Rows are equally high; a camera without a picture is left empty.
+    """
+    rows = as_they_look(rig.cameras)
+    wall = np.full((height, width, 3), FIELD, np.uint8)
+    edges = [round(height * k / len(rows)) for k in range(len(rows) + 1)]
+    scale = min(height / len(rows), width / max(sum(c.width / c.height for c in r) for r in rows))
+    for row, top, bottom in zip(rows, edges, edges[1:]):
+        left = (width - scale * sum(c.width / c.height for c in row)) / 2.0
         for camera in row:
-            wide = min(round(tall * camera.width / camera.height), width - u)
+            right = left + scale * camera.width / camera.height
+            seam = 0 if camera is row[-1] else 2
+            u, v = max(round(left), 0), min(round(right), width) - seam
             if camera.name in images:
-                picture = camera_picture(images[camera.name], "rgb", wide, round(tall))
-                line[:, u : u + wide] = picture
-            u += wide
-        pictures.append(line)
-    wall = np.concatenate(pictures)
-    return wall[: len(wall) // 2 * 2]
+                wall[top:bottom, u:v] = camera_picture(
+                    images[camera.name], "rgb", v - u, bottom - top
+                )
+            left = right
+    return wall
 
 
 # --- tiles --------------------------------------------------------------------------------------

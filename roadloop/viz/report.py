@@ -29,6 +29,7 @@ from roadloop.viz.template import asset, fill, style
 
 if TYPE_CHECKING:
     from roadloop.scoring.result import Score
+    from roadloop.viz.film import Film
 
 Array = np.ndarray
 
@@ -36,7 +37,18 @@ MARGIN = 150.0
 """m of map kept around where the ego was"""
 PLAN_POINTS = 40
 """points of a plan that are kept, evenly thinned"""
-SCRIPTS = ("data.js", "ground.js", "actors.js", "camera.js", "plots.js", "player.js", "report.js")
+FILM_FRAMES, FILM_BYTES, FILM_WIDTH = 60, 2_200_000, 900
+"""of the cameras' pictures: how many at most, B of them all (a third more as text), px"""
+SCRIPTS = (
+    "data.js",
+    "ground.js",
+    "actors.js",
+    "camera.js",
+    "film.js",
+    "plots.js",
+    "player.js",
+    "report.js",
+)
 """in the order they are put into the page"""
 
 
@@ -48,11 +60,13 @@ def write_report(
     *,
     title: str | None = None,
     extra: dict[str, str] | None = None,
+    film: Film | None = None,
 ) -> Path:
     """Write the drive as one HTML file and return its path.
 
     ``score`` may be None (a drive that was not scored). ``title`` heads the page, by default the
     scenario's name. ``extra`` holds further facts for the head of the page, label to value.
+    A ``film`` is shown above the replay, in up to FILM_FRAMES pictures that follow its clock.
     Raises RoadloopError where the rollout is empty or does not belong to the map.
     """
     check_drive(rollout, road_map, score)
@@ -75,6 +89,7 @@ def write_report(
         },
         "terms": _terms(score),
         "plots": plots,
+        "film": None if film is None else _film(film),
         "topSpeed": top_speed(rollout),
         "paints": [paint.name for paint in Paint],
         "kinds": [kind.name.lower() for kind in AgentKind],
@@ -278,6 +293,18 @@ def _terms(score: Score | None) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _film(film: Film) -> dict[str, Any]:
+    """Pictures for ``report/film.js``."""
+    strip = film.strip(FILM_FRAMES, FILM_BYTES, FILM_WIDTH)
+    return {
+        "rig": film.rig.name,
+        "steps": strip.steps,
+        "width": strip.width,
+        "height": strip.height,
+        "pictures": [base64.b64encode(data).decode("ascii") for data in strip.pictures],
+    }
 
 
 def _page(title: str, meta: dict[str, Any], packed: _Packed) -> str:

@@ -16,6 +16,7 @@ from roadloop.types import Rollout
 
 if TYPE_CHECKING:
     from roadloop.scoring.result import Score
+    from roadloop.viz.film import Film
 
 MOST_FPS = 20
 """frames per second chosen at most where the caller names none"""
@@ -37,14 +38,16 @@ def write_video(
     metres: float = 110.0,
     heading_up: bool = False,
     crf: int = 23,
+    film: Film | None = None,
 ) -> Path:
     """Write the drive in real time as MP4 (H.264, 4:2:0) and return the path.
 
     ``fps`` defaults to one frame per step, or per second, third ... step where that would be more
     than MOST_FPS. ``progress(done, frames)`` is called after every frame. ``crf`` is x264's
     quality, lower is better. The same drive gives the same bytes (one encoder thread, no clock in
-    the file). The file appears when it is complete. Raises RoadloopError where a size is odd or
-    the rollout does not belong to the map.
+    the file). A ``film`` is shown above the bird's-eye view, which then is as wide as the film, or
+    beside it, which then is as high. The file appears when it is complete. Raises RoadloopError
+    where a size is odd or the rollout does not belong to the map.
     """
     import av
     import cv2
@@ -55,6 +58,8 @@ def write_video(
 
     if width % 2 or height % 2:
         raise RoadloopError(f"video of {width} x {height} px: 4:2:0 needs even width and height")
+    if film is not None:
+        width, height = (film.size[0], height) if film.above else (width, film.size[1])
     renderer = FrameRenderer(
         rollout,
         road_map,
@@ -76,14 +81,16 @@ def write_video(
             stream = container.add_stream(
                 "libx264", rate=rate, options={"crf": str(crf), "preset": PRESET}
             )
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.width, stream.height = _size(width, height, film)
+            stream.pix_fmt = "yuv420p"
             encoder = stream.codec_context
             encoder.thread_count = 1
             # what OpenCV's conversion below is; players guess otherwise from the picture's size
             encoder.colorspace = Colorspace.ITU601
             encoder.color_range = ColorRange.MPEG
+            code = cv2.COLOR_RGB2YUV_I420
             for done, step in enumerate(steps):
-                planes = cv2.cvtColor(renderer.frame(int(step)), cv2.COLOR_RGB2YUV_I420)
+                planes = cv2.cvtColor(_joined(renderer.frame(int(step)), film, int(step)), code)
                 frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
                 frame.pts = done
                 container.mux(stream.encode(frame))
@@ -93,6 +100,20 @@ def write_video(
     except (OSError, FFmpegError) as error:
         raise RoadloopError(f"cannot write the video to {path}: {error}") from error
     return path
+
+
+def _size(width: int, height: int, film: Film | None) -> tuple[int, int]:
+    """Of a frame, from that of its bird's-eye view."""
+    if film is None:
+        return width, height
+    return (width, height + film.size[1]) if film.above else (width + film.size[0], height)
+
+
+def _joined(frame: np.ndarray, film: Film | None, step: int) -> np.ndarray:
+    """The bird's-eye frame with what the cameras saw at that step."""
+    if film is None:
+        return frame
+    return np.concatenate([film.picture(step), frame], axis=0 if film.above else 1)
 
 
 def frame_steps(steps: int, dt: float, fps: float | None) -> tuple[Fraction, np.ndarray]:

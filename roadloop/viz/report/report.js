@@ -14,6 +14,7 @@ class Report {
     this.hovered = null; // [x, y] of the pointer over the stage, px
     this.canvas = find("stage");
     this.ground = new Ground(drive);
+    this.film = new Film(drive);
     this.camera = new Camera(this.canvas, () => this.#moved());
     this.player = new Player(drive.steps, drive.dt, () => this.refresh());
     this.plots = drive.plots.map(
@@ -83,6 +84,7 @@ class Report {
       drawRing(context, ego, drive, palette, camera.scale, phase < 0 ? phase + 1 : phase);
     }
     this.#readouts(ego, agents, loss);
+    this.film.draw(player.step);
     for (const plot of this.plots) plot.draw(player.step);
   }
 
