@@ -86,7 +86,7 @@ def record_drive(
         sensors.append(
             seen,
             world_from_ego=drawing.pose(state, 0),
-            world_from_agent=_agent_poses(drawing, state, seen),
+            world_from_agent=agent_poses(drawing, state, seen),
         )
         steps += 1
         for name, image in seen.cameras.items():
@@ -114,7 +114,7 @@ def record_drive(
     return Recorded(steps, sum(map(len, taken.values())), last)
 
 
-def _agent_poses(drawing: Drawing, state: SimState, observation: Observation) -> Array:
+def agent_poses(drawing: Drawing, state: SimState, observation: Observation) -> Array:
     """(agents, 4, 4) poses of the tracks' boxes as they are drawn, pitched with their lanes."""
     actors = drawing.frame(state, state).actors
     row = {number: k for k, number in enumerate(actors.id[0].tolist()) if k}
