@@ -131,7 +131,7 @@ def detail(
             open_sky = float(1.0)
             if shade.shape[1] > 0 and surface <= Surface.CONCRETE:
                 open_sky = contact_at(point, v.world, contacts[v.world], shade)
-            lit = brightness(surface, t.a, light, lamp_bits, air.dark)
+            lit = brightness(t.tag, light, lamp_bits, air.dark)
             radiance = lit_pixel(
                 base, normal, surface, lit, point, direction, away, 1.0 / v.fx, sunlit, open_sky,
                 lamps, air,

@@ -30,14 +30,13 @@ def packed(colour: wp.vec3, semantic: wp.int32) -> wp.int32:
 
 
 @wp.func
-def brightness(
-    surface: wp.int32, corner: wp.vec3, light: wp.int32, lamps: wp.int32, dark: wp.int32
-) -> wp.int32:
+def brightness(tag: wp.int32, light: wp.int32, lamps: wp.int32, dark: wp.int32) -> wp.int32:
     """How bright a lamp is: 0 not lit (or no lamp), 1 dim, 2 full.
 
-    ``corner`` is the triangle's first one, which the two triangles of a window share, ``light`` the
-    LightState of its signal, ``lamps`` the Lamp bits of its actor.
+    ``tag`` of the triangle, ``light`` the LightState of its signal, ``lamps`` the Lamp bits of its
+    actor.
     """
+    surface = tag & 255
     if surface == Surface.LAMP_RED:
         if light == 1 or light == 2:
             return 2
@@ -50,9 +49,8 @@ def brightness(
     elif surface == Surface.STREET_LAMP:
         return 2 * dark
     elif surface == Surface.WINDOW:
-        # a third of the windows, by place
-        mixed = int(corner[0] * 16.0) * 73 + int(corner[1] * 16.0) * 179 + int(corner[2] * 16.0)
-        if (((mixed * 1103515245) >> 16) & 0xFF) < 85:
+        # somebody is in: said by the slot, which static triangles have no other use for
+        if ((tag >> 16) & 255) != 0:
             return dark
     elif surface == Surface.HEADLIGHT:
         if (lamps & Lamp.HEADLIGHT) != 0:
@@ -83,7 +81,7 @@ def shade_static(
     t = triangles[row]
     surface = t.tag & 255
     normal = wp.normalize(wp.cross(t.b - t.a, t.c - t.a))
-    lit = brightness(surface, t.a, 0, 0, airs[air].dark)
+    lit = brightness(t.tag, 0, 0, airs[air].dark)
     radiance = lit_surface(t.colour, normal, surface, lit, airs[air])
     colours[air, row] = packed(developed(radiance, airs[air]), (t.tag >> 8) & 255)
 
@@ -137,7 +135,7 @@ def shade_slots(
                 surface = triangles[row].tag & 255
                 if surface >= Surface.LAMP_RED and surface <= Surface.LAMP_GREEN:
                     light = lights[v.world, -number - 1]
-                    lit = brightness(surface, triangles[row].a, light, 0, 0)
+                    lit = brightness(triangles[row].tag, light, 0, 0)
                     if lit > 0:
                         radiance = lit_surface(
                             triangles[row].colour, wp.vec3(0.0, 0.0, 1.0), surface, lit, airs[v.air]
@@ -168,6 +166,6 @@ def actor_colour(
     flat = wp.cross(t.b - t.a, t.c - t.a)
     # normals turn against the scale
     normal = wp.normalize(c.turn * wp.cw_div(flat, c.scale))
-    lit = brightness(surface, t.a, 0, actor_lamps[c.actor], air.dark)
+    lit = brightness(t.tag, 0, actor_lamps[c.actor], air.dark)
     radiance = lit_surface(base, normal, surface, lit, air)
     return packed(developed(radiance, air), (t.tag >> 8) & 255)

@@ -72,7 +72,8 @@ class Mesh:
     detail: Array
     """(T,) bool: small things (road marks, kerbs, furniture) that are left out far away"""
     slot: Array
-    """(T,) int8: colour of the actor's palette that multiplies ``colour``, -1: none"""
+    """(T,) int8: colour of the actor's palette that multiplies ``colour``, -1: none; of a static
+    WINDOW: 0 where somebody is in at night"""
 
     @property
     def triangles(self) -> int:
