@@ -14,8 +14,8 @@ from roadloop.types import AgentKind, AgentStates
 Array = np.ndarray
 
 POINT_MARGIN = 0.1
-"""m by which a box is wider to all sides and above when points in it are counted: surfaces are where
-it ends, and ranges are noisy"""
+"""m by which a box is wider to all sides and above when points in it are counted: surfaces are
+where it ends, and ranges are noisy"""
 FLOOR = 0.05
 """m above the bottom of a box from which points count: below lies the road"""
 

@@ -13,9 +13,8 @@
       lidar/top/000012.parquet     one sweep
       SHA256SUMS                   of every file, once the log is closed
 
-Columns: :mod:`roadloop.logs.sensor_tables`. Pictures: :mod:`roadloop.logs.sensor_files`. Files
-appear whole, a step's row of ``ego`` last, so that a killed process loses at most the steps since
-the last flush. :class:`roadloop.logs.sensor_reader.SensorLogReader` gives the Observations back.
+Columns: ``sensor_tables``; pictures: ``sensor_files``; reading: ``sensor_reader``. Files appear
+whole, a step's row of ``ego`` last: a killed process loses at most the steps since the last flush.
 """
 
 from __future__ import annotations
@@ -114,6 +113,7 @@ class SensorLogWriter:
         self.bytes = 0
         """written so far"""
         self._cameras = {camera.name: camera for camera in rig.cameras}
+        self._mounts = {camera.name: camera.ego_from_camera for camera in rig.cameras}
         self._about = dict(about or {})
         self._flush_every = flush_every
         self._rows: dict[str, list[Table]] = {name: [] for name in TABLES}
@@ -265,7 +265,7 @@ class SensorLogWriter:
     def _add_image(
         self, where: str, observation: Observation, sensor: CameraSensor, image: CameraImage
     ) -> None:
-        check_image(where, sensor, image)
+        check_image(where, sensor, image, self._mounts[sensor.name])
         frame = self._frame(observation, sensor.name, image.timestamp_us)
         for kind in (kind for kind in IMAGES if kind in sensor.products):
             end = suffix(kind, self.lossless)
@@ -327,9 +327,7 @@ class SensorLogWriter:
     def _frame(self, observation: Observation, name: str, timestamp_us: int) -> dict[str, Any]:
         """A row of ``frames`` but for its kind and file."""
         return {
-            "step": observation.step,
-            "time": observation.time,
-            "timestamp_us": timestamp_us,
+            **{"step": observation.step, "time": observation.time, "timestamp_us": timestamp_us},
             "label_step": self._poses.nearest(timestamp_us),
             "sensor": name,
             **pose_columns(self._poses.at(timestamp_us)),
@@ -359,9 +357,8 @@ class SensorLogWriter:
             rows = self._rows[name]
             waiting = [r for r in rows if name == "ego" and r["step"][0] > settled]
             rows = rows[: len(rows) - len(waiting)]
-            joined: Table = {}
-            if rows:
-                joined = {key: np.ma.concatenate([r[key] for r in rows]) for key in rows[0]}
+            join = np.ma.concatenate if name == "radar" else np.concatenate
+            joined = {key: join([r[key] for r in rows]) for key in rows[0]} if rows else {}
             part = f"{name}.parquet/part-{self._parts:05d}.parquet"
             self._write(part, table_bytes(name, joined))
             self._rows[name] = waiting
@@ -382,8 +379,7 @@ def _of_sensor(step: int, name: str, rows: Table) -> Table:
 def _ego_row(observation: Observation, world_from_ego: Array) -> dict[str, float]:
     """Position and attitude from the pose, everything else as the observation has it."""
     return {
-        "step": observation.step,
-        "time": float(observation.time),
+        **{"step": observation.step, "time": float(observation.time)},
         **{key: float(getattr(observation.ego, key)) for key in EGO_FIELDS},
         **pose_columns(world_from_ego),
     }
