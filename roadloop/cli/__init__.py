@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from roadloop import __version__
 from roadloop.cli.compare import Compare
 from roadloop.cli.drive import Drive
+from roadloop.cli.export import Export
 from roadloop.cli.listing import List
 from roadloop.cli.map import Map
 from roadloop.cli.record import Record
@@ -65,6 +66,7 @@ VERBS: dict[str, type] = {
     "score": Score,
     "compare": Compare,
     "report": Report,
+    "export": Export,
     "doctor": Doctor,
     "version": Version,
 }

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,11 +29,15 @@ from roadloop.terminal import (
 )
 
 if TYPE_CHECKING:
+    from roadloop.cli.viewers import ViewerWriter
     from roadloop.drive_folder import DriveFolder
     from roadloop.interfaces import Driver
     from roadloop.maps.road_map import RoadMap
     from roadloop.types import Observation, Scenario
     from roadloop.viz.film import Film
+
+_NOT_IN_A_RUN = ("out", "overwrite", "rerun", "mcap", "json", "config")
+"""options that say where and how results are shown"""
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,18 @@ class Drive:
     weather: Annotated[str, tyro.conf.arg(metavar="NAME")] = "clear"
     """what cameras and LiDARs of the driver see through: clear, rain-night, fog, ... or random"""
     cameras: Annotated[str, tyro.conf.arg(metavar="RIG")] = ""
-    """show what the cameras of this rig see in video and report: a name of `roadloop list`, or a
-    .yaml file"""
+    """show what the cameras of this rig see in video and report, and all its sensors in --rerun and
+    --mcap: a name of `roadloop list`, or a .yaml file"""
     out: Annotated[Folder, default_text("runs/SCENARIO-seedN")] = None
     """folder to write into"""
     overwrite: bool = False
     """replace the run that DIR already holds"""
     video: bool = True
     """video.mp4 is written, unless --no-video"""
+    rerun: Annotated[File, default_text("none")] = None
+    """also record the drive for the rerun viewer (.rrd)"""
+    mcap: Annotated[File, default_text("none")] = None
+    """also record the drive for Foxglove or Lichtblick (.mcap)"""
     json: bool = False
     """print one JSON object and nothing else"""
     config: Annotated[str, tyro.conf.arg(metavar="RUN")] = ""
@@ -94,10 +103,12 @@ class Drive:
             raise RoadloopError(f"seed is {self.seed}; it must be 0 or more")
 
     def run(self) -> int:
+        from roadloop.cli.viewers import open_writers
         from roadloop.drive_folder import DriveFolder
         from roadloop.maps.cache import load_map
         from roadloop.rig import load_rig
         from roadloop.viz.film import Film
+        from roadloop.viz.subject import subject_of_scenario
         from roadloop.weather import weather_of
         from sim.scenarios import FAMILIES, build_scenario
 
@@ -124,14 +135,17 @@ class Drive:
         if not self.json:
             note = "the first drive on a machine also compiles the simulator"
             print(f"roadloop: driving {self.scenario} ({note})", file=sys.stderr)
-        folder.clear()
-        folder.config.write_text(self._run_file(), encoding="utf-8")
-        laps.lap("build")
-        finished = self._simulate(scenario, driver, folder, film)
-        laps.lap("drive")
-        if not finished:
-            print("roadloop: interrupted; scoring what was driven", file=sys.stderr)
-        result = self._write_results(scenario.road_map, folder, laps, film)
+        with ExitStack() as files:
+            subject = subject_of_scenario(scenario, driver.name, rig)
+            views = open_writers(files, subject, self.rerun, self.mcap)
+            folder.clear()
+            folder.config.write_text(self._run_file(), encoding="utf-8")
+            laps.lap("build")
+            finished = self._simulate(scenario, driver, folder, film, views)
+            laps.lap("drive")
+            if not finished:
+                print("roadloop: interrupted; scoring what was driven", file=sys.stderr)
+            result = self._write_results(scenario.road_map, folder, laps, film, views)
         if self.json:
             print(json.dumps(result, indent=2, allow_nan=False))
         return 0 if finished else INTERRUPTED
@@ -140,13 +154,19 @@ class Drive:
         """This run as YAML, without where and how its results are shown."""
         source = None if self.map is None else self.map.resolve()
         run = dataclasses.replace(self, map=source)
-        return dump_config(run, leave_out=("out", "overwrite", "json", "config"))
+        return dump_config(run, leave_out=_NOT_IN_A_RUN)
 
     def _simulate(
-        self, scenario: Scenario, driver: Driver, folder: DriveFolder, film: Film | None
+        self,
+        scenario: Scenario,
+        driver: Driver,
+        folder: DriveFolder,
+        film: Film | None,
+        views: list[ViewerWriter],
     ) -> bool:
         """Write the log of the drive; False where Ctrl-C ended it."""
         from roadloop.cli.filming import shooting
+        from roadloop.cli.viewers import LiveViews
         from roadloop.logs.store import RolloutWriter
         from sim.run import drive_scenario
         from sim.simulator import SimWorld
@@ -167,13 +187,19 @@ class Drive:
                         shoot(observation)
                     bar.update(observation.time - bar.n)
 
-                drive_scenario(scenario, driver, world, writer=writer, on_step=on_step)
+                live = LiveViews(writer, views, world, scenario, film and film.rig)
+                drive_scenario(scenario, driver, world, writer=live, on_step=on_step)
         except KeyboardInterrupt:
             return False
         return True
 
     def _write_results(
-        self, road_map: RoadMap, folder: DriveFolder, laps: Laps, film: Film | None
+        self,
+        road_map: RoadMap,
+        folder: DriveFolder,
+        laps: Laps,
+        film: Film | None,
+        views: list[ViewerWriter],
     ) -> dict[str, Any]:
         """Score, report and video of the log in ``folder``; what --json prints."""
         from roadloop.logs.store import read_rollout
@@ -188,6 +214,8 @@ class Drive:
         scores = judge(rollout, road_map)
         scored = scores[0]
         write_score(folder.score, scored)
+        for view in views:
+            view.add_score(scored)
         laps.lap("score")
         if not self.json:
             print(drive_text(rollout))
@@ -203,14 +231,18 @@ class Drive:
 
                 write_video(folder.video, rollout, road_map, score=scored, progress=show, film=film)
             laps.lap("video")
-        paths = ["rollout", "score", "report", *(["video"] if self.video else [])]
+        paths = {name: getattr(folder, name) for name in ("rollout", "score")}
+        paths |= {"video": folder.video} if self.video else {}
+        paths |= {"rerun": self.rerun} if self.rerun else {}
+        paths |= {"mcap": self.mcap} if self.mcap else {}
+        paths["report"] = folder.report  # the last line, for scripts
         if not self.json:
-            for name in [*paths[:2], *paths[3:], "report"]:
-                print(f"{name:9}{getattr(folder, name)}")
+            for name, path in paths.items():
+                print(f"{name:9}{path}")
         return {
             **drive_json(rollout),
             "score": score_json(scored),
             "scores": {score.name: score_json(score) for score in scores},
-            "paths": {name: str(getattr(folder, name)) for name in paths},
+            "paths": {name: str(path) for name, path in paths.items()},
             "timings_s": laps.seconds,
         }

@@ -130,7 +130,7 @@ class RerunWriter:
         self,
         observation: Observation,
         control: Control | None = None,
-        plan: Trajectory | None = None,
+        plan: Trajectory | Array | None = None,
         *,
         world_from_ego: Array | None = None,
         world_from_agent: Array | None = None,

@@ -134,7 +134,7 @@ class Stream:
         self,
         observation: Observation,
         control: Control | None = None,
-        plan: Trajectory | None = None,
+        plan: Trajectory | Array | None = None,
         *,
         world_from_ego: Array | None = None,
         world_from_agent: Array | None = None,
@@ -142,7 +142,8 @@ class Stream:
         """The next step.
 
         Args:
-            control, plan: what the driver asked for, and what it planned.
+            control: what the driver asked for.
+            plan: what it planned, as a rollout has it also (points, 3) x, y, speed.
             world_from_ego: (4, 4), by default level at the ego's x, y, z and heading.
             world_from_agent: (agents, 4, 4) of the tracks' boxes with the origin on the ground
                 under the centre, by default upright.
@@ -218,15 +219,16 @@ class Stream:
         self._lights = np.array(lights)
         return self._lights
 
-    def _plan_line(self, plan: Trajectory | None, world_from_ego: Array) -> ColouredLine:
+    def _plan_line(self, plan: Trajectory | Array | None, world_from_ego: Array) -> ColouredLine:
         if plan is None:
             return ColouredLine(np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
-        xy = np.stack([np.ravel(plan.x), np.ravel(plan.y)], axis=-1)
-        there = np.isfinite(xy).all(-1)
-        xy, speed = xy[there], np.ravel(plan.speed)[there]
-        height = self._height(xy, world_from_ego)
-        share = np.clip(speed / self._top_speed, 0.0, 1.0)
-        return ColouredLine(np.concatenate([xy, height[:, None]], axis=-1), _plan_colours(share))
+        if isinstance(plan, Trajectory):
+            plan = np.stack([np.ravel(plan.x), np.ravel(plan.y), np.ravel(plan.speed)], axis=-1)
+        plan = plan[np.isfinite(plan).all(-1)]
+        height = self._height(plan[:, :2], world_from_ego)
+        share = np.clip(plan[:, 2] / self._top_speed, 0.0, 1.0)
+        points = np.concatenate([plan[:, :2], height[:, None]], axis=-1)
+        return ColouredLine(points, _plan_colours(share))
 
     @cached_property
     def _road(self) -> tuple[Any, Array] | None:
