@@ -396,7 +396,9 @@ def test_the_page_describes_every_column(log: Path) -> None:
     text = DOCS.read_text(encoding="utf-8")
     page = text[text.index("# Sensor logs") :]
     for name, columns in {**TABLES, "lidar": SWEEP}.items():
-        section = re.search(rf"^### `sensors/{name}`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+        section = re.search(
+            rf"^### `sensors/{name}`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL
+        )
         assert section, name
         described = re.findall(r"^\| (`.*?) \| (\S+) \| (.*?) \|", section[1], re.MULTILINE)
         cells = [
@@ -570,6 +572,42 @@ def test_an_interrupted_drive_is_closed_as_such(
     read = SensorLogReader(tmp_path)
     assert not read.finished and len(read) == 1
     read.verify()
+
+
+@pytest.mark.parametrize("when", [3, 9, 17, 21])
+def test_an_interrupt_at_any_time_loses_no_step_before_it(
+    when: int, tmp_path: Path, observations: list[Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the so manyth file is written, be it a picture or a part of a table."""
+    from roadloop.logs import sensor_log
+
+    real, calls = sensor_log.write_file, iter(range(1000))
+
+    def stopped(folder: Path, name: str, content: bytes) -> str:
+        if next(calls) == when:
+            raise KeyboardInterrupt
+        return real(folder, name, content)
+
+    done = 0
+    with (
+        pytest.raises(KeyboardInterrupt),
+        SensorLogWriter(tmp_path, RIG, flush_every=1) as log,
+    ):
+        monkeypatch.setattr(sensor_log, "write_file", stopped)
+        for done, observation in enumerate(observations):  # noqa: B007
+            log.append(observation)
+    if done == 0:
+        assert not (tmp_path / "SHA256SUMS").exists()
+        return
+    read = SensorLogReader(tmp_path)
+    read.verify()
+    assert len(read) in (done, done + 1)  # the step itself may be complete, and only its part not
+    for given, got in zip(observations, read):
+        assert len(got.tracks.states.id) == 4 and set(got.radars) == set(given.radars)
+        np.testing.assert_array_equal(got.radars["radar"].x, given.radars["radar"].x)
+        np.testing.assert_array_equal(
+            got.cameras["front"].instance, given.cameras["front"].instance
+        )
 
 
 def test_a_log_is_replaced_only_when_asked(tmp_path: Path, observations: list[Observation]) -> None:

@@ -185,7 +185,6 @@ class SensorLogWriter:
                 )
         now_us = round(observation.time * 1e6)
         self._poses.add(step, now_us, pose)
-        self._add("ego", _ego_row(observation, pose))
         if observation.lights is not None:
             self._add("lights", _light_rows(where, step, np.asarray(observation.lights)))
         if observation.tracks is not None:
@@ -204,6 +203,7 @@ class SensorLogWriter:
             if self._is_new(where, name, scan, observation, scan.x):
                 self._add_scan(where, observation, name, scan)
         self._add_samples(step, observation)
+        self._add("ego", _ego_row(observation, pose))  # last: now the step is complete
         self._last = observation
         self._steps += 1
         if len(self._rows["ego"]) >= self._flush_every + self._delay:
@@ -353,6 +353,7 @@ class SensorLogWriter:
         for step in [step for step in self._boxes if step <= settled]:
             boxes = self._boxes.pop(step)
             self._add("boxes_3d", {"step": np.full(len(boxes["id"]), step), **boxes})
+        later: dict[str, list[Table]] = {}
         for name in _WRITE_ORDER:
             rows = self._rows[name]
             waiting = [r for r in rows if name == "ego" and r["step"][0] > settled]
@@ -361,7 +362,8 @@ class SensorLogWriter:
             joined = {key: join([r[key] for r in rows]) for key in rows[0]} if rows else {}
             part = f"{name}.parquet/part-{self._parts:05d}.parquet"
             self._write(part, table_bytes(name, joined))
-            self._rows[name] = waiting
+            later[name] = waiting
+        self._rows = later  # not before all is written: Ctrl-C may come at any time
         self._settled = settled
         self._parts += 1
 
