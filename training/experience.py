@@ -162,7 +162,7 @@ class Episodes:
     """Sums over the episodes that ended during a rollout, also for each environment."""
 
     def __init__(self, worlds: Worlds) -> None:
-        self.slices = worlds.slices
+        self.slices, self.names = worlds.slices, worlds.names
         self.sums = np.zeros((len(worlds.slices), 5))
 
     def add(
@@ -186,4 +186,6 @@ class Episodes:
                 "return": total / n,
                 "length": length / n,
             }
-        return {**means, **{f"success_{k}": value for k, value in enumerate(each) if len(each) > 1}}
+        if len(self.names) > 1:
+            means |= {f"success_{name}": value for name, value in zip(self.names, each)}
+        return means

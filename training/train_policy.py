@@ -31,6 +31,7 @@ from torch import nn
 
 from roadloop.command_line import INTERRUPTED, parse
 from roadloop.config import dump_config, load_config
+from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
 from roadloop.terminal import start_warp
 from training.actor_critic import Agent
@@ -395,6 +396,11 @@ def main(words: Sequence[str] | None = None) -> int:
         if os.environ.get("ROADLOOP_DEBUG") == "1":
             raise
         print(f"train_policy: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in TOP_LEVEL:
+            raise  # a fault of ours, not of the installation
+        print(f"train_policy: {error}: pip install 'roadloop[train]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("train_policy: interrupted", file=sys.stderr)

@@ -40,13 +40,14 @@ class Worlds:
 
     Args:
         environments: with equal observation and action spaces.
+        names: what results of each are called by; empty where there is only one.
 
     Raises:
         RoadloopError: spaces that differ, or that a policy here has no network for.
     """
 
-    def __init__(self, environments: Sequence[VectorEnv]) -> None:
-        self.environments = list(environments)
+    def __init__(self, environments: Sequence[VectorEnv], names: Sequence[str] = ()) -> None:
+        self.environments, self.names = list(environments), tuple(names)
         first = self.environments[0]
         self.space, self.action_space = first.single_observation_space, first.single_action_space
         for other in self.environments[1:]:
@@ -156,7 +157,7 @@ def make_worlds(
             raise RoadloopError(
                 f"environment {name} with {asked or 'no options'}: {error}"
             ) from error
-    return Worlds(environments)
+    return Worlds(environments, scenarios)
 
 
 def layout_of(space: gym.Space) -> Layout:
