@@ -21,7 +21,7 @@ def shooting(film: Film, scenario: Scenario, world: SimWorld) -> Callable[[Obser
     Cameras keep their rate and latency. They are rendered in full detail, no larger than they are
     shown.
     """
-    from roadloop.viz.contact_sheet import as_they_look
+    from roadloop.viz.camera_wall import as_they_look
     from sim.sensors.fitting import fitted
 
     widest = max(sum(c.width for c in row) for row in as_they_look(film.rig.cameras))

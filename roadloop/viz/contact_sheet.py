@@ -7,8 +7,9 @@ and odometry say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,8 +19,9 @@ from roadloop.errors import RoadloopError
 from roadloop.files import replaced
 from roadloop.rig import CameraSensor, LidarSensor, Mount, RadarSensor, SensorRig
 from roadloop.semantics import COLOURS, SemanticClass
-from roadloop.types import CameraImage, Observation
-from roadloop.viz.from_above import lidar_above, lidar_ranges, plan_for, radar_above
+from roadloop.types import CameraImage, LidarSweep, Observation
+from roadloop.viz.camera_wall import as_they_look
+from roadloop.viz.from_above import Plan, lidar_above, lidar_ranges, plan_for, radar_above
 from roadloop.viz.palette import DARK, rgb
 from roadloop.viz.readings import FAINT, FIELD, INK, camera_picture, write
 
@@ -36,10 +38,8 @@ LEAST = 1100
 """px, what a sheet is wide at least"""
 CAPTION = 40
 """px above every tile, for its two lines of text"""
-LINE, COLUMN = 24, 360
+LINE, COLUMN = 24, 340
 """px, of text: from line to line, and width of a column at least"""
-BACK = 1.7
-"""rad: cameras that look farther to the side stand in the back row"""
 QUALITY = 88
 """of JPEG"""
 
@@ -82,6 +82,7 @@ def contact_sheet(
     """
     rows, height = _camera_rows(rig, observation, products, width)
     beside = list(_seen_from_above(rig, observation))
+    again = list(_intensities(rig, observation))
     strips = list(_range_strips(rig, observation))
     columns = _said(rig, observation)
     if not (rows or beside or strips or columns):
@@ -100,6 +101,9 @@ def contact_sheet(
         while beside and _width([*row, beside[0]], TALLEST) <= wide:
             row.append(beside.pop(0))
         shelves.append((row, TALLEST))
+    for row, height in shelves:  # and what is left over shows the points once more
+        while again and _width([*row, again[0]], height) + GAP + COLUMN <= wide:
+            row.append(again.pop(0))
     if columns:
         _shelve_text(shelves, columns, wide)
     shelves += [([strip], round(wide / strip.aspect)) for strip in strips]
@@ -139,52 +143,6 @@ def check_picture_name(path: Path) -> str:
     return kind
 
 
-def as_they_look(cameras: Iterable[CameraSensor]) -> list[list[CameraSensor]]:
-    """One or two rows: those that look ahead or aside, from left to right, and those that look
-    back, the ones to the left first."""
-
-    def yaw(camera: CameraSensor) -> float:
-        return float((camera.mount.yaw + np.pi) % (2.0 * np.pi) - np.pi)
-
-    ahead, back = [], []
-    for camera in cameras:
-        (ahead if abs(yaw(camera)) <= BACK else back).append(camera)
-    ahead.sort(key=lambda c: (-round(yaw(c), 2), -c.mount.y))
-    back.sort(key=lambda c: (-round(float(np.sin(yaw(c))), 2), -c.mount.y))
-    return [row for row in (ahead, back) if row]
-
-
-def wall_aspect(rig: SensorRig) -> float:
-    """Width to height of the pictures of all cameras together, laid out as they look."""
-    rows = as_they_look(rig.cameras)
-    return max(sum(c.width / c.height for c in row) for row in rows) / len(rows)
-
-
-def camera_wall(
-    rig: SensorRig, images: Mapping[str, CameraImage], width: int, height: int
-) -> Array:
-    """(height, width, 3) uint8 RGB: the colours of all cameras, laid out as they look.
-
-    Rows are equally high; a camera without a picture is left empty.
-    """
-    rows = as_they_look(rig.cameras)
-    wall = np.full((height, width, 3), FIELD, np.uint8)
-    edges = [round(height * k / len(rows)) for k in range(len(rows) + 1)]
-    scale = min(height / len(rows), width / max(sum(c.width / c.height for c in r) for r in rows))
-    for row, top, bottom in zip(rows, edges, edges[1:]):
-        left = (width - scale * sum(c.width / c.height for c in row)) / 2.0
-        for camera in row:
-            right = left + scale * camera.width / camera.height
-            seam = 0 if camera is row[-1] else 2
-            u, v = max(round(left), 0), min(round(right), width) - seam
-            if camera.name in images:
-                wall[top:bottom, u:v] = camera_picture(
-                    images[camera.name], "rgb", v - u, bottom - top
-                )
-            left = right
-    return wall
-
-
 # --- tiles --------------------------------------------------------------------------------------
 
 
@@ -218,7 +176,7 @@ def _camera_tile(
         title,
         f"{camera.width} x {camera.height} · {lens} · {camera.rate:g} Hz · {_place(camera.mount)}",
         camera.width / camera.height,
-        lambda wide, high: camera_picture(image, product, wide, high),
+        partial(camera_picture, image, product),
     )
 
 
@@ -229,18 +187,21 @@ def _place(mount: Mount) -> str:
     return text + "".join(f"  {name} {turn}°" for name, turn in degrees.items() if turn)
 
 
-def _seen_from_above(rig: SensorRig, observation: Observation) -> Iterable[Tile]:
+def _sweeps(
+    rig: SensorRig, observation: Observation
+) -> Iterable[tuple[LidarSensor, LidarSweep, Plan]]:
     for lidar in rig.lidars:
-        if lidar.name not in observation.lidars:
-            continue
-        sweep = observation.lidars[lidar.name]
+        if lidar.name in observation.lidars:
+            yield lidar, observation.lidars[lidar.name], plan_for([lidar])
+
+
+def _seen_from_above(rig: SensorRig, observation: Observation) -> Iterable[Tile]:
+    for lidar, sweep, plan in _sweeps(rig, observation):
         yield Tile(
             lidar.name,
             f"{_beams(lidar)} · {len(sweep.points)} points",
-            plan_for([lidar]).aspect,
-            lambda wide, high, lidar=lidar, sweep=sweep: lidar_above(
-                sweep, plan_for([lidar]), observation, wide, high
-            ),
+            plan.aspect,
+            partial(lidar_above, sweep, plan, observation),
         )
     radars = {r.name: r for r in rig.radars if r.name in observation.radars}
     if radars:
@@ -249,9 +210,7 @@ def _seen_from_above(rig: SensorRig, observation: Observation) -> Iterable[Tile]
             next(iter(radars)) if len(radars) == 1 else f"{len(radars)} radars",
             _radar_text(list(radars.values()), observation),
             plan.aspect,
-            lambda wide, high: radar_above(
-                observation.radars, radars, plan, observation, wide, high
-            ),
+            partial(radar_above, observation.radars, radars, plan, observation),
         )
 
 
@@ -265,17 +224,21 @@ def _radar_text(radars: list[RadarSensor], observation: Observation) -> str:
     return f"{radars[0].rate:g} Hz · {targets} targets{place}"
 
 
+def _intensities(rig: SensorRig, observation: Observation) -> Iterable[Tile]:
+    for lidar, sweep, plan in _sweeps(rig, observation):
+        draw = partial(lidar_above, sweep, plan, observation, intensity=True)
+        yield Tile(f"{lidar.name} · intensity", "the same points", plan.aspect, draw)
+
+
 def _range_strips(rig: SensorRig, observation: Observation) -> Iterable[Tile]:
-    for lidar in rig.lidars:
-        sweep = observation.lidars.get(lidar.name)
-        if sweep is None or sweep.ring is None:
-            continue
-        yield Tile(
-            f"{lidar.name} · distance",
-            f"{_beams(lidar)} · {_place(lidar.mount)} · left edge: left end of the field of view",
-            max(8.0, lidar.columns / len(lidar.beams) / 3.0),
-            lambda wide, high, lidar=lidar, sweep=sweep: lidar_ranges(sweep, lidar, wide, high),
-        )
+    for lidar, sweep, _ in _sweeps(rig, observation):
+        if sweep.ring is not None:
+            yield Tile(
+                f"{lidar.name} · distance",
+                f"{_beams(lidar)} · {_place(lidar.mount)} · the left of it left",
+                max(8.0, lidar.columns / len(lidar.beams) / 3.0),
+                partial(lidar_ranges, sweep, lidar),
+            )
 
 
 Lines = list[tuple[str, str]]  # of a sensor without a picture: name and value, the head first
@@ -322,7 +285,7 @@ def _shelve_text(shelves: list[Shelf], columns: list[Lines], wide: int) -> None:
     """The columns below one another beside the last row where they fit, else on a row of theirs."""
     beneath = sum(len(lines) * LINE + LINE for lines in columns)
     for row, height in shelves:
-        free = min(wide - _width(row, height) - GAP, 2 * COLUMN)
+        free = wide - _width(row, height) - GAP
         if free >= COLUMN and height >= beneath:
             row.append(_text_tile(columns, free / height))
             return

@@ -1,7 +1,7 @@
 """What the cameras of a rig saw in a drive, for its video and its report.
 
-The pictures of a step lie together on a wall (``roadloop.viz.contact_sheet.camera_wall``) and are
-kept as JPEG: a minute of three cameras takes about 20 MB of memory.
+The pictures of a step lie together on a wall (``roadloop.viz.camera_wall``) and are kept as JPEG: a
+minute takes 30 to 80 MB of memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.rig import SensorRig
 from roadloop.types import CameraImage
-from roadloop.viz.contact_sheet import camera_wall, wall_aspect
+from roadloop.viz.camera_wall import camera_wall, wall_aspect
 
 Array = np.ndarray
 

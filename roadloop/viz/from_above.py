@@ -91,20 +91,29 @@ def opening(sensor: LidarSensor | RadarSensor) -> float:
 
 
 def lidar_above(
-    sweep: LidarSweep, plan: Plan, around: Observation, width: int, height: int
+    sweep: LidarSweep,
+    plan: Plan,
+    around: Observation,
+    width: int,
+    height: int,
+    *,
+    intensity: bool = False,
 ) -> Array:
-    """(height, width, 3): the points in colours of their height, and the boxes of all agents."""
+    """(height, width, 3): the points in colours of their height or intensity, and agents' boxes."""
     picture, scale = plan.canvas(width, height)
     points = sweep.points[np.argsort(sweep.points[:, 2], kind="stable")]
     uv = np.floor(plan.pixels(points, scale)).astype(int)
     inside = ((uv >= 0) & (uv < (width - 1, height - 1))).all(1)
-    uv = uv[inside]
-    colours = viridis((points[inside, 2] - LOW) / (HIGH - LOW))
+    uv, points = uv[inside], points[inside]
+    share = points[:, 3] if intensity else (points[:, 2] - LOW) / (HIGH - LOW)
+    colours = viridis(share)
     for du, dv in ((1, 1), (1, 0), (0, 1), (0, 0)) if scale > 4.0 else ((0, 0),):
         picture[uv[:, 1] + dv, uv[:, 0] + du] = colours
     _outlines(picture, plan, scale, around)
-    marks = {f"{m:g}": (m - LOW) / (HIGH - LOW) for m in range(6)}
-    colour_bar(picture, viridis(np.linspace(0.0, 1.0, 140)), marks, "m up")
+    heights = {f"{m:g}": (m - LOW) / (HIGH - LOW) for m in range(6)}
+    marks = {"0": 0.0, "0.5": 0.5, "1": 1.0} if intensity else heights
+    bar = viridis(np.linspace(0.0, 1.0, 140))
+    colour_bar(picture, bar, marks, "intensity" if intensity else "m up")
     return picture
 
 

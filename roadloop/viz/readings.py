@@ -12,7 +12,7 @@ from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.semantics import COLOURS
 from roadloop.types import AgentKind, CameraImage, ImageBoxes
-from roadloop.viz.palette import AGENT, rgb
+from roadloop.viz.palette import rgb
 
 Array = np.ndarray
 Colour = tuple[int, int, int]
@@ -125,10 +125,11 @@ def colour_bar(picture: Array, colours: Array, marks: Mapping[str, float], unit:
     """Draw a bar of colours in the lower left corner with numbers at shares of its length."""
     high, wide = picture.shape[:2]
     n = len(colours)
-    if wide < n + 60 or high < 60:
+    if wide < n + 90 or high < 60:
         return
     x, y = 14, high - 34
-    corner = picture[y - 8 :, : n + 54]
+    right = x + n + 22 + round(typeface(12).getlength(unit))
+    corner = picture[y - 8 :, :right]
     corner[:] = (0.3 * corner + 0.7 * np.array(PLATE)).astype(np.uint8)
     picture[y : y + 8, x : x + n] = colours
     for text, share in marks.items():
@@ -183,8 +184,18 @@ def instance_colour(instance: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def _label(picture: Array, text: str, x: int, y: int) -> None:
+    """Text on a plate above the point, or below it at the upper edge."""
+    wide = round(typeface(12).getlength(text)) + 6
+    x = max(min(x, picture.shape[1] - wide), 0)
+    y = y - 17 if y >= 17 else y
+    plate = picture[y : y + 15, x : x + wide]
+    plate[:] = (0.3 * plate + 0.7 * np.array(PLATE)).astype(np.uint8)
+    write(picture, text, x + 3, y + 1, 12, INK)
+
+
 def _boxed(image: CameraImage, boxes: ImageBoxes, size: tuple[int, int]) -> Array:
-    """Boxes around what is to be seen, thin ones around all of it where a part is hidden."""
+    """Boxes around what is to be seen, darker ones around all of it where a part is hidden."""
     import cv2
 
     picture = _fine(image.rgb, size)
@@ -195,13 +206,14 @@ def _boxed(image: CameraImage, boxes: ImageBoxes, size: tuple[int, int]) -> Arra
 
     full = corners(boxes.left, boxes.top, boxes.right, boxes.bottom)
     seen = corners(boxes.visible_left, boxes.visible_top, boxes.visible_right, boxes.visible_bottom)
-    for k in np.flatnonzero(boxes.pixels > 0):
-        kind = AgentKind(int(boxes.kind[k]))
+    nearest_last = np.argsort(boxes.pixels, kind="stable")
+    for k in nearest_last[boxes.pixels[nearest_last] > 0]:
+        colour = instance_colour(int(boxes.id[k]))
         a, b, c, d = (int(e) for e in seen[k])
-        cv2.rectangle(picture, tuple(map(int, full[k, :2])), tuple(map(int, full[k, 2:])), INK, 1)
-        cv2.rectangle(picture, (a - 1, b - 1), (c + 1, d + 1), PLATE, 3)
-        cv2.rectangle(picture, (a - 1, b - 1), (c + 1, d + 1), rgb(AGENT[kind]), 1)
+        if np.abs(full[k] - seen[k]).max() > 2:
+            ends = tuple(map(int, full[k, :2])), tuple(map(int, full[k, 2:]))
+            cv2.rectangle(picture, *ends, tuple(round(0.6 * part) for part in colour), 1)
+        cv2.rectangle(picture, (a - 1, b - 1), (c + 1, d + 1), colour, 1 if c - a < 40 else 2)
         if c - a >= 26:
-            text = f"{kind.name.lower()} {boxes.id[k]}"
-            write(picture, text, max(a, 2), max(b - 3, 12), 12, rgb(AGENT[kind]), "ls")
+            _label(picture, f"{AgentKind(int(boxes.kind[k])).name.lower()} {boxes.id[k]}", a, b)
     return picture

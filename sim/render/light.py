@@ -246,9 +246,12 @@ def wet_colour(colour: wp.vec3, surface: wp.int32, wetness: wp.float32) -> wp.ve
 
 @wp.func
 def lens_colour(colour: wp.vec3, surface: wp.int32, lit: wp.int32) -> wp.vec3:
-    """Reflectance of what may be a traffic light's lens: dark while the lamp behind it is off."""
-    if lit == 0 and surface >= Surface.LAMP_RED and surface <= Surface.LAMP_GREEN:
-        return colour * 0.10
+    """Reflectance of what may be a lamp's lens: dark while the lamp behind it is off."""
+    if lit == 0:
+        if surface >= Surface.LAMP_RED and surface <= Surface.LAMP_GREEN:
+            return colour * 0.10
+        if surface >= Surface.TAIL_LIGHT and surface <= Surface.INDICATOR_RIGHT:
+            return colour * 0.20
     return colour
 
 
