@@ -50,6 +50,7 @@ def contact_at(
 @wp.kernel
 def detail(
     keys: wp.array(dtype=wp.int64),
+    least: wp.int64,
     triangles: wp.array(dtype=Triangle),
     chunks: wp.array(dtype=Chunk),
     views: wp.array(dtype=View),
@@ -68,8 +69,9 @@ def detail(
     shade: wp.array3d(dtype=wp.float32),
     words: wp.array(dtype=wp.int32),
 ):
-    """One row of one view. ``bent``: the views' rays are in ``rays`` and keys hold 1 / distance.
+    """One row of one view.
 
+    ``least``: smaller keys are sky. ``bent``: the rays are in ``rays``, keys hold 1 / distance.
     ``bodies``: per world the mesh of its actors, 0 without. ``shade``: (worlds, rows, columns), no
     rows where contact shadows are off.
     """
@@ -88,7 +90,7 @@ def detail(
             ray = wp.normalize(wp.vec3((float(x) - v.cx) / v.fx, (float(y) - v.cy) / v.fy, 1.0))
         direction = v.turn * ray
         key = keys[i]
-        if key == wp.int64(0):
+        if key < least:
             if wp.dot(ray, ray) > 0.0:
                 words[i] = packed(developed(sky_pixel(direction, air), air), SemanticClass.SKY)
         else:

@@ -38,6 +38,7 @@ class View:
     tiles: wp.int32  # first of its tiles
     world: wp.int32
     air: wp.int32  # row of its weather
+    haze: wp.float32  # m, nearer than this the air is taken for clear
     up: wp.vec3  # world's up in the view's frame
     turn: wp.mat33  # world_from_view
     place: wp.vec3  # of the eye, m from the scene's origin
@@ -103,10 +104,14 @@ def hidden(
 ) -> bool:
     """Whether every pixel of a rectangle shows something nearer than 1 / z = ``nearest``."""
     columns = (v.width + TILE - 1) // TILE
-    for ty in range(top // TILE, bottom // TILE + 1):
-        for tx in range(left // TILE, right // TILE + 1):
+    ty = int(top // TILE)
+    while ty <= bottom // TILE:
+        tx = int(left // TILE)
+        while tx <= right // TILE:
             if tiles[v.tiles + ty * columns + tx] <= nearest:
                 return False
+            tx += 1
+        ty += 1
     return True
 
 
@@ -149,7 +154,7 @@ def fill(
 ) -> wp.int32:
     """Draws one triangle; returns 1 where it may cover a pixel.
 
-    ``least`` is the smallest 1 / z that is drawn, ``closed`` leaves out the back.
+    ``least`` is the smallest 1 / z that is drawn, 0 for all; ``closed`` leaves out the back.
     """
     if wp.max(a[2], wp.max(b[2], c[2])) < NEAR:
         return 0
@@ -193,7 +198,9 @@ def fill(
     px = normal[0] * ex * inverse
     py = normal[1] * ey * inverse
     pc = normal[2] * inverse - px * v.cx - py * v.cy
-    for y in range(top, bottom + 1):
+    # Warp's `while` is a third quicker on the CPU than its `for` over a range
+    y = int(top)
+    while y <= bottom:
         row = float(y)
         e0 = b0 * row + c0
         e1 = b1 * row + c1
@@ -219,16 +226,24 @@ def fill(
         elif e2 < 0.0:
             x1 = -1.0
         if x0 <= x1:
-            start = int(x0)
-            stop = int(x1) + 1
+            x = int(x0)
+            stop = int(x1)
             base = py * row + pc
             pixel = v.pixels + y * v.width
-            for x in range(start, stop):
-                near = base + px * float(x)
-                if near >= least:
+            if least == 0.0:
+                while x <= stop:
+                    near = base + px * float(x)
                     key = (wp.int64(wp.cast(near, wp.int32)) << wp.int64(32)) | slot
-                    if key > keys[pixel + x]:
+                    wp.atomic_max(keys, pixel + x, key)
+                    x += 1
+            else:
+                while x <= stop:
+                    near = base + px * float(x)
+                    if near >= least:
+                        key = (wp.int64(wp.cast(near, wp.int32)) << wp.int64(32)) | slot
                         wp.atomic_max(keys, pixel + x, key)
+                    x += 1
+        y += 1
     return 1
 
 
@@ -239,7 +254,6 @@ def rasterise(
     views: wp.array(dtype=View),
     first_chunk: wp.int32,
     lanes: wp.int32,
-    far: wp.float32,
     detail_far: wp.float32,
     tiles: wp.array(dtype=wp.float32),
     keys: wp.array(dtype=wp.int64),
@@ -259,12 +273,16 @@ def rasterise(
         a = c.linear * triangles[row].a + c.offset
         b = c.linear * triangles[row].b + c.offset
         d = c.linear * triangles[row].c + c.offset
-        least = 1.0 / far
         tag = triangles[row].tag
+        least = float(0.0)  # what is beyond FAR is taken for sky when the picture is resolved
+        seen = bool(True)
         if (tag >> 24) == 1:
-            least = 1.0 / detail_far
+            if wp.max(a[2], wp.max(b[2], d[2])) > detail_far:
+                least = 1.0 / detail_far
+                seen = wp.min(a[2], wp.min(b[2], d[2])) <= detail_far
         closed = one_sided(tag & 255)
-        drawn[slot] = wp.uint8(fill(a, b, d, v, closed, least, wp.int64(slot), tiles, keys))
+        if seen:
+            drawn[slot] = wp.uint8(fill(a, b, d, v, closed, least, wp.int64(slot), tiles, keys))
         k += lanes
 
 
@@ -281,10 +299,16 @@ def farthest(
     if ty * TILE >= v.height:
         return
     bottom = wp.min((ty + 1) * TILE, v.height)
-    for tx in range(columns):
+    tx = int(0)
+    while tx < columns:
         least = wp.int64(0x7FFFFFFFFFFFFFFF)
         right = wp.min((tx + 1) * TILE, v.width)
-        for y in range(ty * TILE, bottom):
-            for x in range(tx * TILE, right):
+        y = int(ty * TILE)
+        while y < bottom:
+            x = int(tx * TILE)
+            while x < right:
                 least = wp.min(least, keys[v.pixels + y * v.width + x])
+                x += 1
+            y += 1
         tiles[v.tiles + ty * columns + tx] = wp.cast(wp.int32(least >> wp.int64(32)), wp.float32)
+        tx += 1

@@ -32,6 +32,10 @@ PHASES = (40.0,)
 """m, up to where things are drawn before the tiles are looked at again"""
 HEADLIGHT_HEIGHT = 0.65
 """m above the ground"""
+FARTHEST = int(np.float32(1.0 / FAR).view(np.int32)) << 32
+"""the least key of a pinhole's pixel that shows something"""
+CLEAR = 0.99
+"""share of light from which air counts as clear in plain pictures: most pixels are near"""
 WEATHERS_KEPT = 64
 """weathers whose colours are kept; more where a batch has more"""
 
@@ -97,8 +101,10 @@ class Renderer:
         work = scene.cull(frame, views, PHASES)
         count = work.chunks.shape[0]
         self._reserve_slots(max(count, 1) * CHUNK)
-        air = self._lighting.rows([frame.weather[w] for w in views.world])
+        weathers = [frame.weather[w] for w in views.world]
+        air = self._lighting.rows(weathers)
         records = self._views.rows(len(cameras))
+        records["haze"] = [-np.log(CLEAR) / weather.extinction for weather in weathers]
         self._reserve_tiles(put_views(records, views, cameras, start, air, scene.origin))
         view_array = self._views.sent()
         highest = max(camera.height for camera in cameras)
@@ -112,22 +118,16 @@ class Renderer:
                 self._launch(farthest, dim, self._keys, view_array, self._tiles)
             if first == last:
                 continue
-            lens = () if lenses is None else (lenses.lenses, lenses.radius, lenses.rays)
-            self._launch(
-                rasterise if lenses is None else rasterise_lens,
-                (last - first, lanes),
-                scene.triangles,
-                work.chunks,
-                view_array,
-                *lens,
-                first,
-                lanes,
-                FAR,
-                DETAIL_FAR,
-                self._tiles,
-                self._keys,
-                self._drawn,
-            )
+            dim = (last - first, lanes)
+            what = (scene.triangles, work.chunks, view_array)
+            into = (self._tiles, self._keys, self._drawn)
+            if lenses is None:
+                self._launch(rasterise, dim, *what, first, lanes, DETAIL_FAR, *into)
+            else:
+                lens = (lenses.lenses, lenses.radius, lenses.rays)
+                self._launch(
+                    rasterise_lens, dim, *what, *lens, first, lanes, FAR, DETAIL_FAR, *into
+                )
         users = self._users
         users.take(frame)
         if count:
@@ -152,7 +152,9 @@ class Renderer:
         tables = (self._lighting.sky, self._lighting.fog, FOG_STEPS / FAR, depth, instance)
         if lenses is None:
             dim = (len(cameras), -(-max(size) // ROW))
-            self._launch(resolve, dim, self._keys, view_array, self._looks, *tables, rgb, semantic)
+            self._launch(
+                resolve, dim, self._keys, FARTHEST, view_array, self._looks, *tables, rgb, semantic
+            )
         else:
             dim = (len(cameras), highest)
             lens = (lenses.lenses, lenses.rays)
@@ -203,6 +205,7 @@ class Renderer:
             detail,
             dim,
             self._keys,
+            FARTHEST if lenses is None else 1,
             scene.triangles,
             work.chunks,
             view_array,

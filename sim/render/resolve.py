@@ -41,9 +41,11 @@ def sky_at(pixel: wp.int32, v: View, sky: wp.array2d(dtype=wp.int32)) -> wp.int3
 @wp.func
 def resolved(
     key: wp.int64,
+    least: wp.int64,
     i: wp.int32,
     heaven: wp.int32,
     veil: wp.int32,
+    haze: wp.float32,
     air: wp.int32,
     looks: wp.array(dtype=wp.int64),
     fog: wp.array2d(dtype=wp.int32),
@@ -52,16 +54,18 @@ def resolved(
     instance: wp.array(dtype=wp.int32),
 ) -> wp.int32:
     """Colour and class of a pixel; its depth and instance are written."""
-    if key == wp.int64(0):
+    if key < least:
         depth[i] = wp.inf
         instance[i] = 0
         return heaven
     look = looks[int(key & wp.int64(0x7FFFFFFF))]
     z = 1.0 / wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
-    clear = fog[air, wp.min(int(z * fog_scale), FOG_STEPS - 1)]
     depth[i] = z
     instance[i] = wp.int32(look >> wp.int64(32))
-    return veiled(wp.int32(look & wp.int64(0x7FFFFFFF)), veil, clear)
+    word = wp.int32(look & wp.int64(0x7FFFFFFF))
+    if z < haze:
+        return word
+    return veiled(word, veil, fog[air, wp.min(int(z * fog_scale), FOG_STEPS - 1)])
 
 
 @wp.func
@@ -89,6 +93,7 @@ def put_four(
 @wp.kernel
 def resolve(
     keys: wp.array(dtype=wp.int64),
+    least: wp.int64,
     views: wp.array(dtype=View),
     looks: wp.array(dtype=wp.int64),
     sky: wp.array2d(dtype=wp.int32),
@@ -101,28 +106,38 @@ def resolve(
 ):
     """ROW pixels of one pinhole view, all four products.
 
-    ``fog``: share in 0..256 that comes through, by distance, ``fog_scale`` entries per m.
+    ``least``: smaller keys are sky. ``fog``: share in 0..256 that comes through, by distance,
+    ``fog_scale`` entries per m.
     """
     nth, part = wp.tid()
     v = views[nth]
     veil = sky[v.air, SKY_STEPS]
     air = v.air
+    haze = v.haze
     stop = wp.min((part + 1) * ROW, v.width * v.height)
     # the last four may reach into the padding behind a view, whose keys are 0
-    for p in range(part * ROW, stop, 4):
+    p = int(part * ROW)
+    while p < stop:
         i = v.pixels + p
         k0 = keys[i]
         k1 = keys[i + 1]
         k2 = keys[i + 2]
         k3 = keys[i + 3]
         heaven = int(0)
-        if k0 == wp.int64(0) or k1 == wp.int64(0) or k2 == wp.int64(0) or k3 == wp.int64(0):
+        if k0 < least or k1 < least or k2 < least or k3 < least:
             heaven = sky_at(p, v, sky)  # it changes slowly: one for four pixels
-        a = resolved(k0, i, heaven, veil, air, looks, fog, fog_scale, depth, instance)
-        b = resolved(k1, i + 1, heaven, veil, air, looks, fog, fog_scale, depth, instance)
-        c = resolved(k2, i + 2, heaven, veil, air, looks, fog, fog_scale, depth, instance)
-        d = resolved(k3, i + 3, heaven, veil, air, looks, fog, fog_scale, depth, instance)
+        a = resolved(k0, least, i, heaven, veil, haze, air, looks, fog, fog_scale, depth, instance)
+        b = resolved(
+            k1, least, i + 1, heaven, veil, haze, air, looks, fog, fog_scale, depth, instance
+        )
+        c = resolved(
+            k2, least, i + 2, heaven, veil, haze, air, looks, fog, fog_scale, depth, instance
+        )
+        d = resolved(
+            k3, least, i + 3, heaven, veil, haze, air, looks, fog, fog_scale, depth, instance
+        )
         put_four(i // 4, a, b, c, d, rgb, semantic)
+        p += 4
 
 
 @wp.kernel
@@ -134,7 +149,10 @@ def pack(
 ):
     """Pixels that are words each to bytes of colours and classes."""
     part = wp.tid()
-    for k in range(part * (ROW // 4), wp.min((part + 1) * (ROW // 4), fours)):
+    k = int(part * (ROW // 4))
+    stop = wp.min((part + 1) * (ROW // 4), fours)
+    while k < stop:
         put_four(
             k, words[4 * k], words[4 * k + 1], words[4 * k + 2], words[4 * k + 3], rgb, semantic
         )
+        k += 1
