@@ -11,20 +11,27 @@ from roadloop.types import AgentKind, AgentStates, EgoState
 from sim.highway.tasks import VEHICLE
 
 Array = np.ndarray
+Pushes = dict[int, Array]
+"""(2,) m in their frame, by the id() of the vehicle"""
 
 HEIGHT = 1.5
 """m of every vehicle and obstacle: theirs are flat"""
 
 
 def ego_state(
-    car: Any, *, steering: float = 0.0, yaw_rate: float = 0.0, acceleration: float = 0.0
+    car: Any,
+    push: Pushes | None = None,
+    *,
+    steering: float = 0.0,
+    yaw_rate: float = 0.0,
+    acceleration: float = 0.0,
 ) -> EgoState:
     """Their car as an EgoState: rear axle, y up.
 
     The speed of their kinematic bicycle is that of its centre, which slips sideways by
     ``atan(tan(steering) / 2)``; their dynamic one's is along its heading.
     """
-    x, y, heading = pose_of(car)
+    x, y, heading = pose_of(car, push)
     slip = 0.0 if hasattr(car, "lateral_speed") else np.arctan(0.5 * np.tan(steering))
     back = VEHICLE.centre_offset
     return EgoState(
@@ -46,10 +53,24 @@ def road_users(env: Any) -> list[Any]:
     return [v for v in env.road.vehicles if v is not env.vehicle] + solid
 
 
-def pose_of(thing: Any) -> tuple[float, float, float]:
-    """x, y, heading of the centre of one of their vehicles or objects."""
+def pose_of(thing: Any, push: Pushes | None = None) -> tuple[float, float, float]:
+    """x, y, heading of the centre of one of their vehicles or objects, less its push."""
     heading = float(wrap_angle(-float(thing.heading)))
-    return float(thing.position[0]), -float(thing.position[1]), heading
+    x, y = thing.position - (push or {}).get(id(thing), 0.0)
+    return float(x), -float(y), heading
+
+
+def pushes(env: Any) -> Pushes:
+    """How far their next step is going to push vehicles apart.
+
+    Cars that would touch in the next step are moved aside in that step and count as crashed from
+    then on, so that their boxes never meet. Without the push they do, as in any other world.
+    """
+    return {
+        id(v): np.array(v.impact)
+        for v in env.road.vehicles
+        if v.impact is not None and not hasattr(v, "lateral_speed")  # the dynamic car ignores it
+    }
 
 
 def kind_of(thing: Any) -> AgentKind:
@@ -57,9 +78,9 @@ def kind_of(thing: Any) -> AgentKind:
     return AgentKind.CAR if hasattr(thing, "action") else AgentKind.STATIC
 
 
-def agent_states(things: list[Any], ids: Array) -> AgentStates:
+def agent_states(things: list[Any], ids: Array, push: Pushes) -> AgentStates:
     """Their vehicles and objects as ours, fields ``(things,)``."""
-    poses = np.array([pose_of(thing) for thing in things]).reshape(-1, 3)
+    poses = np.array([pose_of(thing, push) for thing in things]).reshape(-1, 3)
     velocity = np.array([thing.velocity for thing in things], np.float64).reshape(-1, 2)
     n = len(things)
     return AgentStates(

@@ -9,7 +9,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.types import Control, Observation, Scenario, Tracks
 from sim.highway.scenario import task_of
-from sim.highway.state import agent_states, ego_state, road_users
+from sim.highway.state import Pushes, agent_states, ego_state, pushes, road_users
 from sim.highway.tasks import DT, VEHICLE, make_env
 
 
@@ -47,7 +47,7 @@ class HighwayWorld:
         self.rewards = []
         self._step, self._steering, self._yaw_rate, self._acceleration = 0, 0.0, 0.0, 0.0
         self._ids = {}
-        return self._observe()
+        return self._observe({})
 
     def step(self, control: Control) -> Observation:
         """Applies the ego's control for one step; what it may not exceed it does not exceed."""
@@ -63,6 +63,7 @@ class HighwayWorld:
         action = np.array(
             [2.0 * (wanted - low) / (high - low) - 1.0, -steering / v.max_steering], np.float64
         )
+        push = pushes(self.env)
         _, reward, terminated, truncated, _ = self.env.step(action)
         self.rewards.append(float(reward))
         self.crashed |= bool(car.crashed)
@@ -72,31 +73,32 @@ class HighwayWorld:
         self._steering = steering
         self._yaw_rate = -float(car.heading - heading) / DT
         self._acceleration = float(car.speed - before) / DT
-        return self._observe()
+        return self._observe(push)
 
-    def _observe(self) -> Observation:
+    def _observe(self, push: Pushes) -> Observation:
         return Observation(
             step=self._step,
             time=self._step * DT,
             dt=DT,
             ego=ego_state(
                 self.env.vehicle,
+                push,
                 steering=self._steering,
                 yaw_rate=self._yaw_rate,
                 acceleration=self._acceleration,
             ),
-            tracks=self._tracks(),
+            tracks=self._tracks(push),
             lights=np.zeros(0, np.uint8),
         )
 
-    def _tracks(self) -> Tracks:
+    def _tracks(self, push: Pushes) -> Tracks:
         others = road_users(self.env)
         for other in others:
             # the object is kept, so that its id() is not given to another one
             self._ids.setdefault(id(other), (len(self._ids) + 1, self._step, other))
         known = [self._ids[id(other)] for other in others]
         return Tracks(
-            states=agent_states(others, np.array([k[0] for k in known], np.int64)),
+            states=agent_states(others, np.array([k[0] for k in known], np.int64), push),
             position_std=np.zeros(len(others)),
             age=np.array([self._step - k[1] for k in known], np.int64),
         )
