@@ -25,6 +25,10 @@ from sim.scenery.mesh import Surface
 
 wp.set_module_options({"enable_backward": False})
 
+# of the hash of lattice points: large primes after Ericson, Real-Time Collision Detection (2005), 7.1
+HASH_X = wp.constant(wp.uint32(0x8DA6B343))
+HASH_Y = wp.constant(wp.uint32(0xD8163841))
+
 
 @wp.struct
 class HeadLights:
@@ -37,7 +41,7 @@ class HeadLights:
 @wp.func
 def hashed(x: wp.int32, y: wp.int32) -> wp.float32:
     """A number in [0, 1) for a lattice point."""
-    h = wp.uint32(x) * wp.uint32(0x8DA6B343) + wp.uint32(y) * wp.uint32(0xD8163841)
+    h = wp.uint32(x) * HASH_X + wp.uint32(y) * HASH_Y
     h = (h ^ (h >> wp.uint32(15))) * wp.uint32(0x2C1B3C6D)
     h = h ^ (h >> wp.uint32(13))
     return float(wp.int32(h & wp.uint32(0xFFFF))) * 1.52587890625e-5
