@@ -23,7 +23,7 @@ test: $(VENV)/.ready-test ## formatting, lint, types, import contract, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(VENV)/.ready-bench ## print the benchmark figures of this machine
 	@set -e; for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f; done
