@@ -25,7 +25,7 @@ from sim.scenery.mesh import Surface
 
 wp.set_module_options({"enable_backward": False})
 
-# of the hash of lattice points: large primes after Ericson, Real-Time Collision Detection (2005), 7.1
+# of the hash of lattice points, large primes: Ericson, Real-Time Collision Detection (2005), 7.1
 HASH_X = wp.constant(wp.uint32(0x8DA6B343))
 HASH_Y = wp.constant(wp.uint32(0xD8163841))
 
