@@ -204,7 +204,7 @@ class McapWriter:
             ]
             self._add("/map", time_us, fox.scene(time_us, entities))
         if subject.path is not None:
-            way = fox.lines([subject.path.xyz], rgb(DARK["ego"]), 0.5)
+            way = fox.lines([subject.path.xyz], rgb(DARK["ego"]), 0.12)
             self._show("/route", time_us, "world", lines=[way])
         centre, size = ego_box(observation.ego)
         box = fox.cube(fox.pose(centre), size, rgb(DARK["ego"]), 0.8)
@@ -221,7 +221,7 @@ class McapWriter:
             ]
             self._add("/mounts", now, fox.transforms(mounts))
         self._add_numbers("/state", "State", now, view.numbers)
-        trail = fox.line(view.trail, rgb(DARK["ego"]), 0.12)
+        trail = fox.line(view.trail, rgb(DARK["ego"]), 0.2)
         self._show("/trail", now, "world", lines=[trail])
         plan = [fox.line(view.plan.points, view.plan.colours, 0.3)] if len(view.plan.points) else []
         self._show("/plan", now, "world", lines=plan)

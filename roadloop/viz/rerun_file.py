@@ -64,8 +64,8 @@ CHUNK = 1 << 20
 """bytes of one entity that are written together"""
 CM = 100.0
 """units per m of the depth PNG that ``roadloop.logs.sensor_files`` writes"""
-STEPS_OF_SAMPLES = 100
-"""whose IMU samples are written together"""
+STEPS = 50
+"""that are written together at most: a viewer shows them while the rest is being loaded"""
 LONG = 1e6
 """s of wall clock after which rerun would write a chunk that is not full: never"""
 
@@ -96,7 +96,7 @@ class RerunWriter:
         self._lights = None if subject.road_map is None else light_lines(subject.road_map)
         self._lenses: dict[str, Pinhole] = {}
         self._samples: dict[str, list[tuple[Array, ImuSamples]]] = {}
-        self._first = True
+        self._steps = 0
         self._file = WholeFile(path, ".rrd")
         # Chunks are cut by size, never by the clock, and no time of writing is kept: what the
         # recording holds, and how it is divided, depends on the drive alone.
@@ -145,8 +145,7 @@ class RerunWriter:
             world_from_ego=world_from_ego,
             world_from_agent=world_from_agent,
         )
-        if self._first:
-            self._first = False
+        if self._steps == 0:
             self._log_first(observation)
         self._log_step(view)
         for name, image in view.cameras.items():
@@ -158,7 +157,11 @@ class RerunWriter:
         for name, fix in view.gnss.items():
             self._log_fix(view.step, name, fix)
         for name, samples in view.imus.items():
-            self._keep_samples(view.step, name, samples)
+            kept = self._samples.setdefault(name, [])
+            kept.append((np.full(len(samples.timestamp_us), view.step), samples))
+        self._steps += 1
+        if self._steps % STEPS == 0:
+            self._flush()
 
     def add_score(self, score: Score) -> None:
         """Add when terms of the score were lost, as text."""
@@ -175,11 +178,15 @@ class RerunWriter:
             self._file.keep()
 
     def _end(self) -> None:
-        for name in list(self._samples):
-            self._log_samples(name)
+        self._flush()
         with self._rec:  # leaving the block writes what is buffered, and the file's index
             pass
         self._rec = None
+
+    def _flush(self) -> None:
+        for name in list(self._samples):
+            self._log_samples(name)
+        self._rec.flush()
 
     def _at(self, step: int, time_us: int) -> None:
         self._rec.set_time("step", sequence=step)
@@ -197,14 +204,14 @@ class RerunWriter:
                 strips = rr.LineStrips3D(lines.strips, colors=lines.colour, radii=lines.width / 2.0)
                 log(f"world/map/{name}", strips, static=True)
         if subject.path is not None:
-            route = rr.LineStrips3D([subject.path.xyz], colors=(*rgb(DARK["ego"]), 90), radii=0.3)
+            route = rr.LineStrips3D([subject.path.xyz], colors=rgb(DARK["ego"]), radii=0.06)
             log("world/route", route, static=True)
 
     def _log_first(self, observation: Observation) -> None:
         """What the first step says once for all."""
         rr = self._rr
         centre, size = ego_box(observation.ego)
-        box = rr.Boxes3D(centers=[centre], sizes=[size], colors=rgb(DARK["ego"]), labels="ego")
+        box = rr.Boxes3D(centers=[centre], sizes=[size], colors=rgb(DARK["ego"]))
         self._rec.log("world/ego/box", box, static=True)
         names = [] if self._subject.rig is None else [c.name for c in self._subject.rig.cameras]
         self._rec.send_blueprint(self._blueprint(names or list(observation.cameras)))
@@ -213,9 +220,13 @@ class RerunWriter:
         """How the viewer shows it at first: space beside pictures, plots below."""
         import rerun.blueprint as rrb
 
+        # in space a picture hangs before its camera: one of them, not one over the other
+        hidden = [
+            f"{name}/{kind}" for name in cameras for kind in ("depth", "semantic", "instance")
+        ]
         space = rrb.Spatial3DView(
             origin="world/ego",
-            contents="/world/**",
+            contents=["/world/**", *(f"- /world/ego/{at}" for at in hidden)],
             name="world",
             background=rgb(DARK["ground"]),
             line_grid=False,
@@ -237,11 +248,10 @@ class RerunWriter:
             )
             for title, shown in _PLOTS.items()
         ]
-        upper = (
-            rrb.Horizontal(space, rrb.Grid(contents=pictures), column_shares=[3, 2])
-            if pictures
-            else space
-        )
+        upper = space
+        if pictures:
+            grid = rrb.Grid(contents=pictures, grid_columns=1 if len(pictures) < 4 else 2)
+            upper = rrb.Horizontal(space, grid, column_shares=[3, 2])
         lower = rrb.Horizontal(*plots, rrb.TextLogView(origin="events", name="events"))
         return rrb.Blueprint(
             rrb.Vertical(upper, lower, row_shares=[3, 1]),
@@ -254,7 +264,7 @@ class RerunWriter:
         self._at(view.step, view.time_us)
         log("world/ego", self._transform(view.world_from_ego))
         ego = rgb(DARK["ego"])
-        log("world/trail", rr.LineStrips3D([view.trail], colors=ego, radii=0.06))
+        log("world/trail", rr.LineStrips3D([view.trail], colors=ego, radii=0.1))
         plan = view.plan
         segments = np.stack([plan.points[:-1], plan.points[1:]], axis=1)
         log("world/plan", rr.LineStrips3D(segments, colors=plan.colours[1:], radii=0.15))
@@ -304,7 +314,7 @@ class RerunWriter:
                 image_from_camera=lens_matrix(image.camera),
                 resolution=size,
                 camera_xyz=rr.ViewCoordinates.RDF,
-                image_plane_distance=1.5,
+                image_plane_distance=1.2,
             )
             log(at, self._transform(image.ego_from_camera), pinhole, static=True)
             classes = [
@@ -327,7 +337,11 @@ class RerunWriter:
         if image.boxes is not None:
             edges, labels, colours = seen_boxes(image.boxes)
             boxes = rr.Boxes2D(
-                array=edges, array_format=rr.Box2DFormat.XYXY, labels=labels, colors=colours
+                array=edges,
+                array_format=rr.Box2DFormat.XYXY,
+                labels=labels,
+                show_labels=False,
+                colors=colours,
             )
             log(f"{at}/boxes", boxes)
 
@@ -355,12 +369,6 @@ class RerunWriter:
         log(f"world/gnss/{name}", place)
         if np.isfinite(fix.latitude):
             log(f"earth/{name}", rr.GeoPoints(lat_lon=[(fix.latitude, fix.longitude)]))
-
-    def _keep_samples(self, step: int, name: str, samples: ImuSamples) -> None:
-        kept = self._samples.setdefault(name, [])
-        kept.append((np.full(len(samples.timestamp_us), step), samples))
-        if len(kept) == STEPS_OF_SAMPLES:
-            self._log_samples(name)
 
     def _log_samples(self, name: str) -> None:
         """Write the samples of an IMU that were kept, all at once: one by one they are slow."""
