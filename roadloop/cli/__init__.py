@@ -14,6 +14,7 @@ from roadloop import __version__
 from roadloop.cli.compare import Compare
 from roadloop.cli.drive import Drive
 from roadloop.cli.export import Export
+from roadloop.cli.highway import Highway
 from roadloop.cli.listing import List
 from roadloop.cli.map import Map
 from roadloop.cli.record import Record
@@ -61,6 +62,7 @@ VERBS: dict[str, type] = {
     "drive": Drive,
     "view": View,
     "record": Record,
+    "highway": Highway,
     "list": List,
     "map": Map,
     "score": Score,

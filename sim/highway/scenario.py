@@ -75,6 +75,11 @@ def _user(road_map: RoadMap, thing: Any) -> RoadUser:
     )  # fmt: skip
 
 
+def task_map(task: str) -> HighwayMap:
+    """The map of a task, the same for every seed. Raises RoadloopError as `highway_scenario`."""
+    return highway_map(make_env(task).road.network, task)
+
+
 def task_of(scenario: Scenario) -> str:
     """The task of a scenario. Raises RoadloopError for scenarios that are none of ours."""
     name = scenario.name.rpartition("_")[0]

@@ -99,8 +99,7 @@ def find_task(name: str) -> Task:
             f'"{name}" has no road, lanes or route: our drivers need them; choose another task'
         )
     if name not in TASKS:
-        close = unknown("highway-env task", name, TASKS)
-        raise RoadloopError(f"{close}; there are {', '.join(TASKS)}")
+        raise RoadloopError(f"{unknown('highway-env task', name, TASKS)} (of {', '.join(TASKS)})")
     return TASKS[name]
 
 
