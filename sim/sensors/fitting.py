@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from roadloop.geometry import se3
-from roadloop.rig import LidarSensor, RadarSensor, SensorRig, with_calibration_error
+from roadloop.rig import SensorRig, with_calibration_error
 from roadloop.types import LidarSweep, RadarScan, Scenario
 from sim.actors.appearance import frame_of
 from sim.render.frame import Frame
@@ -44,8 +46,8 @@ def fitted(
         scene = scene_of(scenario.road_map, device)
         captures = {
             "cameras": CameraCapture(scene, rig, true_rig, scenario.seed),
-            "lidars": LidarCapture(scene, rig.lidars, true_rig.lidars),
-            "radars": RadarCapture(scene, rig.radars, true_rig.radars),
+            "lidars": RangerCapture(scene, Lidar, rig.lidars, true_rig.lidars),
+            "radars": RangerCapture(scene, Radar, rig.radars, true_rig.radars),
         }
     drawing = Drawing()
     return SensorSuite(
@@ -82,22 +84,34 @@ class Drawing:
         return frame.actors.world_from_actor[world, 0] @ se3(np.eye(3), np.array([-back, 0.0, 0.0]))
 
 
-class LidarCapture:
-    """The LiDARs of a rig as a ``Capture``."""
+class RangerCapture:
+    """The LiDARs, or the radars, of a rig as a ``Capture``."""
 
     def __init__(
-        self, scene: Scene, told: tuple[LidarSensor, ...], true: tuple[LidarSensor, ...]
+        self,
+        scene: Scene,
+        make: type[Lidar] | type[Radar],
+        told: Sequence[Any],
+        true: Sequence[Any],
     ) -> None:
         self._scene = scene
-        self._lidars = {
-            t.name: Lidar(t, ego_from_sensor=where.mount.ego_from_sensor)
-            for t, where in zip(told, true)
+        self._rangers = {
+            sensor.name: make(sensor, ego_from_sensor=where.mount.ego_from_sensor)
+            for sensor, where in zip(told, true)
         }
 
-    def __call__(self, moment: Moment, names: tuple[str, ...]) -> dict[str, LidarSweep]:
-        """Sweeps of the named LiDARs."""
-        return {
-            name: self._lidars[name].scan(
+    def __call__(
+        self, moment: Moment, names: tuple[str, ...]
+    ) -> dict[str, LidarSweep] | dict[str, RadarScan]:
+        """Sweeps or scans of the named sensors."""
+        found: dict[str, Any] = {}
+        for name in names:
+            ranger = self._rangers[name]
+            motion: dict[str, Any] = {}
+            if isinstance(ranger, Radar):  # measures speeds: the ego's own is part of them
+                motion["velocity"] = float(moment.ego.speed) * moment.world_from_ego[:3, 0]
+                motion["yaw_rate"] = float(moment.ego.yaw_rate)
+            found[name] = ranger.scan(
                 self._scene,
                 moment.frame,
                 moment.world,
@@ -106,37 +120,6 @@ class LidarCapture:
                 moment.rng(name),
                 elapsed=moment.elapsed or None,
                 timestamp_us=moment.timestamp_us,
+                **motion,
             )
-            for name in names
-        }
-
-
-class RadarCapture:
-    """The radars of a rig as a ``Capture``."""
-
-    def __init__(
-        self, scene: Scene, told: tuple[RadarSensor, ...], true: tuple[RadarSensor, ...]
-    ) -> None:
-        self._scene = scene
-        self._radars = {
-            t.name: Radar(t, ego_from_sensor=where.mount.ego_from_sensor)
-            for t, where in zip(told, true)
-        }
-
-    def __call__(self, moment: Moment, names: tuple[str, ...]) -> dict[str, RadarScan]:
-        """Scans of the named radars."""
-        return {
-            name: self._radars[name].scan(
-                self._scene,
-                moment.frame,
-                moment.world,
-                moment.world_from_ego,
-                moment.previous_world_from_ego,
-                moment.rng(name),
-                elapsed=moment.elapsed or None,
-                velocity=float(moment.ego.speed) * moment.world_from_ego[:3, 0],
-                yaw_rate=float(moment.ego.yaw_rate),
-                timestamp_us=moment.timestamp_us,
-            )
-            for name in names
-        }
+        return found
