@@ -100,7 +100,7 @@ def parse_products(words: str) -> tuple[str, ...]:
         RoadloopError: an unknown one, or none.
     """
     from roadloop.config import unknown
-    from roadloop.viz.readings import PRODUCTS
+    from roadloop.rig_checks import PRODUCTS
 
     names = tuple(dict.fromkeys(word.strip() for word in words.split(",") if word.strip()))
     for name in names:
@@ -122,7 +122,8 @@ def look(
 ) -> Observation:
     """What every sensor of the rig measures ``at`` seconds into the scenario, and the tracks.
 
-    All of them measure then, whatever their rate, and without latency.
+    All of them measure then, whatever their rate, and without latency. Their clocks start one step
+    earlier, which counts as the previous picture.
 
     Raises:
         RoadloopError: a drive that is over before.

@@ -34,6 +34,8 @@ TALLEST = 500
 ENLARGED = 2.0
 """times a small camera picture is enlarged at most"""
 GAP = 14
+SHORTEST = 240
+"""px, of what is seen from above at least"""
 LEAST = 1100
 """px, what a sheet is wide at least"""
 CAPTION = 40
@@ -94,7 +96,7 @@ def contact_sheet(
         wide = max(min(LEAST, width - 2 * GAP), min(wide + GAP + others, width - 2 * GAP))
     shelves = [(row, tall) for row in rows]
     for row, _ in shelves:  # what fits beside a short row of cameras goes there
-        while beside and _width([*row, beside[0]], tall) <= wide:
+        while tall >= SHORTEST and beside and _width([*row, beside[0]], tall) <= wide:
             row.append(beside.pop(0))
     while beside:
         row = [beside.pop(0)]
@@ -102,7 +104,9 @@ def contact_sheet(
             row.append(beside.pop(0))
         shelves.append((row, TALLEST))
     for row, height in shelves:  # and what is left over shows the points once more
-        while again and _width([*row, again[0]], height) + GAP + COLUMN <= wide:
+        while (
+            height >= SHORTEST and again and _width([*row, again[0]], height) + GAP + COLUMN <= wide
+        ):
             row.append(again.pop(0))
     if columns:
         _shelve_text(shelves, columns, wide)
@@ -161,7 +165,7 @@ def _camera_rows(
     ]
     if len(looks) == len(looks[0]) == 1:  # one camera: its products side by side
         rows = [[row[0] for row in rows[k : k + 2]] for k in range(0, len(rows), 2)]
-    most = max(c.height for row in looks for c in row) * ENLARGED
+    most = max(max(c.height for row in looks for c in row) * ENLARGED, 0.66 * SHORTEST)
     fits = min((width - (len(r) + 1) * GAP) / sum(t.aspect for t in r) for r in rows)
     return rows, int(min(most, fits, TALLEST))
 
@@ -235,7 +239,7 @@ def _range_strips(rig: SensorRig, observation: Observation) -> Iterable[Tile]:
         if sweep.ring is not None:
             yield Tile(
                 f"{lidar.name} · distance",
-                f"{_beams(lidar)} · {_place(lidar.mount)} · the left of it left",
+                f"{_beams(lidar)} · {_place(lidar.mount)} · left is left",
                 max(8.0, lidar.columns / len(lidar.beams) / 3.0),
                 partial(lidar_ranges, sweep, lidar),
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from roadloop.config import unknown
 from roadloop.errors import RoadloopError
+from roadloop.rig_checks import PRODUCTS
 from roadloop.semantics import COLOURS
 from roadloop.types import AgentKind, CameraImage, ImageBoxes
 from roadloop.viz.palette import rgb
@@ -17,8 +18,6 @@ from roadloop.viz.palette import rgb
 Array = np.ndarray
 Colour = tuple[int, int, int]
 
-PRODUCTS = ("rgb", "depth", "semantic", "instance", "flow", "boxes")
-"""what a camera may give, as CameraImage names it"""
 NEAR, FAR = 2.0, 100.0
 """m, ends of the colours of distances, which are logarithmic"""
 INK = rgb("#f2f5f7")

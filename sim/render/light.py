@@ -250,8 +250,10 @@ def lens_colour(colour: wp.vec3, surface: wp.int32, lit: wp.int32) -> wp.vec3:
     if lit == 0:
         if surface >= Surface.LAMP_RED and surface <= Surface.LAMP_GREEN:
             return colour * 0.10
-        if surface >= Surface.TAIL_LIGHT and surface <= Surface.INDICATOR_RIGHT:
-            return colour * 0.20
+        if surface == Surface.TAIL_LIGHT:
+            return colour * 0.30
+        if surface == Surface.INDICATOR_LEFT or surface == Surface.INDICATOR_RIGHT:
+            return colour * 0.12  # amber enough in headlights
     return colour
 
 
