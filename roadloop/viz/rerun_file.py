@@ -384,7 +384,8 @@ class RerunWriter:
             self._rec.send_columns(f"imu/{name}/{key}", indexes, columns)
 
     def _transform(self, dst_from_src: Array) -> Any:
-        return self._rr.Transform3D(translation=dst_from_src[:3, 3], mat3x3=dst_from_src[:3, :3])
+        turn = self._rr.Quaternion(xyzw=quaternions(dst_from_src))
+        return self._rr.Transform3D(translation=dst_from_src[:3, 3], quaternion=turn)
 
 
 _PLOTS = {
