@@ -225,6 +225,15 @@ def fill(
             x1 = wp.min(x1, wp.floor(-e2 * i2))
         elif e2 < 0.0:
             x1 = -1.0
+        if nearest < NEAR:
+            # up to where 1 / z is 1 / NEAR, a fourth edge
+            over = 1.0 / NEAR - (py * row + pc)
+            if px > 0.0:
+                x1 = wp.min(x1, wp.floor(over / px))
+            elif px < 0.0:
+                x0 = wp.max(x0, wp.ceil(over / px))
+            elif over < 0.0:
+                x1 = -1.0
         if x0 <= x1:
             x = int(x0)
             stop = int(x1)
