@@ -41,15 +41,16 @@ def image_boxes(
         there[hide] = False
     rows = np.flatnonzero(there)
     poses = actors.world_from_actor[world, rows]
-    edges = _edges(half[rows])  # (n, 12, EDGE_POINTS, 3) in the actors' frames
-    flat = edges.reshape(len(rows), -1, 3)
-    in_world = np.einsum("nij,npj->npi", poses[:, :3, :3], flat) + poses[:, None, :3, 3]
+    edges = _edges(half[rows]).reshape(len(rows), 12 * EDGE_POINTS, 3)
+    in_world = np.einsum("nij,npj->npi", poses[:, :3, :3], edges) + poses[:, None, :3, 3]
     in_camera = transform_points(inverse(world_from_camera), in_world)
+    if type(camera) is Pinhole:
+        in_camera = _before(in_camera.reshape(len(rows), 12, EDGE_POINTS, 3))
     # a point outside the lens's field, e.g. behind, says nothing about where the outline is
     uv, _ = camera.project(in_camera)
     rays = in_camera / np.maximum(np.linalg.norm(in_camera, axis=-1, keepdims=True), 1e-9)
     _, valid = _wide(camera).project(rays)
-    valid &= in_camera[..., 2] > NEAREST if type(camera) is Pinhole else True
+    valid &= in_camera[..., 2] >= NEAREST if type(camera) is Pinhole else True
     low = np.where(valid[..., None], uv, np.inf).min(1, initial=np.inf)
     high = np.where(valid[..., None], uv, -np.inf).max(1, initial=-np.inf)
     size = np.array([camera.width, camera.height])
@@ -129,6 +130,20 @@ def _edges(half: Array) -> Array:
     share = np.linspace(0.0, 1.0, EDGE_POINTS)[:, None]
     points = a[:, None] * (1.0 - share) + b[:, None] * share
     return points[None] * half[:, None, None]
+
+
+def _before(edges: Array) -> Array:
+    """(n, 24, 3) ends of edges (n, 12, points, 3), of which those behind are cut at NEAREST.
+
+    Straight lenses keep lines straight, so that the ends say all.
+    """
+    a, b = edges[..., 0, :], edges[..., -1, :]
+    rise = b[..., 2] - a[..., 2]
+    cut = a + ((NEAREST - a[..., 2]) / np.where(rise == 0.0, 1.0, rise))[..., None] * (b - a)
+    cut[..., 2] = NEAREST  # whatever rounding made of it
+    crosses = (a[..., 2] < NEAREST) != (b[..., 2] < NEAREST)
+    ends = [np.where((crosses & (p[..., 2] < NEAREST))[..., None], cut, p) for p in (a, b)]
+    return np.concatenate(ends, axis=1)
 
 
 def _visible(ids: Array, instance: Array) -> tuple[Array, Array, Array]:
