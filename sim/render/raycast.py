@@ -6,6 +6,7 @@ rasteriser's code but the rules of what is drawn, so each checks the other.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +43,14 @@ class Hits:
 
 
 class Caster:
-    """Casts rays in one scene.
+    """Casts rays in one scene, which it does not keep alive: casters are kept by their scenes.
 
     Attributes:
         scenery: the static triangles as a mesh, m from the scene's origin.
     """
 
     def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+        self.scene = weakref.proxy(scene)
         corners = np.ascontiguousarray(scene.mesh.corners.reshape(-1, 3), np.float32)
         points = wp.array(corners, dtype=wp.vec3, device=scene.device)
         indices = wp.array(np.arange(len(corners), dtype=np.int32), device=scene.device)
