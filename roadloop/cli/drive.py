@@ -58,7 +58,8 @@ class Drive:
     map: Annotated[File, default_text("the scenario's own")] = None
     """OpenDRIVE map (.xodr) to drive on"""
     driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
-    """who drives; `roadloop list` names them, MODULE:FUNCTION makes one of your own"""
+    """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
+    your own"""
     perception: Perception = "truth"
     """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
     set: Settings = ()

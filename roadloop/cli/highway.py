@@ -36,7 +36,8 @@ class Highway:
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
     """highway-v0, merge-v0, roundabout-v0, intersection-v0, ...; a wrong name lists them"""
     driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
-    """who drives; `roadloop list` names them, MODULE:FUNCTION makes one of your own"""
+    """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
+    your own"""
     perception: Perception = "truth"
     """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
     set: Settings = ()

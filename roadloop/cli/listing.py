@@ -44,7 +44,7 @@ class List:
         titles = (
             "scenarios (roadloop drive NAME)",
             "suites (roadloop score NAME)",
-            "drivers (--driver NAME)",
+            "drivers (--driver NAME; also policy:DIR and MODULE:FUNCTION)",
             "maps (roadloop map generate:NAME)",
             "rigs (roadloop view NAME)",
             "weathers (--weather NAME)",

@@ -66,7 +66,8 @@ class Record:
     seeds: Annotated[str, tyro.conf.arg(metavar="LIST")] = "0"
     """seeds of each scenario: 3, 0:4 (which is 0,1,2,3), 1,5,9"""
     driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
-    """who drives; `roadloop list` names them, MODULE:FUNCTION makes one of your own"""
+    """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
+    your own"""
     perception: Perception = "truth"
     """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
     set: Settings = ()

@@ -55,7 +55,8 @@ class Score:
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
     """suite, .yaml of a suite, or folder of a drive"""
     driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
-    """who drives; `roadloop list` names them, MODULE:FUNCTION makes one of your own"""
+    """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
+    your own"""
     perception: Perception = "truth"
     """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
     set: Settings = ()
