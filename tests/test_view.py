@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from drawn_scene import crossroads
+from drawn_scene import drive as drawn_drive
 from PIL import Image
 
 from roadloop.cli import main
@@ -18,6 +20,8 @@ from roadloop.errors import RoadloopError
 from roadloop.rig import load_rig, resized, select
 from roadloop.semantics import SemanticClass
 from roadloop.types import Weather
+from roadloop.viz.film import Film
+from roadloop.viz.report import write_report
 from sim.scenarios import build_scenario
 
 SENSORS_PAGE = Path(__file__).resolve().parents[1] / "docs" / "sensors.md"
@@ -227,6 +231,38 @@ def test_a_rig_without_cameras_cannot_be_shown(rig_file, tmp_path, capsys):
     said = refused(capsys, "drive", "--cameras", str(rig_file), "--out", str(tmp_path / "run"))
     assert "deaf has no cameras to show" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.browser
+def test_the_film_follows_the_clock_of_the_report(browser, tmp_path):
+    road_map = crossroads()
+    rollout = drawn_drive(road_map, 40)
+    film = Film(load_rig("compact-3cam"))
+    for step in range(40):
+        film.add(step, {})
+    path = write_report(tmp_path / "drive.html", rollout, road_map, None, film=film)
+    page = browser.new_page(viewport={"width": 1000, "height": 800}, reduced_motion="reduce")
+    problems: list[str] = []
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_selector("body.ready", timeout=15_000)
+    for step in (0, 17, 39, 3):
+        page.evaluate(
+            """step => {
+              const scrub = document.getElementById("scrub");
+              scrub.value = step;
+              scrub.dispatchEvent(new Event("input"));
+              return new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+            }""",
+            step,
+        )
+        time = float(page.inner_text("#clock").split("/")[0])
+        assert page.inner_text("#film-time") == f"compact-3cam · {time:.1f} s"
+        assert f"at {time:.1f} seconds" in page.get_attribute("#film-picture", "alt")
+    assert page.evaluate("document.getElementById('film-picture').naturalWidth") == 900
+    page.close()
+    assert problems == []
 
 
 # --- the page -----------------------------------------------------------------------------------
