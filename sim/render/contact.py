@@ -20,24 +20,28 @@ DEPTH = 0.8
 """share of the light that is kept away in the middle"""
 
 
-def contact_shadows(actors: Actors, half: Array, origin: Array) -> tuple[Array, Array]:
-    """The shade around the ego of every world.
+def contact_shadows(
+    actors: Actors, half: Array, origin: Array, wanted: Array
+) -> tuple[Array, Array]:
+    """The shade around the egos of some worlds.
 
     Args:
         half: (worlds, actors, 3) m, half of each actor's length, width, height.
         origin: (3,) the scene's origin.
+        wanted: (n,) the worlds; a large batch has more than one looks at.
 
     Returns:
-        ``(worlds,)`` Contact records and ``(worlds, rows, columns)`` float32 shares of light.
+        ``(worlds,)`` Contact records, empty for other worlds, and ``(n, rows, columns)`` float32
+        shares of light.
     """
     worlds, n = actors.model.shape
     cells = round(2.0 * REACH / CELL)
-    shade = np.ones((worlds, cells, cells), np.float32)
+    shade = np.ones((len(wanted), cells, cells), np.float32)
     contacts = np.zeros(worlds, Contact.numpy_dtype())
-    for w in range(worlds):
+    for row, w in enumerate(wanted):
         ego = actors.world_from_actor[w, 0, :3, 3] - origin
         corner = ego[:2] - REACH
-        contacts[w] = (*corner, CELL, ego[2])
+        contacts[w] = (*corner, CELL, ego[2], row)
         mask = np.zeros((cells, cells), np.uint8)
         for k in range(n):
             pose = actors.world_from_actor[w, k]
@@ -50,5 +54,5 @@ def contact_shadows(actors: Actors, half: Array, origin: Array) -> tuple[Array, 
             points = np.round((xy / CELL - 0.5) * 16.0).astype(np.int32)
             cv2.fillConvexPoly(mask, points, 255, lineType=cv2.LINE_AA, shift=4)
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), SOFT / CELL)
-        shade[w] -= DEPTH / 255.0 * soft
+        shade[row] -= DEPTH / 255.0 * soft
     return contacts, shade

@@ -31,12 +31,11 @@ class Contact:
     y: wp.float32
     cell: wp.float32  # m
     z: wp.float32  # m, of the ground it holds for
+    row: wp.int32  # of the shade
 
 
 @wp.func
-def contact_at(
-    p: wp.vec3, world: wp.int32, contact: Contact, shade: wp.array3d(dtype=wp.float32)
-) -> wp.float32:
+def contact_at(p: wp.vec3, contact: Contact, shade: wp.array3d(dtype=wp.float32)) -> wp.float32:
     """Share of the sky's light that reaches a point of the ground."""
     i = int((p[1] - contact.y) / contact.cell)
     j = int((p[0] - contact.x) / contact.cell)
@@ -44,7 +43,7 @@ def contact_at(
         return 1.0
     if wp.abs(p[2] - contact.z) > 2.5:
         return 1.0  # another level
-    return shade[world, i, j]
+    return shade[contact.row, i, j]
 
 
 @wp.kernel
@@ -72,8 +71,8 @@ def detail(
     """One row of one view.
 
     ``least``: smaller keys are sky. ``bent``: the rays are in ``rays``, keys hold 1 / distance.
-    ``bodies``: per world the mesh of its actors, 0 without. ``shade``: (worlds, rows, columns), no
-    rows where contact shadows are off.
+    ``bodies``: per world the mesh of its actors, 0 without. ``shade``: (worlds that are looked at,
+    rows, columns), no rows where contact shadows are off.
     """
     nth, y = wp.tid()
     v = views[nth]
@@ -132,7 +131,7 @@ def detail(
                             sunlit = 0.0
             open_sky = float(1.0)
             if shade.shape[1] > 0 and surface <= Surface.CONCRETE:
-                open_sky = contact_at(point, v.world, contacts[v.world], shade)
+                open_sky = contact_at(point, contacts[v.world], shade)
             lit = brightness(t.tag, light, lamp_bits, air.dark)
             radiance = lit_pixel(
                 base, normal, surface, lit, point, direction, away, 1.0 / v.fx, sunlit, open_sky,

@@ -162,7 +162,8 @@ class Renderer:
                 resolve_lens, dim, self._keys, view_array, *lens, self._looks, *tables, self._words
             )
         if look.detailed and count:
-            self._detail(frame, work, view_array, (len(cameras), highest), lenses, users, look)
+            dim = (len(cameras), highest)
+            self._detail(frame, views.world, work, view_array, dim, lenses, users, look)
         if (look.detailed and count) or lenses is not None:
             self._launch(pack, -(-n // ROW), self._words, n // 4, rgb, semantic)
         return Images(
@@ -176,6 +177,7 @@ class Renderer:
     def _detail(
         self,
         frame: Frame,
+        viewed: Array,
         work: Work,
         view_array: wp.array,
         dim: tuple[int, int],
@@ -194,8 +196,9 @@ class Renderer:
         trees = []
         if look.shadows:
             half = scene.model_half[np.maximum(frame.actors.model, 0)] * frame.actors.scale
-            contacts, shade = contact_shadows(frame.actors, half, scene.origin)
-            for w in range(worlds):
+            wanted = np.unique(viewed)
+            contacts, shade = contact_shadows(frame.actors, half, scene.origin, wanted)
+            for w in wanted:
                 tree, _, _ = self._caster.bodies(frame, w, hide=-1)
                 if tree is not None:
                     trees.append(tree)
