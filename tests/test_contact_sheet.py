@@ -10,21 +10,18 @@ from PIL import Image
 
 from roadloop.camera import Pinhole
 from roadloop.errors import RoadloopError
-from roadloop.rig import LidarSensor, Mount, RadarSensor, SensorRig, load_rig, rig_names
-from roadloop.semantics import COLOURS, SemanticClass
-from roadloop.types import (
-    AgentStates,
+from roadloop.readings import (
     CameraImage,
-    EgoState,
     GnssFix,
     ImageBoxes,
     ImuSamples,
     LidarSweep,
-    Observation,
     RadarScan,
-    Tracks,
     WheelOdometry,
 )
+from roadloop.rig import LidarSensor, Mount, RadarSensor, SensorRig, load_rig, rig_names
+from roadloop.semantics import COLOURS, SemanticClass
+from roadloop.types import AgentStates, EgoState, Observation, Tracks
 from roadloop.viz.camera_wall import as_they_look, camera_wall, wall_aspect
 from roadloop.viz.contact_sheet import WIDTH, contact_sheet, write_jpeg
 from roadloop.viz.film import Film

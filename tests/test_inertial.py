@@ -11,8 +11,9 @@ import pytest
 
 from roadloop.geometry import wrap_angle
 from roadloop.maps.georeference import TransverseMercator, parse_georeference
+from roadloop.readings import ImuSamples
 from roadloop.rig import GnssSensor, ImuSensor, Mount, OdometrySensor
-from roadloop.types import EgoState, ImuSamples
+from roadloop.types import EgoState
 from sim.sensors.inertial import GRAVITY, GnssModel, ImuModel, OdometryModel
 from sim.sensors.timing import Delay, due
 

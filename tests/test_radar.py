@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from roadloop.geometry import rotation_from_euler, se3
+from roadloop.readings import RadarScan
 from roadloop.rig import Mount, RadarSensor
 from roadloop.semantics import SemanticClass
-from roadloop.types import AgentKind, RadarScan
+from roadloop.types import AgentKind
 from roadloop.weather import Weather
 from sim.actors.models import MODELS
 from sim.render import scene as scene_module

@@ -24,6 +24,15 @@ from roadloop.logs.sensor_log import SensorLogWriter
 from roadloop.logs.sensor_poses import poses_of
 from roadloop.logs.sensor_reader import SensorLogReader
 from roadloop.logs.sensor_tables import SWEEP, TABLES
+from roadloop.readings import (
+    CameraImage,
+    GnssFix,
+    ImageBoxes,
+    ImuSamples,
+    LidarSweep,
+    RadarScan,
+    WheelOdometry,
+)
 from roadloop.rig import (
     CameraSensor,
     GnssSensor,
@@ -34,20 +43,7 @@ from roadloop.rig import (
     RadarSensor,
     SensorRig,
 )
-from roadloop.types import (
-    AgentStates,
-    CameraImage,
-    EgoState,
-    GnssFix,
-    ImageBoxes,
-    ImuSamples,
-    LidarSweep,
-    Observation,
-    RadarScan,
-    Tracks,
-    VehicleParameters,
-    WheelOdometry,
-)
+from roadloop.types import AgentStates, EgoState, Observation, Tracks, VehicleParameters
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "logs.md"
 MOUNT = Mount(1.0, 0.2, 1.5, yaw=0.3, pitch=0.05)

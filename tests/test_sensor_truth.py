@@ -19,6 +19,7 @@ from roadloop.camera import BrownConrady, Fisheye, Pinhole
 from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
 from roadloop.maps.cache import load_map
 from roadloop.maps.road_map import SignalKind
+from roadloop.readings import CameraImage
 from roadloop.rig import (
     CalibrationError,
     CameraSensor,
@@ -28,14 +29,7 @@ from roadloop.rig import (
     SensorRig,
     with_calibration_error,
 )
-from roadloop.types import (
-    AgentKind,
-    AgentStates,
-    Behaviour,
-    CameraImage,
-    EgoState,
-    Observation,
-)
+from roadloop.types import AgentKind, AgentStates, Behaviour, EgoState, Observation
 from sim.actors.appearance import frame_of
 from sim.actors.models import MODELS
 from sim.population import RoadUser, pose_on
@@ -150,14 +144,15 @@ def drive() -> tuple[list[SimState], list[Observation]]:
         users.append(
             RoadUser(
                 kind,
-                *path[0],
+                path[0, 0],
+                path[0, 1],
                 angle,
                 *SIZES[kind],
-                z=z,
-                speed=4.0,
-                behaviour=Behaviour.REPLAY,
+                z,
+                4.0,
+                Behaviour.REPLAY,
                 replay=replay,
-            )
+            )  # fmt: skip
         )
     scenario = scenario_on(road_map, users, ego=(lane, s), speed=8.0, seed=5)
     simulator = Simulator()
@@ -397,7 +392,9 @@ def surfaces_around(scene: Scene, step: Step) -> tuple[Array, Array, Array]:
     named = (scene.mesh.instance < 0) & ~scene.mesh.detail
     corners = [transform_points(ego_from_world, scene.mesh.corners[named] + scene.origin)]
     instance, semantic = [scene.mesh.instance[named]], [scene.mesh.semantic[named]]
-    agents, actors = step.observation.tracks.states, step.frame.actors
+    tracks, actors = step.observation.tracks, step.frame.actors
+    assert tracks is not None
+    agents = tracks.states
     for row in np.flatnonzero(np.isin(agents.kind, BUILT)):
         drawn = int(np.flatnonzero(actors.id[0] == agents.id[row])[0])
         model = MODELS[actors.model[0, drawn]]
@@ -487,7 +484,7 @@ def test_radar_targets_of_road_users_lie_at_their_boxes(steps):
             for number, x, y, r in zip(scan.instance, scan.x, scan.y, scan.range):
                 if number <= 0:
                     continue
-                [row] = np.flatnonzero(agents.id == number)
+                [row] = np.flatnonzero(agents.id == number).tolist()
                 # height is left out: the elevation of a radar says little
                 point = np.array([[x, y, 0.5 * float(agents.height[row])]])
                 out = in_box(point, o.ego, agents, row)[0]

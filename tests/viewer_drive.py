@@ -10,6 +10,15 @@ import numpy as np
 from roadloop.camera import Pinhole
 from roadloop.geometry import rotation_from_euler, se3
 from roadloop.maps.road_map import RoadMap, SignalKind
+from roadloop.readings import (
+    CameraImage,
+    GnssFix,
+    ImageBoxes,
+    ImuSamples,
+    LidarSweep,
+    RadarScan,
+    WheelOdometry,
+)
 from roadloop.rig import (
     CameraSensor,
     GnssSensor,
@@ -23,21 +32,14 @@ from roadloop.rig import (
 from roadloop.types import (
     AgentKind,
     AgentStates,
-    CameraImage,
     Control,
     EgoState,
-    GnssFix,
-    ImageBoxes,
-    ImuSamples,
-    LidarSweep,
     LightState,
     Observation,
-    RadarScan,
     Route,
     Tracks,
     Trajectory,
     VehicleParameters,
-    WheelOdometry,
 )
 from roadloop.viz.subject import Subject
 from tests.hand_map import HandLane, HandMap, HandSign, straight

@@ -14,8 +14,9 @@ from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.logs.schema import EGO_FIELDS
 from roadloop.logs.sensor_files import IMAGES
+from roadloop.readings import CameraImage, LidarSweep, RadarScan
 from roadloop.rig import KINDS, CameraSensor, SensorRig
-from roadloop.types import CameraImage, EgoState, LidarSweep, Observation, RadarScan
+from roadloop.types import EgoState, Observation
 
 Array = np.ndarray
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.logs.sensor_tables import sweep_bytes, sweep_columns
-from roadloop.types import LidarSweep
+from roadloop.readings import LidarSweep
 
 Array = np.ndarray
 

@@ -53,15 +53,9 @@ from roadloop.logs.sensor_folder import (
 )
 from roadloop.logs.sensor_poses import PoseHistory, level_pose, pose_columns
 from roadloop.logs.sensor_tables import OPTIONAL, SCHEMA_VERSION, TABLES, table_bytes
+from roadloop.readings import CameraImage, LidarSweep, RadarScan
 from roadloop.rig import CameraSensor, SensorRig
-from roadloop.types import (
-    AgentKind,
-    CameraImage,
-    LidarSweep,
-    LightState,
-    Observation,
-    RadarScan,
-)
+from roadloop.types import AgentKind, LightState, Observation
 
 Array = np.ndarray
 

@@ -18,21 +18,17 @@ from roadloop.logs.sensor_files import image_array, lidar_sweep
 from roadloop.logs.sensor_folder import META, RIG, SUMS, listed, read_file, read_meta, read_sums
 from roadloop.logs.sensor_poses import poses_of
 from roadloop.logs.sensor_tables import OPTIONAL, table_rows
-from roadloop.rig import CameraSensor, LidarSensor, RadarSensor, SensorRig, load_rig, select
-from roadloop.types import (
+from roadloop.readings import (
     CameraImage,
-    EgoState,
     GnssFix,
     ImageBoxes,
     ImuSamples,
     LidarSweep,
-    LightState,
-    Observation,
     RadarScan,
-    Tracks,
-    VehicleParameters,
     WheelOdometry,
 )
+from roadloop.rig import CameraSensor, LidarSensor, RadarSensor, SensorRig, load_rig, select
+from roadloop.types import EgoState, LightState, Observation, Tracks, VehicleParameters
 
 Array = np.ndarray
 

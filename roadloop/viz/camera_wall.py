@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from roadloop.readings import CameraImage
 from roadloop.rig import CameraSensor, SensorRig
-from roadloop.types import CameraImage
 from roadloop.viz.readings import FIELD, camera_picture
 
 Array = np.ndarray

@@ -17,9 +17,10 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
+from roadloop.readings import CameraImage, LidarSweep
 from roadloop.rig import CameraSensor, LidarSensor, Mount, RadarSensor, SensorRig
 from roadloop.semantics import COLOURS, SemanticClass
-from roadloop.types import CameraImage, LidarSweep, Observation
+from roadloop.types import Observation
 from roadloop.viz.camera_wall import as_they_look
 from roadloop.viz.from_above import Plan, lidar_above, lidar_ranges, plan_for, radar_above
 from roadloop.viz.palette import DARK, rgb

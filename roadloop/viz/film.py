@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.readings import CameraImage
 from roadloop.rig import SensorRig
-from roadloop.types import CameraImage
 from roadloop.viz.camera_wall import camera_wall, wall_aspect
 
 Array = np.ndarray

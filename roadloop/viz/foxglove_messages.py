@@ -40,7 +40,7 @@ from foxglove_schemas_protobuf.Vector3_pb2 import Vector3
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from roadloop.camera import BrownConrady, Fisheye, Pinhole
-from roadloop.types import GnssFix, LidarSweep, RadarScan
+from roadloop.readings import GnssFix, LidarSweep, RadarScan
 from roadloop.viz.stream import AgentBoxes, quaternions
 
 Array = np.ndarray

@@ -12,8 +12,9 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, transform_points
+from roadloop.readings import LidarSweep, RadarScan
 from roadloop.rig import LidarSensor, RadarSensor
-from roadloop.types import AgentKind, LidarSweep, Observation, RadarScan
+from roadloop.types import AgentKind, Observation
 from roadloop.viz.palette import AGENT, DARK, rgb
 from roadloop.viz.readings import (
     FAINT,

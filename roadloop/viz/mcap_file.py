@@ -21,18 +21,9 @@ import numpy as np
 from roadloop import __version__
 from roadloop.errors import RoadloopError
 from roadloop.logs.sensor_files import image_bytes
+from roadloop.readings import CameraImage, GnssFix, ImuSamples, RadarScan, WheelOdometry
 from roadloop.semantics import COLOURS
-from roadloop.types import (
-    CameraImage,
-    Control,
-    GnssFix,
-    ImuSamples,
-    LightState,
-    Observation,
-    RadarScan,
-    Trajectory,
-    WheelOdometry,
-)
+from roadloop.types import Control, LightState, Observation, Trajectory
 from roadloop.viz.map_lines import light_lines, map_lines
 from roadloop.viz.palette import DARK, LAMP, rgb
 from roadloop.viz.sensor_marks import radar_arrows, radar_colours, seen_boxes

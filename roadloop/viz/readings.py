@@ -10,9 +10,10 @@ import numpy as np
 
 from roadloop.config import unknown
 from roadloop.errors import RoadloopError
+from roadloop.readings import CameraImage, ImageBoxes
 from roadloop.rig_checks import PRODUCTS
 from roadloop.semantics import COLOURS
-from roadloop.types import AgentKind, CameraImage, ImageBoxes
+from roadloop.types import AgentKind
 from roadloop.viz.palette import rgb
 
 Array = np.ndarray

@@ -22,18 +22,9 @@ from roadloop.camera import Pinhole
 from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.logs.sensor_files import image_bytes
+from roadloop.readings import CameraImage, GnssFix, ImuSamples, LidarSweep, RadarScan
 from roadloop.semantics import COLOURS, SemanticClass
-from roadloop.types import (
-    CameraImage,
-    Control,
-    GnssFix,
-    ImuSamples,
-    LidarSweep,
-    LightState,
-    Observation,
-    RadarScan,
-    Trajectory,
-)
+from roadloop.types import Control, LightState, Observation, Trajectory
 from roadloop.viz.map_lines import light_lines, map_lines
 from roadloop.viz.palette import DARK, LAMP, rgb
 from roadloop.viz.sensor_marks import (

@@ -7,8 +7,9 @@ import numpy as np
 from roadloop.camera import Pinhole
 from roadloop.config import unknown
 from roadloop.errors import RoadloopError
+from roadloop.readings import ImageBoxes, LidarSweep, RadarScan
 from roadloop.semantics import COLOURS
-from roadloop.types import AgentKind, ImageBoxes, LidarSweep, RadarScan
+from roadloop.types import AgentKind
 from roadloop.viz.palette import AGENT, rgb
 
 Array = np.ndarray

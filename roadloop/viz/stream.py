@@ -18,20 +18,9 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3
 from roadloop.logs.sensor_poses import level_pose
+from roadloop.readings import CameraImage, GnssFix, ImuSamples, LidarSweep, RadarScan, WheelOdometry
 from roadloop.rig import CameraSensor, OdometrySensor
-from roadloop.types import (
-    AgentStates,
-    CameraImage,
-    Control,
-    EgoState,
-    GnssFix,
-    ImuSamples,
-    LidarSweep,
-    Observation,
-    RadarScan,
-    Trajectory,
-    WheelOdometry,
-)
+from roadloop.types import AgentStates, Control, EgoState, Observation, Trajectory
 from roadloop.viz.palette import PLAN, rgb
 from roadloop.viz.sensor_marks import MOVES, kind_colours, kind_label
 from roadloop.viz.subject import Subject

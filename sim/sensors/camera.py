@@ -10,8 +10,8 @@ import numpy as np
 
 from roadloop.camera import Pinhole
 from roadloop.errors import RoadloopError
+from roadloop.readings import CameraImage
 from roadloop.rig import CameraEffects, CameraSensor, SensorRig
-from roadloop.types import CameraImage
 from sim.render.frame import Frame
 from sim.render.lens import add_effects, lens_of
 from sim.render.renderer import PLAIN, Images, Look, Renderer, tangents

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from roadloop.geometry import se3
+from roadloop.readings import LidarSweep, RadarScan
 from roadloop.rig import SensorRig, with_calibration_error
-from roadloop.types import LidarSweep, RadarScan, Scenario
+from roadloop.types import Scenario
 from sim.actors.appearance import frame_of
 from sim.render.frame import Frame
 from sim.render.scene import Scene, scene_of

@@ -21,8 +21,9 @@ import numpy as np
 
 from roadloop.geometry import wrap_angle
 from roadloop.maps.georeference import TransverseMercator
+from roadloop.readings import GnssFix, ImuSamples, WheelOdometry
 from roadloop.rig import GnssSensor, ImuSensor, OdometrySensor
-from roadloop.types import EgoState, GnssFix, ImuSamples, WheelOdometry
+from roadloop.types import EgoState
 from sim.sensors.timing import due, microseconds
 
 Array = np.ndarray

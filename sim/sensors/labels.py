@@ -6,7 +6,7 @@ import numpy as np
 
 from roadloop.camera import Pinhole
 from roadloop.geometry import inverse, transform_points
-from roadloop.types import ImageBoxes
+from roadloop.readings import ImageBoxes
 from sim.render.frame import Actors
 from sim.render.lens_table import pixel_rays
 

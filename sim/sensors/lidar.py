@@ -15,8 +15,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from roadloop.geometry import inverse
+from roadloop.readings import LidarSweep
 from roadloop.rig import LidarSensor
-from roadloop.types import LidarSweep
 from sim.render.frame import Frame
 from sim.render.raycast import Caster
 from sim.render.scene import Scene

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import maximum_filter
 
+from roadloop.readings import RadarScan
 from roadloop.rig import RadarSensor
 from roadloop.semantics import SemanticClass
-from roadloop.types import RadarScan
 from roadloop.weather import Weather
 from sim.actors.models import MODELS
 from sim.render.frame import Frame
