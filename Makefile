@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := runs/drive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drive test bench clean
+.PHONY: help setup drive test test-slow bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -23,7 +23,10 @@ test: $(VENV)/.ready-test ## formatting, lint, types, import contract, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/.ready-test ## the tests that take a minute or more each
+	@$(BIN)/python -m pytest -q -n 2 -m slow
 
 bench: $(VENV)/.ready-bench ## print the benchmark figures of this machine
 	@set -e; for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f; done
