@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 
 import av
@@ -80,6 +79,11 @@ def rig_file(tmp_path):
 def street():
     """A red light with traffic, whose world is quickly built."""
     return build_scenario("red_light", seed=2, agents=6)
+
+
+def between(text, start, end):
+    """What stands between two marks."""
+    return text.partition(start)[2].partition(end)[0]
 
 
 def refused(capsys, *words):
@@ -218,8 +222,7 @@ def test_a_drive_shows_its_cameras(rig_file, tmp_path, capsys):
     assert frames[10][:, :540].std() > 20
 
     page = (folder / "report.html").read_text(encoding="utf-8")
-    meta = json.loads(re.search(r'id="meta">(.*?)</script>', page, re.DOTALL)[1])
-    film = meta["film"]
+    film = json.loads(between(page, 'id="meta">', "</script>"))["film"]
     assert film["rig"] == "small" and film["steps"] == list(range(16))
     assert len(film["pictures"]) == 16 and (film["width"], film["height"]) == (540, 540)
     assert sum(map(len, film["pictures"])) < 3_000_000
@@ -271,10 +274,10 @@ def test_the_film_follows_the_clock_of_the_report(browser, tmp_path):
 def test_the_examples_of_the_page_work(tmp_path, monkeypatch):
     page = SENSORS_PAGE.read_text(encoding="utf-8")
     rig = tmp_path / "my_rig.yaml"
-    rig.write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    rig.write_text(between(page, "```yaml\n", "```"))
     assert [s.name for s in load_rig(rig).sensors] == ["front", "top"]
     names: dict = {}
-    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
+    exec(between(page, "```python\n", "```"), names)
     assert names["picture"].shape == (225, 400, 3)
     assert set(names["readings"]["lidars"]) == {"lidar-top"}
     assert isinstance(names["scenario"].weather, Weather)
