@@ -39,8 +39,8 @@ EGO_BLUE = (61, 139, 255)
 
 
 def ego(x=0.0, y=0.0, heading=0.0):
-    values = (x, y, 0.0, heading, 5.0, 0.0, 0.0, 0.0)
-    return EgoState(*(np.asarray(v, float) for v in values))
+    x, y, z, heading, speed, still = (np.asarray(v) for v in (x, y, 0.0, heading, 5.0, 0.0))
+    return EgoState(x, y, z, heading, speed, still, still, still)
 
 
 def observation(**fields):
