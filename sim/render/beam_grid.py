@@ -342,7 +342,8 @@ def enter(
             while y >= -EDGE:
                 begin = wp.int32(wp.max(wp.ceil(x - EDGE), 0.0))
                 end = wp.int32(wp.min(wp.floor(y + EDGE), last))
-                for k in range(sector.first + begin, sector.first + end + 1):
+                k = int(sector.first + begin)
+                while k <= sector.first + end:
                     at = trig[k]
                     w0 = a0 * at[0] + b0 * at[1] + c0
                     w1 = a1 * at[0] + b1 * at[1] + c1
@@ -367,6 +368,7 @@ def enter(
                     if entry > key[r, k]:
                         if near >= least and near <= 1.0 / NEAR:
                             wp.atomic_max(key, r, k, entry)
+                    k += 1
                 x -= period
                 y -= period
         r += 1
@@ -393,7 +395,8 @@ def rasterise(
     at = sector.turn * chunk.middle + sector.place
     if in_sight(at, chunk.radius + sector.reach, sector, rows, slope, key):
         away = wp.sqrt(at[0] * at[0] + at[1] * at[1]) - chunk.radius
-        for k in range(lane, chunk.count, lanes):
+        k = int(lane)
+        while k < chunk.count:
             row = chunk.first + k
             v0 = linear * triangles[row].a + offset
             v1 = linear * triangles[row].b + offset
@@ -409,6 +412,7 @@ def rasterise(
                 id = wp.int64(n * CHUNK + k + 1)
                 closed = one_sided(tag & 255)
                 enter(v0, v1, v2, closed, least, away, id, sector, rows, slope, trig, key)
+            k += lanes
 
 
 @wp.kernel
@@ -430,7 +434,8 @@ def resolve(
     """One thread per beam and lane: what the winning triangles are, and how far from the sensor."""
     r, lane = wp.tid()
     row = rows[r]
-    for c in range(lane, rays.shape[0], lanes):
+    c = int(lane)
+    while c < rays.shape[0]:
         entry = key[r, c]
         id = wp.int32(entry & wp.int64(0x7FFFFFFF)) - 1
         if id < 0:
@@ -463,3 +468,4 @@ def resolve(
                 instance[c, row.beam] = actor_id[chunk.actor]
             else:
                 instance[c, row.beam] = t.instance
+        c += lanes

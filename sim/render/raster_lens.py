@@ -171,8 +171,10 @@ def fill_lens(
                 near = wp.max(wp.length(middle) - size, NEAR)
                 if not hidden(1.0001 / near, left, right, top, bottom, v, tiles):
                     touched = 1
-                    for y in range(top, bottom + 1):
-                        for x in range(left, right + 1):
+                    y = int(top)
+                    while y <= bottom:
+                        x = int(left)
+                        while x <= right:
                             pixel = y * v.width + x
                             ray = rays[lens.rays + pixel]
                             if wp.dot(n0, ray) >= 0.0:
@@ -184,6 +186,8 @@ def fill_lens(
                                                 wp.int64(wp.cast(inverse, wp.int32)) << wp.int64(32)
                                             ) | slot
                                             wp.atomic_max(keys, v.pixels + pixel, key)
+                            x += 1
+                        y += 1
     return touched
 
 
@@ -262,7 +266,8 @@ def resolve_lens(
         return
     lens = lenses[nth]
     veil = sky[v.air, SKY_STEPS]
-    for x in range(v.width):
+    x = int(0)
+    while x < v.width:
         pixel = y * v.width + x
         i = v.pixels + pixel
         key = keys[i]
@@ -282,3 +287,4 @@ def resolve_lens(
             words[i] = veiled(wp.int32(looks[slot] & wp.int64(0x7FFFFFFF)), veil, clear)
             depth[i] = away * ray[2]
             instance[i] = wp.int32(looks[slot] >> wp.int64(32))
+        x += 1
