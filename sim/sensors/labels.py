@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from roadloop.camera import Pinhole
@@ -12,8 +14,8 @@ from sim.render.lens_table import pixel_rays
 
 Array = np.ndarray
 
-EDGE_POINTS = 9
-"""points along each edge of a box that are projected: a lens bends its edges"""
+EDGE_POINTS = 17
+"""points along each edge of a box that are projected where a lens bends its edges"""
 NEAREST = 0.1
 """m along the view from which edges count"""
 
@@ -41,16 +43,16 @@ def image_boxes(
         there[hide] = False
     rows = np.flatnonzero(there)
     poses = actors.world_from_actor[world, rows]
-    edges = _edges(half[rows]).reshape(len(rows), 12 * EDGE_POINTS, 3)
+    straight = type(camera) is Pinhole
+    points = 2 if straight else EDGE_POINTS
+    edges = _edges(half[rows], points).reshape(len(rows), 12 * points, 3)
     in_world = np.einsum("nij,npj->npi", poses[:, :3, :3], edges) + poses[:, None, :3, 3]
     in_camera = transform_points(inverse(world_from_camera), in_world)
-    if type(camera) is Pinhole:
-        in_camera = _before(in_camera.reshape(len(rows), 12, EDGE_POINTS, 3))
+    if straight:
+        in_camera = _before(in_camera.reshape(len(rows), 12, 2, 3))
     # a point outside the lens's field, e.g. behind, says nothing about where the outline is
-    uv, _ = camera.project(in_camera)
-    rays = in_camera / np.maximum(np.linalg.norm(in_camera, axis=-1, keepdims=True), 1e-9)
-    _, valid = _wide(camera).project(rays)
-    valid &= in_camera[..., 2] >= NEAREST if type(camera) is Pinhole else True
+    uv, valid = _projected(camera, in_camera)
+    valid &= in_camera[..., 2] >= NEAREST if straight else True
     low = np.where(valid[..., None], uv, np.inf).min(1, initial=np.inf)
     high = np.where(valid[..., None], uv, -np.inf).max(1, initial=-np.inf)
     size = np.array([camera.width, camera.height])
@@ -103,41 +105,40 @@ def optical_flow(
             before = actors.previous_world_from_actor[world, row]
             points[mine] = transform_points(before @ inverse(now), points[mine])
     before = transform_points(inverse(previous_world_from_camera), points)
-    uv, _ = camera.project(before)
-    inside = _wide(camera).project(before)[1]
+    uv, inside = _projected(camera, before)
     v, u = np.indices((camera.height, camera.width), dtype=np.float64)
     here = np.stack([u.ravel(), v.ravel()], axis=1)[solid]
     flow[solid] = np.where(inside[:, None], here - uv, 0.0)
     return flow.reshape(camera.height, camera.width, 2)
 
 
-def _wide(camera: Pinhole) -> Pinhole:
-    """The same lens before an endless image: its ``project`` says where the lens model holds."""
-    from dataclasses import replace
+def _projected(camera: Pinhole, points: Array) -> tuple[Array, Array]:
+    """Pixels (..., 2) of points (..., 3) and where the lens model holds, outside the image too."""
+    far = 1_000_000  # px of a like camera's endless image before the first pixel of ours
+    wide = replace(camera, width=2 * far, height=2 * far, cx=camera.cx + far, cy=camera.cy + far)
+    uv, holds = wide.project(points)
+    return uv - far, holds
 
-    far = 1_000_000
-    return replace(camera, width=2 * far, height=2 * far, cx=camera.cx + far, cy=camera.cy + far)
 
-
-def _edges(half: Array) -> Array:
-    """(n, 12, EDGE_POINTS, 3) points along the edges of boxes that stand on the ground."""
+def _edges(half: Array, count: int) -> Array:
+    """(n, 12, count, 3) points along the edges of boxes that stand on the ground."""
     corner = np.array(
         [(x, y, z) for z in (0.0, 2.0) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))], float
     )
     ends = [(k, (k + 1) % 4) for k in range(4)]
     ends += [(4 + a, 4 + b) for a, b in ends] + [(k, k + 4) for k in range(4)]
     a, b = (corner[[pair[k] for pair in ends]] for k in (0, 1))
-    share = np.linspace(0.0, 1.0, EDGE_POINTS)[:, None]
+    share = np.linspace(0.0, 1.0, count)[:, None]
     points = a[:, None] * (1.0 - share) + b[:, None] * share
     return points[None] * half[:, None, None]
 
 
 def _before(edges: Array) -> Array:
-    """(n, 24, 3) ends of edges (n, 12, points, 3), of which those behind are cut at NEAREST.
+    """(n, 24, 3) ends of edges (n, 12, 2, 3), cut at NEAREST where one end is behind it.
 
-    Straight lenses keep lines straight, so that the ends say all.
+    A pinhole keeps lines straight, so that the ends say all.
     """
-    a, b = edges[..., 0, :], edges[..., -1, :]
+    a, b = edges[..., 0, :], edges[..., 1, :]
     rise = b[..., 2] - a[..., 2]
     cut = a + ((NEAREST - a[..., 2]) / np.where(rise == 0.0, 1.0, rise))[..., None] * (b - a)
     cut[..., 2] = NEAREST  # whatever rounding made of it
