@@ -141,19 +141,8 @@ def drive() -> tuple[list[SimState], list[Observation]]:
         path += (x + ahead * np.cos(heading) - left * np.sin(heading),
                  y + ahead * np.sin(heading) + left * np.cos(heading))  # fmt: skip
         replay = np.column_stack([path, np.full((len(path), 2), (angle, 4.0))])
-        users.append(
-            RoadUser(
-                kind,
-                path[0, 0],
-                path[0, 1],
-                angle,
-                *SIZES[kind],
-                z,
-                4.0,
-                Behaviour.REPLAY,
-                replay=replay,
-            )  # fmt: skip
-        )
+        at, size, moves = path[0].tolist(), SIZES[kind], Behaviour.REPLAY
+        users.append(RoadUser(kind, at[0], at[1], angle, *size, z, 4.0, moves, replay=replay))
     scenario = scenario_on(road_map, users, ego=(lane, s), speed=8.0, seed=5)
     simulator = Simulator()
     states = [simulator.reset([scenario])]
