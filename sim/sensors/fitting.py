@@ -10,7 +10,7 @@ import numpy as np
 
 from roadloop.geometry import se3
 from roadloop.readings import LidarSweep, RadarScan
-from roadloop.rig import SensorRig, with_calibration_error
+from roadloop.rig import SensorRig, select, with_calibration_error
 from roadloop.types import Scenario
 from sim.actors.appearance import frame_of
 from sim.render.frame import Frame
@@ -41,6 +41,8 @@ def fitted(
     Raises:
         RoadloopError: a name the rig does not have.
     """
+    if names is not None:
+        rig = select(rig, names)
     true_rig = with_calibration_error(rig, scenario.seed)
     captures: dict[str, Capture] = {}
     if rig.cameras or rig.lidars or rig.radars:
@@ -54,7 +56,6 @@ def fitted(
     return SensorSuite(
         rig,
         scenario,
-        names=names,
         world=world,
         captures=captures,
         draw=drawing.frame,
