@@ -14,7 +14,7 @@ from sim_worlds import scenario_on
 from roadloop.camera import BrownConrady, Fisheye, Pinhole
 from roadloop.geometry import rotation_from_euler, se3
 from roadloop.maps.road_map import RoadMap
-from roadloop.rig import CAMERA_AXES, CameraSensor, LidarSensor, Mount, SensorRig
+from roadloop.rig import CAMERA_AXES, CameraSensor, ImuSensor, LidarSensor, Mount, SensorRig
 from roadloop.types import AgentKind, Behaviour, Scenario
 from roadloop.weather import Weather
 from sim.actors.appearance import frame_of
@@ -26,8 +26,8 @@ from sim.render.raycast import Caster
 from sim.render.renderer import Look
 from sim.render.scene import FAR, Scene, scene_of
 from sim.scenarios import build_scenario
+from sim.sensors import fitting
 from sim.sensors.camera import Cameras
-from sim.sensors.fitting import fitted
 from sim.sensors.labels import image_boxes
 from sim.simulator import Simulator
 
@@ -86,13 +86,13 @@ def repeated(frame: Frame, weather: tuple[Weather, ...]) -> Frame:
     return Frame(Actors(**fields), np.repeat(frame.lights, n, axis=0), weather, np.zeros(n))
 
 
-def agreement(scene: Scene, frame: Frame, camera: Pinhole, pose: Array, shot) -> float:
+def agreement(caster: Caster, frame: Frame, camera: Pinhole, pose: Array, shot) -> float:
     """Share of a picture's pixels that show what ray casting meets, within 1 cm."""
     rays = pixel_rays(camera)
     has_ray = (rays != 0.0).any(axis=1)
     forward = pose[:3, 2] if type(camera) is Pinhole else None
     directions = rays[has_ray] @ pose[:3, :3].T
-    hits = Caster(scene).cast(frame, 0, pose[:3, 3], directions, FAR, forward=forward)
+    hits = caster.cast(frame, 0, pose[:3, 3], directions, FAR, forward=forward)
     away = shot.depth.ravel()[has_ray] / rays[has_ray, 2]
     same = np.isinf(away) & np.isinf(hits.distance)
     both = np.isfinite(away) & np.isfinite(hits.distance)
@@ -110,7 +110,7 @@ def test_what_is_nearer_than_the_near_plane_is_not_drawn(aside, busy):
     scene, frame = busy
     row = int(np.argmax(frame.actors.scale[0, :, 0] * scene.model_half[frame.actors.model[0], 0]))
     half = scene.model_half[frame.actors.model[0, row]] * frame.actors.scale[0, row]
-    wide = Pinhole(255, 129, 60.0, 50.0, 127.0, 64.0)
+    wide, caster = Pinhole(255, 129, 60.0, 50.0, 127.0, 64.0), Caster(scene)
     for turn in (-0.5, 0.07, 0.4, 1.2):
         beside = se3(
             rotation_from_euler(0.0, 0.1, turn) @ CAMERA_AXES,
@@ -119,7 +119,7 @@ def test_what_is_nearer_than_the_near_plane_is_not_drawn(aside, busy):
         pose = frame.actors.world_from_actor[0, row] @ beside
         [[shot]] = Cameras(scene, [wide]).shoot(frame, np.array([0]), pose[None, None])
         assert shot.depth.min() >= 0.1
-        assert agreement(scene, frame, wide, pose, shot) > 0.998
+        assert agreement(caster, frame, wide, pose, shot) > 0.998
 
 
 @pytest.mark.parametrize("ahead", [-4.0, -0.1, 0.1, 1.0, 2.9])
@@ -184,7 +184,7 @@ def test_odd_pictures_show_what_ray_casting_sees_and_do_not_disturb_each_other(b
     """Single pixels, sizes of no power of two, axes outside the picture, unlike focal lengths."""
     scene, frame = busy
     rng = np.random.default_rng(4)
-    together = Cameras(scene, ODD)
+    together, caster = Cameras(scene, ODD), Caster(scene)
     for _ in range(3):
         poses = np.stack([
             looking(48.0 + rng.uniform(-4, 4), rng.uniform(-1, 1), rng.uniform(1.7, 3.0),
@@ -192,7 +192,7 @@ def test_odd_pictures_show_what_ray_casting_sees_and_do_not_disturb_each_other(b
         ])  # fmt: skip
         [shots] = together.shoot(frame, np.array([0]), poses[None])
         for camera, pose, shot in zip(ODD, poses, shots):
-            wrong = 1.0 - agreement(scene, frame, camera, pose, shot)
+            wrong = 1.0 - agreement(caster, frame, camera, pose, shot)
             assert wrong * camera.width * camera.height <= max(2, 0.002 * shot.depth.size), camera
             [[alone]] = Cameras(scene, [camera]).shoot(frame, np.array([0]), pose[None, None])
             for name in ("rgb", "depth", "semantic", "instance"):
@@ -265,7 +265,7 @@ def test_scenes_are_let_go_with_their_maps():
     def drive() -> tuple[weakref.ref, weakref.ref]:
         scenario = street([parked(60.0, 2.0)])
         scenario = replace(scenario, road_map=replace(scenario.road_map, name="another"))
-        suite, simulator = fitted(rig, scenario), Simulator()
+        suite, simulator = fitting.fitted(rig, scenario), Simulator()
         state = simulator.reset([scenario])
         suite.reset(state)
         suite.observe(simulator.step(state, np.zeros((1, 2))))
@@ -274,3 +274,16 @@ def test_scenes_are_let_go_with_their_maps():
     kept = drive()
     gc.collect()
     assert [reference() for reference in kept] == [None, None]
+
+
+def test_a_suite_of_sensors_that_do_not_look_needs_no_scene(monkeypatch):
+    rig = SensorRig(
+        "r",
+        lidars=(LidarSensor("l", Mount(1.0, 0.0, 1.8), (-10.0, 0.0)),),
+        imus=(ImuSensor("imu", Mount(1.0, 0.0, 0.5)),),
+    )
+    monkeypatch.setattr(fitting, "scene_of", lambda *_: pytest.fail("built a scene"))
+    scenario = street()
+    readings = fitting.fitted(rig, scenario, names=("imu",)).reset(Simulator().reset([scenario]))
+    assert list(readings["imus"]) == ["imu"]
+    assert not readings["lidars"]
