@@ -42,7 +42,7 @@ class LensTables:
         self.rays = wp.array(np.concatenate(rays), dtype=wp.vec3, device=device)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def pixel_rays(camera: Pinhole) -> Array:
     """(height * width, 3) float64 unit rays in the camera frame; zero where it sees nothing."""
     v, u = np.indices((camera.height, camera.width), dtype=np.float64)
@@ -50,7 +50,7 @@ def pixel_rays(camera: Pinhole) -> Array:
     return np.where(seen[..., None], rays, 0.0).reshape(-1, 3)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _tabulated(camera: Pinhole) -> tuple[Array, Array, tuple[float, float, float, float]]:
     """Rays, radius table and (limit, gain, bend, margin) of a Lens."""
     rays = pixel_rays(camera)
