@@ -62,7 +62,13 @@ PRODUCTS = ("rgb", "depth", "semantic", "instance")
 def camera(name: str, model: str, mount: Mount, **fields) -> CameraSensor:
     size, distortion = LENSES[model]
     return CameraSensor(
-        name, mount, *size, model=model, distortion=distortion, products=PRODUCTS, **fields
+        name,
+        mount,
+        *size,
+        model=model,
+        distortion=distortion,
+        products=(*PRODUCTS, "flow"),
+        **fields,
     )
 
 
@@ -96,8 +102,9 @@ class Step:
     """One step of a drive: what the driver gets, and what only the simulator knows."""
 
     observation: Observation
+    before: Observation
+    """of the step before; of the same one at the first"""
     frame: Frame
-    ego_before: EgoState
 
 
 PLACES = (
@@ -165,7 +172,7 @@ def readings_of(rig: SensorRig, states: list[SimState]) -> list[dict]:
 def steps(driven) -> list[Step]:
     states, observations = driven
     return [
-        Step(replace(o, **readings), frame_of(state), observations[max(k - 1, 0)].ego)
+        Step(replace(o, **readings), observations[max(k - 1, 0)], frame_of(state))
         for k, (o, state, readings) in enumerate(
             zip(observations, states, readings_of(RIG, states))
         )
@@ -180,13 +187,17 @@ def ego_pose(ego: EgoState) -> Array:
     )
 
 
-def in_box(points: Array, ego: EgoState, agents: AgentStates, row: int) -> Array:
-    """(n,) m that points (n, 3) of the ego frame lie outside an agent's box, 0 inside."""
-    world_from_box = se3(
+def box_pose(agents: AgentStates, row: int) -> Array:
+    """world_from_box (4, 4), the box's origin on the ground below its centre."""
+    return se3(
         rotation_from_euler(0.0, 0.0, float(agents.heading[row])),
         np.array([agents.x[row], agents.y[row], agents.z[row]]),
     )
-    at = transform_points(inverse(world_from_box) @ ego_pose(ego), points)
+
+
+def in_box(points: Array, ego: EgoState, agents: AgentStates, row: int) -> Array:
+    """(n,) m that points (n, 3) of the ego frame lie outside an agent's box, 0 inside."""
+    at = transform_points(inverse(box_pose(agents, row)) @ ego_pose(ego), points)
     half = np.array([agents.length[row], agents.width[row], agents.height[row]]) / 2.0
     return np.maximum(np.abs(at - [0.0, 0.0, half[2]]) - half, 0.0).max(axis=1)
 
@@ -384,17 +395,13 @@ def surfaces_around(scene: Scene, step: Step) -> tuple[Array, Array, Array]:
     tracks, actors = step.observation.tracks, step.frame.actors
     assert tracks is not None
     agents = tracks.states
-    for row in np.flatnonzero(np.isin(agents.kind, BUILT)):
+    for row in np.flatnonzero(np.isin(agents.kind, BUILT)).tolist():
         drawn = int(np.flatnonzero(actors.id[0] == agents.id[row])[0])
         model = MODELS[actors.model[0, drawn]]
         size = np.array([agents.length[row], agents.width[row], agents.height[row]])
-        world_from_box = se3(
-            rotation_from_euler(0.0, 0.0, float(agents.heading[row])),
-            np.array([agents.x[row], agents.y[row], agents.z[row]]),
-        )
         scale = size / (model.length, model.width, model.height)
         corners.append(
-            transform_points(ego_from_world @ world_from_box, model.mesh.corners * scale)
+            transform_points(ego_from_world @ box_pose(agents, row), model.mesh.corners * scale)
         )
         instance.append(np.full(model.mesh.triangles, agents.id[row]))
         semantic.append(model.mesh.semantic)
@@ -441,11 +448,37 @@ def test_lights_signs_and_vehicles_are_where_geometry_puts_them(name, steps, dri
         assert min(shown) < 0, shown
 
 
+@pytest.mark.parametrize("name", ["pinhole", "brown-conrady", "fisheye"])
+def test_flow_is_the_motion_of_boxes_and_ego(name, steps):
+    """Where each pixel's surface was a step before, worked out from two observations."""
+    moved = 0
+    for step in steps[2::2]:
+        o, before = step.observation, step.before
+        image = o.cameras[name]
+        agents = o.tracks.states
+        was = inverse(ego_pose(before.ego)) @ ego_pose(o.ego)
+        masks = [((image.instance <= 0) & np.isfinite(image.depth), was)]
+        for row in np.flatnonzero(np.isin(agents.kind, BUILT)).tolist():
+            then = inverse(ego_pose(before.ego)) @ box_pose(before.tracks.states, row)
+            now = inverse(ego_pose(o.ego)) @ box_pose(agents, row)
+            masks.append((image.instance == agents.id[row], then @ inverse(now)))
+        for mask, then_from_now in masks:
+            points = transform_points(then_from_now, unprojected(image, mask))
+            uv, seen = image.camera.project(
+                transform_points(inverse(image.ego_from_camera), points)
+            )
+            v, u = np.nonzero(mask)
+            error = np.stack([u, v], axis=1) - uv - image.flow[v, u]
+            assert np.abs(error[seen]).max(initial=0.0) < 0.02
+            moved += int((np.abs(image.flow[v, u][seen]) > 1.0).sum())
+    assert moved > 1000
+
+
 def test_lidar_points_of_road_users_lie_in_their_boxes(steps):
     found: set[int] = set()
     for step in steps[1:]:
         o = step.observation
-        before, now = ego_pose(step.ego_before), ego_pose(o.ego)
+        before, now = ego_pose(step.before.ego), ego_pose(o.ego)
         for name in ("lidar", "still"):
             points = o.lidars[name]
             if points.timestamp_us != round(o.time * 1e6):
