@@ -15,6 +15,7 @@ from roadloop.maps.cache import load_map
 from roadloop.maps.generate import generate_map
 from roadloop.maps.road_map import LaneKind, MarkKind, RoadMap
 from roadloop.semantics import SemanticClass
+from sim.scenarios import build_scenario
 from sim.scenery.arrows import turn_arrows
 from sim.scenery.markings import DASH, LIFT, marking_meshes
 from sim.scenery.mesh import Mesh, Surface
@@ -275,3 +276,17 @@ def test_arrows_point_where_lanes_lead() -> None:
     point, _, _ = Paving.of(road_map).flush.under(arrows[..., :2].reshape(-1, 2))
     assert len(np.unique(point)) == 4 * len(arrows)
     assert not len(turn_arrows(generate_map("four_way", seed=0, lanes=1)))
+
+
+def test_a_map_without_marks_has_none():
+    road_map = build_scenario("lane_following", seed=0).road_map
+    bare = dataclasses.replace(
+        road_map,
+        mark_start=np.zeros(1, np.int32),
+        mark_xyz=np.zeros((0, 3)),
+        mark_kind=np.zeros(0, np.uint8),
+        mark_colour=np.zeros(0, np.uint8),
+        mark_width=np.zeros(0),
+    )
+    assert marking_meshes(road_map).triangles > 0
+    assert marking_meshes(bare).triangles == 0

@@ -107,7 +107,7 @@ def _laid(paving: Paving, corners: Array) -> tuple[Array, Array]:
     a, b, c, d = (laid[:, k] for k in range(4))
     probes = np.concatenate(
         [near + share * (far - near) for near, far in ((a, b), (d, c), (a, c), (a, d), (b, c))]
-    ).reshape(-1, len(laid), 3)
+    ).reshape(15, len(laid), 3)  # five lines of three probes; a map may have no marks at all
     under = paving.flush.top(probes.reshape(-1, 3), SAME_LEVEL, SAME_LEVEL).reshape(
         probes.shape[:2]
     )
