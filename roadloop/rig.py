@@ -63,6 +63,18 @@ class Mount:
     def __post_init__(self) -> None:
         check_mount(self)
 
+    @classmethod
+    def of(cls, ego_from_sensor: np.ndarray) -> Mount:
+        """The mount of a pose (4, 4) of a sensor with the ego's axes."""
+        return cls(*ego_from_sensor[:3, 3].tolist(), *_yaw_pitch_roll(ego_from_sensor))
+
+    @classmethod
+    def of_camera(cls, ego_from_camera: np.ndarray) -> Mount:
+        """The mount of a camera's pose (4, 4); camera axes: x right, y down, z forward."""
+        pose = ego_from_camera.copy()
+        pose[:3, :3] = pose[:3, :3] @ CAMERA_AXES.T
+        return cls.of(pose)
+
     @property
     def ego_from_sensor(self) -> np.ndarray:
         """(4, 4) for a sensor with the ego's axes."""
@@ -154,7 +166,8 @@ class LidarSensor:
     name: str
     mount: Mount
     beams: tuple[float, ...]
-    """elevation of each beam, in ``beam_unit``, any order; ring numbers follow this order"""
+    """elevation of each beam, in ``beam_unit``, any order; ring numbers follow this order. None at
+    all: not known, as of a recorded sensor, which the simulator then cannot imitate"""
     beam_unit: str = "deg"
     """deg or rad"""
     columns: int = 1080
@@ -416,16 +429,21 @@ def _moved(sensor: Mounted, size: CalibrationError, seed: int) -> Mounted:
     mount = sensor.mount
     dx, dy, dz = (float(d) for d in size.position * rng.standard_normal(3))
     error = rotation_from_euler(*(size.rotation * rng.standard_normal(3)))
-    rotation = mount.ego_from_sensor[:3, :3] @ error
-    pitch = np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0))
+    turned = _yaw_pitch_roll(mount.ego_from_sensor[:3, :3] @ error)
+    place = (mount.x + dx, mount.y + dy, max(mount.z + dz, 0.0))
+    moved = replace(sensor, mount=Mount(*place, *turned))
+    if isinstance(moved, CameraSensor):
+        gain = float(np.exp(size.focal * rng.standard_normal()))
+        moved = replace(moved, fx=moved.fx * gain, fy=moved.fy * gain)
+    return moved
+
+
+def _yaw_pitch_roll(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Angles of a Mount, rad, of the upper left (3, 3) of a matrix."""
+    pitch = np.arctan2(-rotation[2, 0], np.hypot(rotation[0, 0], rotation[1, 0]))
     if np.hypot(rotation[0, 0], rotation[1, 0]) > 1e-9:
         yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
         roll = np.arctan2(rotation[2, 1], rotation[2, 2])
     else:  # straight up or down, where yaw and roll are one turn
         yaw, roll = np.arctan2(-rotation[0, 1], rotation[1, 1]), 0.0
-    place = (mount.x + dx, mount.y + dy, max(mount.z + dz, 0.0))
-    moved = replace(sensor, mount=Mount(*place, float(yaw), float(pitch), float(roll)))
-    if isinstance(moved, CameraSensor):
-        gain = float(np.exp(size.focal * rng.standard_normal()))
-        moved = replace(moved, fx=moved.fx * gain, fy=moved.fy * gain)
-    return moved
+    return float(yaw), float(pitch), float(roll)

@@ -104,8 +104,6 @@ def check_lidar(lidar: LidarSensor) -> None:
     if lidar.beam_unit not in TURN:
         raise RoadloopError(f"{noun}: {unknown('beam unit', lidar.beam_unit, TURN)}")
     turn, unit = TURN[lidar.beam_unit], lidar.beam_unit
-    if not lidar.beams:
-        raise RoadloopError(f"{noun}: no beams: give the elevation of each in {unit}")
     for beam in lidar.beams:
         if not abs(beam) <= turn / 4.0:
             raise RoadloopError(f"{noun}: a beam at {beam} {unit}: expected {turn / 4.0:g} at most")
@@ -118,7 +116,7 @@ def check_lidar(lidar: LidarSensor) -> None:
         if not abs(offset) <= turn / 2.0:
             raise RoadloopError(f"{noun}: a beam azimuth of {offset} {unit}: expected half a turn")
     beams = zip(lidar.beams, lidar.beam_azimuth or (0.0,) * len(lidar.beams))
-    beam, times = Counter(beams).most_common(1)[0]
+    beam, times = max(Counter(beams).items(), key=lambda item: item[1], default=((0.0, 0.0), 0))
     if times > 1:
         raise RoadloopError(f"{noun}: {times} beams at {beam[0]} {unit}: each may be given once")
     first, last = lidar.fov

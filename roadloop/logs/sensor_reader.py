@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.logs.lazy import LoggedImage
 from roadloop.logs.schema import EGO_FIELDS, Table, enum_names
 from roadloop.logs.sensor_boxes import agent_kinds, agents_in_world
 from roadloop.logs.sensor_files import image_array, lidar_sweep
@@ -31,49 +32,6 @@ from roadloop.rig import CameraSensor, LidarSensor, RadarSensor, SensorRig, load
 from roadloop.types import EgoState, LightState, Observation, Tracks, VehicleParameters
 
 Array = np.ndarray
-
-
-class LoggedImage(CameraImage):
-    """A picture of a log; each product is read when it is first looked at, and then kept."""
-
-    @classmethod
-    def of(cls, products: dict[str, Callable[[], Array]], **others: Any) -> LoggedImage:
-        """A picture whose ``products`` are read by name; ``others`` are its other fields."""
-        image = object.__new__(cls)
-        image.__dict__.update(others, _products=products)
-        return image
-
-    def _read(self, product: str) -> Array | None:
-        read = self.__dict__["_products"].get(product)
-        return None if read is None else read()
-
-    @cached_property
-    def rgb(self) -> Array:  # type: ignore[override]
-        """See CameraImage; RoadloopError where the log has no colours."""
-        rgb = self._read("rgb")
-        if rgb is None:
-            raise RoadloopError("this camera was recorded without rgb; see products in rig.yaml")
-        return rgb
-
-    @cached_property
-    def depth(self) -> Array | None:  # type: ignore[override]
-        """See CameraImage."""
-        return self._read("depth")
-
-    @cached_property
-    def semantic(self) -> Array | None:  # type: ignore[override]
-        """See CameraImage."""
-        return self._read("semantic")
-
-    @cached_property
-    def instance(self) -> Array | None:  # type: ignore[override]
-        """See CameraImage."""
-        return self._read("instance")
-
-    @cached_property
-    def flow(self) -> Array | None:  # type: ignore[override]
-        """See CameraImage."""
-        return self._read("flow")
 
 
 class SensorLogReader:

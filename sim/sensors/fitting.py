@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from roadloop.errors import RoadloopError
 from roadloop.geometry import se3
 from roadloop.readings import LidarSweep, RadarScan
 from roadloop.rig import SensorRig, select, with_calibration_error
@@ -39,10 +40,15 @@ def fitted(
         world: the scenario's row in the simulator's batch.
 
     Raises:
-        RoadloopError: a name the rig does not have.
+        RoadloopError: a name the rig does not have; a recorded LiDAR of unknown beams.
     """
     if names is not None:
         rig = select(rig, names)
+    for lidar in rig.lidars:
+        if not lidar.beams:
+            raise RoadloopError(
+                f'LiDAR "{lidar.name}" of rig {rig.name}: no beams: give the elevation of each'
+            )
     true_rig = with_calibration_error(rig, scenario.seed)
     captures: dict[str, Capture] = {}
     if rig.cameras or rig.lidars or rig.radars:

@@ -1,0 +1,100 @@
+"""Files of other people's data sets: opened whole, every fault said in one line with the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roadloop.errors import RoadloopError
+from roadloop.logs.lazy import LoggedImage
+
+if TYPE_CHECKING:
+    from roadloop.rig import CameraSensor
+
+Array = np.ndarray
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; RoadloopError where it is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RoadloopError(f"{path} is missing; download it, or leave this drive out") from None
+    except OSError as error:
+        raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; RoadloopError where it is damaged."""
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise RoadloopError(f"{path} is truncated or no JSON: {error}") from error
+
+
+def read_table(path: Path, columns: Sequence[str] = ()) -> dict[str, Array]:
+    """Columns of a Parquet or Feather file as arrays, all of them where none are named.
+
+    Raises RoadloopError for a truncated file, and a missing column.
+    """
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    content = pa.BufferReader(read_bytes(path))
+    try:
+        if path.suffix == ".feather":
+            table = pa.feather.read_table(content)
+        else:
+            table = pa.parquet.read_table(content)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise RoadloopError(f"{path} is truncated or no table: {reason}") from error
+    for name in columns:
+        if name not in table.column_names:
+            raise RoadloopError(f"{path}: column {name} is missing; is it of another data set?")
+    return {
+        name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
+        for name in columns or table.column_names
+    }
+
+
+def picture(sensor: CameraSensor, path: Path, timestamp_us: int) -> LoggedImage:
+    """The picture in a JPEG or PNG file, decoded when it is looked at.
+
+    Raises RoadloopError then for a missing or damaged file or one of another size than the rig's.
+    """
+    return LoggedImage.of(
+        {"rgb": partial(_rgb, path, sensor.width, sensor.height)},
+        camera=sensor.camera,
+        ego_from_camera=sensor.ego_from_camera,
+        timestamp_us=timestamp_us,
+        boxes=None,
+        encoded=partial(read_bytes, path),
+    )
+
+
+def decoded(path: Path, content: bytes) -> Array:
+    """(height, width, 3) uint8 RGB of an encoded picture; RoadloopError where it is damaged."""
+    import cv2
+
+    whole = not content.startswith(b"\xff\xd8") or b"\xff\xd9" in content[-64:]
+    data = np.frombuffer(content, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if whole and len(data) else None
+    if image is None:
+        raise RoadloopError(f"{path} is truncated or not a picture; download it again")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _rgb(path: Path, width: int, height: int) -> Array:
+    image = decoded(path, read_bytes(path))
+    if image.shape != (height, width, 3):
+        raise RoadloopError(
+            f"{path} has {image.shape[1]} x {image.shape[0]} px, its calibration {width} x {height}"
+        )
+    return image
