@@ -107,7 +107,12 @@ def record_drive(
             folder / ROLLOUT, scenario, driver.name, overwrite=True, map_source=map_source
         ) as rollout,
         SensorLogWriter(
-            folder / SENSORS, rig, overwrite=True, lossless=lossless, about=about
+            folder / SENSORS,
+            rig,
+            overwrite=True,
+            lossless=lossless,
+            about=about,
+            road_map=scenario.road_map,
         ) as sensors,
     ):
         drive_scenario(scenario, driver, world, writer=rollout, on_step=record)

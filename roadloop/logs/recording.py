@@ -81,6 +81,8 @@ class Recording:
     """compiles the map when it is first asked for; None: the data set has none"""
     frames: tuple[Frame, ...] = ()
     """by time"""
+    samples: Callable[[int], dict[str, Any]] | None = None
+    """what IMUs, GNSS and odometry gave at a step: those fields of Observation by name"""
     continuous: bool = True
     """False: steps are single pictures of different places; nothing can be replayed"""
     about: dict[str, Any] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class Recording:
             cameras=readings["camera"],
             lidars=readings["lidar"],
             radars=readings["radar"],
+            **({} if self.samples is None else self.samples(k)),
         )
 
     def tracks(self, k: int) -> Tracks | None:

@@ -21,7 +21,10 @@ FLOOR = 0.05
 
 
 def boxes_in_ego(
-    states: AgentStates, world_from_ego: Array, world_from_agent: Array | None = None
+    states: AgentStates,
+    world_from_ego: Array,
+    world_from_agent: Array | None = None,
+    lidar_points: Array | None = None,
 ) -> Table:
     """Rows of ``boxes_3d`` without their step, sorted by id; what sensors saw is unknown (-1).
 
@@ -29,6 +32,7 @@ def boxes_in_ego(
         states: fields ``(agents,)``; those that are not valid are left out.
         world_from_agent: (agents, 4, 4) of the box frames (ground under the box centre), by
             default upright at x, y, z and heading.
+        lidar_points: (agents,) points in each box where they are known, -1 where not.
 
     Raises:
         RoadloopError: an id twice, an unknown kind, a number that is not finite.
@@ -66,7 +70,8 @@ def boxes_in_ego(
             bad = ids[np.argmin(np.isfinite(values))]
             raise RoadloopError(f"agent {bad}: its box has a {key} that is not a finite number")
     unknown = np.full(len(rows), -1, np.int32)
-    return {**table, "pixels": unknown, "lidar_points": unknown.copy()}
+    points = unknown.copy() if lidar_points is None else np.asarray(lidar_points, np.int32)[rows]
+    return {**table, "pixels": unknown, "lidar_points": points}
 
 
 def agents_in_world(boxes: Table, world_from_ego: Array) -> AgentStates:

@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
+from roadloop.logs.lazy import LoggedImage
 from roadloop.logs.sensor_tables import sweep_bytes, sweep_columns
-from roadloop.readings import LidarSweep
+from roadloop.readings import CameraImage, LidarSweep
 
 Array = np.ndarray
 
@@ -49,6 +50,21 @@ def suffix(kind: str, lossless: bool) -> str:
     if lossless and kind in ("depth", "flow"):
         return ".npz"
     return ".jpg" if kind == "rgb" and not lossless else ".png"
+
+
+def image_file(kind: str, image: CameraImage, lossless: bool) -> tuple[bytes, str]:
+    """Content and end of the name of the file of one product.
+
+    Colours that came out of a JPEG or PNG of a log or data set stay that file, to the byte.
+    RoadloopError as ``image_bytes``.
+    """
+    if kind == "rgb" and isinstance(image, LoggedImage) and image.encoded is not None:
+        content = image.encoded()
+        for end, magic in ((".jpg", b"\xff\xd8"), (".png", b"\x89PNG")):
+            if content.startswith(magic) and not (lossless and end == ".jpg"):
+                return content, end
+    end = suffix(kind, lossless)
+    return image_bytes(kind, getattr(image, kind), end), end
 
 
 def image_bytes(kind: str, image: Array, end: str) -> bytes:
@@ -90,7 +106,7 @@ def image_array(kind: str, path: Path, content: bytes) -> Array:
                 return arrays[kind]
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise RoadloopError(f"{path} is truncated or holds no {kind}: {error}") from error
-    image = _decoded(path, content)
+    image = _decoded(path, content, colours=kind == "rgb")
     channels = 3 if kind in ("rgb", "flow") else 1
     wide = kind in ("depth", "instance", "flow")
     found = 1 if image.ndim == 2 else image.shape[2]
@@ -153,16 +169,17 @@ def _encoded(image: Array, end: str) -> bytes:
     return cv2.imencode(end, image, options)[1].tobytes()
 
 
-def _decoded(path: Path, content: bytes) -> Array:
+def _decoded(path: Path, content: bytes, colours: bool) -> Array:
     import cv2
 
     # OpenCV fills what is missing of a truncated picture with grey and only prints a warning
     whole = content[-12:-8] == bytes(4) and content[-8:-4] == b"IEND"
     if path.suffix == ".jpg":
-        whole = content[-2:] == b"\xff\xd9"
+        whole = b"\xff\xd9" in content[-64:]  # some cameras pad what they write
     image = None
     if whole:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        how = cv2.IMREAD_COLOR if colours else cv2.IMREAD_UNCHANGED
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), how)
     if image is None:
         raise RoadloopError(f"{path} is truncated or not a picture; record or copy it again")
     return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image

@@ -23,6 +23,7 @@ from roadloop.rig import SensorRig
 META = "meta.json"
 RIG = "rig.yaml"
 CALIBRATION = "calibration.json"
+MAP = "map.npz"
 SUMS = "SHA256SUMS"
 
 _MEASUREMENT = re.compile(r"\.?\d{6,}\.(jpg|png|npz|parquet)(\.tmp)?")
@@ -41,7 +42,7 @@ def prepare(folder: Path, overwrite: bool) -> None:
                 f"{folder} already holds a sensor log ({present[0]}); overwrite it, or give "
                 "another folder"
             )
-        for name in (SUMS, META, CALIBRATION, RIG):  # what says that it is whole goes first
+        for name in (SUMS, META, CALIBRATION, MAP, RIG):  # what says that it is whole goes first
             (folder / name).unlink(missing_ok=True)
         for table in TABLES:
             _remove(folder / f"{table}.parquet", _PART)

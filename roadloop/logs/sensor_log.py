@@ -9,6 +9,8 @@
       frames.parquet/              one row per picture, sweep and scan, with the ego's pose
       ego.parquet/ lights.parquet/ one row per step; and per step and signal
       boxes_3d.parquet/ boxes_2d.parquet/ radar.parquet/ imu.parquet/ gnss.parquet/ ...
+      objects.parquet/             what a data set calls its road users
+      map.npz                      the compiled map, where there is one
       rgb/front/000012.jpg         pictures by kind, camera and step; also depth/ semantic/ ...
       lidar/top/000012.parquet     one sweep
       SHA256SUMS                   of every file, once the log is closed
@@ -23,7 +25,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,9 +41,10 @@ from roadloop.logs.sensor_checks import (
     check_scan,
     check_sweep,
 )
-from roadloop.logs.sensor_files import IMAGES, image_bytes, lidar_bytes, suffix
+from roadloop.logs.sensor_files import IMAGES, image_file, lidar_bytes, suffix
 from roadloop.logs.sensor_folder import (
     CALIBRATION,
+    MAP,
     META,
     RIG,
     calibration_bytes,
@@ -53,9 +56,13 @@ from roadloop.logs.sensor_folder import (
 )
 from roadloop.logs.sensor_poses import PoseHistory, level_pose, pose_columns
 from roadloop.logs.sensor_tables import OPTIONAL, SCHEMA_VERSION, TABLES, table_bytes
+from roadloop.maps.cache import map_bytes
 from roadloop.readings import CameraImage, LidarSweep, RadarScan
 from roadloop.rig import CameraSensor, SensorRig
 from roadloop.types import AgentKind, LightState, Observation
+
+if TYPE_CHECKING:
+    from roadloop.maps.road_map import RoadMap
 
 Array = np.ndarray
 
@@ -83,6 +90,8 @@ class SensorLogWriter:
             as PNG of 16 bits. Everything else is always kept to the bit.
         about: facts for ``meta.json``, e.g. the scenario's name and seed; plain JSON values.
         flush_every: steps per part of a table, the most that a killed process loses.
+        road_map: kept in the log, so that it can be replayed anywhere.
+        late: s after which a measurement may be given beyond any latency in the rig.
 
     Raises:
         RoadloopError: no rig, or a folder that cannot be written or holds a log already.
@@ -97,6 +106,8 @@ class SensorLogWriter:
         lossless: bool = False,
         about: Mapping[str, Any] | None = None,
         flush_every: int = 50,
+        road_map: RoadMap | None = None,
+        late: float = 0.0,
     ) -> None:
         if flush_every < 1:
             raise RoadloopError(f"flush_every is {flush_every}; it must be at least 1 step")
@@ -114,8 +125,11 @@ class SensorLogWriter:
         self._boxes: dict[int, Table] = {}
         self._poses = PoseHistory()
         self._newest: dict[str, Any] = {}
+        self._measured_from: Mapping[str, Array] = {}
+        self._counted = False
         self._sums: dict[str, str] = {}
         self._meta: dict[str, Any] = {}
+        self._late = late
         self._delay = 0  # steps until the slowest measurement has arrived
         self._settled = -1  # up to this step everything is written
         self._parts = 0
@@ -125,6 +139,8 @@ class SensorLogWriter:
         prepare(self.folder, overwrite)
         self._write(RIG, described)
         self._write(CALIBRATION, calibration_bytes(rig))
+        if road_map is not None:
+            self._write(MAP, map_bytes(road_map))
 
     def __enter__(self) -> SensorLogWriter:
         return self
@@ -139,6 +155,9 @@ class SensorLogWriter:
         *,
         world_from_ego: Array | None = None,
         world_from_agent: Array | None = None,
+        measured_from: Mapping[str, Array] | None = None,
+        lidar_points: Array | None = None,
+        labelled: bool = True,
     ) -> None:
         """Add one step: the ego, the agents, the lights, and what sensors have measured.
 
@@ -151,6 +170,11 @@ class SensorLogWriter:
                 is what the log keeps: on a slope it may differ from the ego's by centimetres.
             world_from_agent: (agents, 4, 4), poses of the tracks' boxes with the origin on the
                 ground under the centre, by default upright.
+            measured_from: (4, 4) world_from_ego at the moment of measurement by sensor, by default
+                interpolated between steps.
+            lidar_points: (agents,) LiDAR points in each box of the tracks as a data set counts
+                them, -1 where it does not; by default they are counted here.
+            labelled: False for tracks that are interpolated between labels.
 
         Raises:
             RoadloopError: steps out of order; a sensor the rig does not have; a picture of another
@@ -179,12 +203,14 @@ class SensorLogWriter:
                 )
         now_us = round(observation.time * 1e6)
         self._poses.add(step, now_us, pose)
+        self._measured_from = measured_from or {}
+        self._counted = lidar_points is not None
         if observation.lights is not None:
             self._add("lights", _light_rows(where, step, np.asarray(observation.lights)))
         if observation.tracks is not None:
             states = observation.tracks.states
             try:
-                self._boxes[step] = boxes_in_ego(states, pose, world_from_agent)
+                self._boxes[step] = boxes_in_ego(states, pose, world_from_agent, lidar_points)
             except RoadloopError as error:
                 raise RoadloopError(f"{where}: {error}") from None
         for name, image in observation.cameras.items():
@@ -197,11 +223,18 @@ class SensorLogWriter:
             if self._is_new(where, name, scan, observation, scan.x):
                 self._add_scan(where, observation, name, scan)
         self._add_samples(step, observation)
-        self._add("ego", _ego_row(observation, pose))  # last: now the step is complete
+        self._add(
+            "ego", {**_ego_row(observation, pose), "labelled": labelled}
+        )  # last: now the step is complete
         self._last = observation
         self._steps += 1
         if len(self._rows["ego"]) >= self._flush_every + self._delay:
             self._flush(step - self._delay)
+
+    def add_objects(self, step: int, ids: Array, category: Array, source_id: Array) -> None:
+        """Add what a data set calls road users that are first there at ``step``, each (n,)."""
+        rows = {"id": ids, "category": category, "source_id": source_id}
+        self._add("objects", {"step": np.full(len(ids), step), **rows})
 
     def close(self, finished: bool = True) -> None:
         """Write what is buffered and the checksums; ``finished`` False marks an interrupted run."""
@@ -219,7 +252,7 @@ class SensorLogWriter:
         """What is known with the first step."""
         dt = float(observation.dt)
         slowest = max((getattr(s, "latency", 0.0) for s in self.rig.sensors), default=0.0)
-        self._delay = math.ceil(slowest / dt - 1e-6)
+        self._delay = math.ceil((slowest + self._late) / dt - 1e-6)
         self._meta = {
             "format": "roadloop sensor log",
             "schema_version": SCHEMA_VERSION,
@@ -262,9 +295,8 @@ class SensorLogWriter:
         check_image(where, sensor, image, self._mounts[sensor.name])
         frame = self._frame(observation, sensor.name, image.timestamp_us)
         for kind in (kind for kind in IMAGES if kind in sensor.products):
-            end = suffix(kind, self.lossless)
             try:
-                content = image_bytes(kind, getattr(image, kind), end)
+                content, end = image_file(kind, image, self.lossless)
             except RoadloopError as error:
                 raise RoadloopError(f"{where}: camera {sensor.name}: {error}") from None
             file = f"{kind}/{sensor.name}/{observation.step:06d}{end}"
@@ -291,7 +323,7 @@ class SensorLogWriter:
         frame = self._frame(observation, name, sweep.timestamp_us)
         self._add("frames", {**frame, "kind": "lidar", "file": file})
         boxes = self._labelled(where, frame)
-        if boxes is not None:
+        if boxes is not None and not self._counted:
             add_seen(boxes, "lidar_points", boxes["id"], points_inside(boxes, sweep.points))
 
     def _add_scan(self, where: str, observation: Observation, name: str, scan: RadarScan) -> None:
@@ -324,7 +356,7 @@ class SensorLogWriter:
             **{"step": observation.step, "time": observation.time, "timestamp_us": timestamp_us},
             "label_step": self._poses.nearest(timestamp_us),
             "sensor": name,
-            **pose_columns(self._poses.at(timestamp_us)),
+            **pose_columns(self._measured_from.get(name, self._poses.at(timestamp_us))),
         }
 
     def _labelled(self, where: str, frame: Mapping[str, Any]) -> Table | None:

@@ -13,12 +13,24 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.logs.lazy import LoggedImage
+from roadloop.logs.recording import Frame
 from roadloop.logs.schema import EGO_FIELDS, Table, enum_names
 from roadloop.logs.sensor_boxes import agent_kinds, agents_in_world
 from roadloop.logs.sensor_files import image_array, lidar_sweep
-from roadloop.logs.sensor_folder import META, RIG, SUMS, listed, read_file, read_meta, read_sums
+from roadloop.logs.sensor_folder import (
+    MAP,
+    META,
+    RIG,
+    SUMS,
+    listed,
+    read_file,
+    read_meta,
+    read_sums,
+)
 from roadloop.logs.sensor_poses import poses_of
 from roadloop.logs.sensor_tables import OPTIONAL, table_rows
+from roadloop.maps.cache import map_of
+from roadloop.maps.road_map import RoadMap
 from roadloop.readings import (
     CameraImage,
     GnssFix,
@@ -100,14 +112,58 @@ class SensorLogReader:
             cameras=self._latest(step, self.rig.cameras, self._image),
             lidars=self._latest(step, self.rig.lidars, self._sweep),
             radars=self._latest(step, self.rig.radars, self._scan),
-            imus=self._imus(step),
-            gnss=self._readings("gnss", GnssFix, step, self.rig.gnss),
-            odometry=self._readings("odometry", WheelOdometry, step, self.rig.odometry),
+            **self.samples(k),
         )
+
+    def samples(self, k: int) -> dict[str, dict]:
+        """What IMUs, GNSS and odometry gave at the k-th step, by field of Observation."""
+        step = int(self.steps[k])
+        return {
+            "imus": self._imus(step),
+            "gnss": self._readings("gnss", GnssFix, step, self.rig.gnss),
+            "odometry": self._readings("odometry", WheelOdometry, step, self.rig.odometry),
+        }
 
     def boxes_3d(self, k: int) -> Table:
         """The labels of the k-th step: columns of ``boxes_3d``, each ``(agents,)``."""
         return self._table("boxes_3d").at(int(self.steps[k]))
+
+    def rows(self, table: str) -> Table:
+        """All rows of a table by step; columns: ``roadloop.logs.sensor_tables.TABLES``."""
+        return self._table(table).rows
+
+    def road_map(self) -> RoadMap:
+        """The map that was kept in the log; RoadloopError where there is none."""
+        if not self.has_map:
+            raise RoadloopError(f"{self.folder} has no {MAP}: it was recorded without a map")
+        return map_of(self.folder / MAP, self._content(MAP))
+
+    @property
+    def has_map(self) -> bool:
+        """Whether a map was kept in the log."""
+        return (self.folder / MAP).is_file()
+
+    def frames(self) -> list[Frame]:
+        """Every picture, sweep and scan of the sensors that are read, by time."""
+        rows = self._table("frames").rows
+        pose = dict(zip(zip(rows["sensor"].tolist(), rows["step"].tolist()), poses_of(rows)))
+        number = {int(step): k for k, step in enumerate(self.steps)}
+        found = []
+        for kind in ("camera", "lidar", "radar"):
+            for sensor in getattr(self.rig, f"{kind}s"):
+                steps, frames = self._frames.get(sensor.name, ([], []))
+                for k, (step, (stamp, _)) in enumerate(zip(steps, frames)):
+                    read = partial(_reading, self, kind, sensor.name, k)
+                    where = pose[sensor.name, step]
+                    found.append(Frame(sensor.name, kind, stamp, number[step], where, read))
+        return sorted(found, key=lambda frame: (frame.timestamp_us, frame.sensor))
+
+    def reading(self, kind: str, name: str, k: int) -> CameraImage | LidarSweep | RadarScan:
+        """The k-th measurement of a sensor; ``kind``: camera, lidar or radar."""
+        sensor = next(s for s in getattr(self.rig, f"{kind}s") if s.name == name)
+        steps, frames = self._frames[name]
+        read = {"camera": self._image, "lidar": self._sweep, "radar": self._scan}[kind]
+        return read(sensor, steps[k], *frames[k])
 
     def verify(self) -> None:
         """Compare every file with its checksum; RoadloopError for the first that differs."""
@@ -173,10 +229,18 @@ class SensorLogReader:
                 )
                 for kind, file in files.items()
             },
+            encoded=self._encoded(files),
             camera=sensor.camera,
             ego_from_camera=sensor.ego_from_camera,
             timestamp_us=stamp,
             boxes=boxes,
+        )
+
+    def _encoded(self, files: dict[str, str]) -> Callable[[], bytes] | None:
+        if "rgb" not in files:
+            return None
+        return partial(
+            read_file, self.folder, files["rgb"], listed(self.folder, self._sums, files["rgb"])
         )
 
     def _sweep(
@@ -248,6 +312,10 @@ class _Rows:
             return rows
         mine = rows["sensor"] == sensor
         return {key: values[mine] for key, values in rows.items()}
+
+
+def _reading(reader: SensorLogReader, kind: str, name: str, k: int) -> Any:
+    return reader.reading(kind, name, k)
 
 
 def _picture(folder: Path, kind: str, file: str, expected: str | None) -> Array:

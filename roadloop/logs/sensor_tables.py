@@ -15,7 +15,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.logs.schema import Column, Table
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _POSE = (
     Column("qw", "float64", "", "attitude of the ego, world from ego, as a unit quaternion"),
@@ -40,6 +40,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("acceleration", "float64", "m/s^2", "along the heading"),
         Column("steering", "float64", "rad", "at the front wheels, left positive"),
         Column("yaw_rate", "float64", "rad/s", "left positive"),
+        Column("labelled", "bool", "", "boxes are labels; false: interpolated between steps"),
     ),
     "lights": (
         _STEP,
@@ -77,6 +78,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("vz", "float64", "m/s", "same"),
         Column("pixels", "int32", "", "pixels that show it in all pictures; -1: unknown"),
         Column("lidar_points", "int32", "", "LiDAR points inside the box; -1: unknown"),
+    ),
+    "objects": (
+        Column("step", "int64", "", "first step at which it is there"),
+        Column("id", "int64", "", "as in boxes_3d"),
+        Column("category", "string", "", "its class as the data set calls it"),
+        Column("source_id", "string", "", "its id in the data set"),
     ),
     "boxes_2d": (
         _STEP,
@@ -155,6 +162,9 @@ SWEEP = (
 )
 """columns of a LiDAR sweep's own file; all after ``intensity`` are there only where given"""
 
+SINCE_2 = {"labelled": True}
+"""columns that logs of schema 1 lack, and what holds there"""
+
 OPTIONAL = ("range", "azimuth", "elevation", "range_rate", "instance")
 """columns of the radar table that may be empty"""
 
@@ -227,6 +237,9 @@ def table_rows(name: str, files: Mapping[Path, bytes]) -> Table:
     tables = []
     for path, content in files.items():
         read = _parsed(path, content)
+        for column, value in SINCE_2.items():
+            if column in schema.names and column not in read.column_names:
+                read = read.append_column(column, pa.array([value] * read.num_rows))
         missing = [column for column in schema.names if column not in read.column_names]
         if missing:
             raise RoadloopError(f"{path}: column {missing[0]} is missing; see docs/logs.md")

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import os
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap
 
 _SCALARS = ("name", "content_hash", "georeference", "left_hand")
@@ -41,11 +43,26 @@ def code_fingerprint(folder: Path = Path(__file__).parent) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(road_map: RoadMap, path: Path) -> None:
+def map_bytes(road_map: RoadMap) -> bytes:
+    """A compiled map as a compressed .npz, for the folder of a log."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **_arrays(road_map))
+    return file.getvalue()
+
+
+def map_of(path: Path, content: bytes) -> RoadMap:
+    """The map that ``map_bytes`` was given; RoadloopError where it is damaged."""
+    try:
+        return _map_in(io.BytesIO(content))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RoadloopError(f"{path} is damaged or no compiled map: {error}") from error
+
+
+def _arrays(road_map: RoadMap) -> dict[str, np.ndarray]:
     arrays = road_map.arrays()
     arrays["unsupported"] = np.array(road_map.unsupported, dtype=str)
     arrays.update({name: np.array(getattr(road_map, name)) for name in _SCALARS})
-    store_arrays(path, arrays)
+    return arrays
 
 
 def store_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -66,13 +83,22 @@ def store_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _stored(path: Path, content_hash: str) -> RoadMap:
     """The map in ``path``; OSError, EOFError, ValueError, KeyError or BadZipFile if damaged."""
-    with np.load(path, allow_pickle=False) as file:
-        values = {f.name: file[f.name] for f in dataclasses.fields(RoadMap)}
+    road_map = _map_in(path)
+    if road_map.content_hash != content_hash:
+        raise ValueError("it holds another map")
+    return road_map
+
+
+def _map_in(source: Path | io.BytesIO) -> RoadMap:
+    with np.load(source, allow_pickle=False) as file:
+        values = {
+            f.name: file[f.name]
+            for f in dataclasses.fields(RoadMap)
+            if f.name in file or f.default_factory is dataclasses.MISSING
+        }
     values["unsupported"] = tuple(values["unsupported"].tolist())
     for name in _SCALARS:
         values[name] = values[name].item()
-    if values["content_hash"] != content_hash:
-        raise ValueError("it holds another map")
     return RoadMap(**values)
 
 
@@ -97,5 +123,5 @@ def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
         print(f"roadloop: rebuilding the damaged map cache {stored} ({error})", file=sys.stderr)
     road_map = read_opendrive(path)
     with contextlib.suppress(OSError):  # e.g. a read-only home: the map is there all the same
-        _store(road_map, stored)
+        store_arrays(stored, _arrays(road_map))
     return road_map
