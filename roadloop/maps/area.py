@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,8 @@ def drivable_polygons(
 ) -> MultiPolygon:
     """All ground covered by lanes of ``kinds``, from above, with cracks up to ``gap`` m closed.
 
+    With it comes what the map calls drivable beyond its lanes (``area_polygons``).
+
     A ``gap`` of about 4 m also paves what the lanes of a junction leave open between them. Ground
     on several levels is one area: ask for lanes where bridges matter.
     """
@@ -66,7 +69,8 @@ def drivable_polygons(
     if not 0.0 <= gap < np.inf:
         raise RoadloopError(f"drivable_polygons: gap {gap} m must be 0 or more")
     wanted = np.flatnonzero(np.isin(road_map.lane_kind, [int(kind) for kind in kinds]))
-    if not len(wanted):
+    beyond = area_polygons(road_map)
+    if not len(wanted) and not len(beyond):
         return shapely.MultiPolygon()
     side = _left_edge(road_map, slice(0, len(road_map.point_s)))[:, :2]
     xy = road_map.point_xyz[:, :2]
@@ -74,12 +78,17 @@ def drivable_polygons(
     for lane in wanted.tolist():
         rows = road_map.points_of(lane)
         rings.append(np.concatenate([xy[rows] - side[rows], (xy[rows] + side[rows])[::-1]]))
-    owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    strips = shapely.polygons(shapely.linearrings(np.concatenate(rings), indices=owner))
-    strips = _covered(np.atleast_1d(np.asarray(shapely.simplify(strips, THINNING))))
-    area = united(strips.tolist(), gap)
+    strips = shapely.simplify(_polygons(rings), THINNING)
+    strips = _covered(np.atleast_1d(np.asarray(strips)))
+    area = united([*strips.tolist(), *beyond.tolist()], gap)
     parts = [part for part in shapely.get_parts(area) if part.area > 0.0]
     return shapely.orient_polygons(shapely.MultiPolygon(parts))
+
+
+def area_polygons(road_map: RoadMap) -> Array:
+    """(areas,) object, valid shapely polygons of the ground beyond lanes (``area_xy``)."""
+    bounds = road_map.area_start
+    return _covered(_polygons([road_map.area_xy[a:b] for a, b in pairwise(bounds.tolist())]))
 
 
 def united(areas: Sequence[Any], gap: float = 0.0, mitre_limit: float = 2.0) -> Any:
@@ -93,6 +102,17 @@ def united(areas: Sequence[Any], gap: float = 0.0, mitre_limit: float = 2.0) -> 
     style = {"join_style": "mitre", "mitre_limit": mitre_limit}
     grown = shapely.buffer(shapely.geometrycollections(list(areas)), gap / 2.0, **style)
     return shapely.buffer(grown, -gap / 2.0, **style) if gap > 0.0 else grown
+
+
+def _polygons(rings: Sequence[Array]) -> Array:
+    """(rings,) object polygons of outlines (n, 2)."""
+    import shapely
+
+    if not rings:
+        return np.zeros(0, dtype=object)
+    owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    made = shapely.polygons(shapely.linearrings(np.concatenate(rings), indices=owner))
+    return np.atleast_1d(np.asarray(made))
 
 
 def _left_edge(road_map: RoadMap, rows: slice) -> Array:

@@ -13,7 +13,7 @@ The questions one asks of a map live beside this file: ``locate`` (nearest lane,
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -226,6 +226,16 @@ class RoadMap:
     mark_width: Array
     """(marks,) float64, m"""
 
+    # ground a car may drive on beyond the lanes, CSR outlines; empty where the source has none
+    area_start: Array = field(default_factory=lambda: np.zeros(1, np.int32))
+    """(areas + 1,) int32"""
+    area_xy: Array = field(default_factory=lambda: np.zeros((0, 2)))
+    """(., 2) m, not closed"""
+
+    lane_id: Array = field(default_factory=lambda: np.zeros(0, dtype=str))
+    """(L,) str, the source's name of each lane; empty for sources that name them by road, section
+    and number"""
+
     @property
     def lanes(self) -> int:
         """Number of lanes."""
@@ -249,7 +259,9 @@ class RoadMap:
         return self.predecessor[self.predecessor_start[lane] : self.predecessor_start[lane + 1]]
 
     def lane_name(self, lane: int) -> str:
-        """How messages call a lane: ``road 12 section 0 lane -1``."""
+        """How messages call a lane: ``road 12 section 0 lane -1``, or ``lane 38114``."""
+        if len(self.lane_id):
+            return f"lane {self.lane_id[lane]}"
         return (
             f"road {self.lane_road[lane]} section {self.lane_section[lane]} "
             f"lane {self.lane_number[lane]}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.area import CRACK, lane_polygon, united
+from roadloop.maps.area import CRACK, area_polygons, lane_polygon, united
 from roadloop.maps.road_map import LaneKind, RoadMap
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ class _Ground:
     lane: dict[int, Any] = field(default_factory=dict)
     thinned: dict[int, Any] = field(default_factory=dict)
     junction: dict[int, Any] = field(default_factory=dict)
+    beyond: Array | None = None
+    """(areas,) object, the map's drivable ground beyond lanes"""
 
 
 _grounds: weakref.WeakKeyDictionary[RoadMap, _Ground] = weakref.WeakKeyDictionary()
@@ -184,9 +186,10 @@ def area_map_of(road_map: RoadMap, lanes: Array | None = None) -> AreaMap:
     Lanes are the travel lanes, in ascending order, ``lane_id`` being the index on ``road_map`` as
     text; connectors are those in junctions. Lanes of one road, section and direction of travel are
     a roadblock; edges that leave ``lanes`` are left out. Drivable is, as one surface with cracks
-    closed, what the ``SURFACE`` lanes cover and the paved ground of the junctions, which also are
-    the intersections. Seen from above: choose the lanes of one level (``lanes_near``) where there
-    are bridges. Raises RoadloopError where no travel lane is among them.
+    closed, what the ``SURFACE`` lanes cover, the paved ground of the junctions, which also are
+    the intersections, and the map's drivable ground beyond lanes that touches these lanes' extent.
+    Seen from above: choose the lanes of one level (``lanes_near``) where there are bridges. Raises
+    RoadloopError where no travel lane is among them.
     """
     import shapely
 
@@ -204,7 +207,11 @@ def area_map_of(road_map: RoadMap, lanes: Array | None = None) -> AreaMap:
             strip = shapely.simplify(_lane_ground(road_map, ground, lane), THINNING)
             ground.thinned[lane] = strip
     strips = [ground.thinned[lane] for lane in surface.tolist()]
-    covered = united([*strips, *paved], CRACK)
+    if ground.beyond is None:
+        ground.beyond = area_polygons(road_map)
+    extent = shapely.box(*shapely.total_bounds([*strips, *paved]))
+    beyond = ground.beyond[shapely.intersects(ground.beyond, extent)]
+    covered = united([*strips, *paved, *beyond], CRACK)
 
     baselines = [road_map.point_xyz[road_map.points_of(int(lane)), :2] for lane in travel]
     place = np.full(road_map.lanes, -1, dtype=np.int32)
