@@ -188,7 +188,8 @@ def draw_boxes(
             colour = (colour[0] * 5 // 9, colour[1] * 5 // 9, colour[2] * 5 // 9)
         high = extent[3] - extent[1]
         line = 2 if high > 60 else 1
-        _draw(picture, [*front, *others], PLATE, line + 2)
+        if high > 18.0:  # a dark edge sets it off; around small ones it would be all one sees
+            _draw(picture, [*front, *others], PLATE, line + 2)
         if len(front) == 4:
             _tint(picture, np.concatenate([edge[:-1] for edge in front]), colour)
         _draw(picture, others, colour, line)
@@ -339,8 +340,8 @@ def draw_ground(
         depth = np.linalg.norm(rows.mean(1), axis=-1) if len(rows) else np.zeros(0)
         for low, high in ((0.0, 12.0), (12.0, reach)):
             some = rows[(depth >= low) & (depth < high)]
-            px = camera.fx * width / (8.0 if low == 0.0 else 25.0)
-            thick = int(np.clip(round(px), 1, 3))
+            px = camera.fx * width / (10.0 if low == 0.0 else 30.0)
+            thick = int(np.clip(round(px), 1, 2))
             _draw(picture, projected_lines(camera, some, 3), colour, thick)
 
 
