@@ -113,9 +113,7 @@ class Sheet:
             when += f" · {float(recording.ego.speed[moment.step]) * 3.6:.0f} km/h"
         write(sheet, title_of(recording), GAP, 10, 24, INK)
         right = sheet.shape[1] - GAP
-        write(
-            sheet, f"{when} · {speed}" if recording.continuous else when, right, 14, 18, INK, "ra"
-        )
+        write(sheet, when, right, 14, 18, INK, "ra")
         said = [place_text(recording), start_text(recording), length_text(recording)]
         write(sheet, " · ".join(filter(None, said)), GAP, 42, 15, FAINT)
         write(sheet, f"{counts_text(recording)} · {licence_text(recording)}", GAP, 62, 14, FAINT)

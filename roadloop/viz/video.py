@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,17 +49,11 @@ def write_video(
     beside it, which then is as high. The file appears when it is complete. Raises RoadloopError
     where a size is odd or the rollout does not belong to the map.
     """
-    import av
-    import cv2
-    from av.error import FFmpegError
-    from av.video.reformatter import ColorRange, Colorspace
-
     from roadloop.viz.draw import FrameRenderer
 
-    if width % 2 or height % 2:
-        raise RoadloopError(f"video of {width} x {height} px: 4:2:0 needs even width and height")
     if film is not None:
         width, height = (film.size[0], height) if film.above else (width, film.size[1])
+    _check_size(width, height)
     renderer = FrameRenderer(
         rollout,
         road_map,
@@ -70,6 +64,31 @@ def write_video(
         heading_up=heading_up,
     )
     rate, steps = frame_steps(len(rollout.time), rollout.dt, fps)
+    frames = (_joined(renderer.frame(step), film, step) for step in steps.tolist())
+    if progress is not None:
+        frames = _counted(frames, len(steps), progress)
+    return encode_video(path, frames, rate, _size(width, height, film), crf=crf)
+
+
+def encode_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    rate: Fraction,
+    size: tuple[int, int],
+    *,
+    crf: int = 23,
+) -> Path:
+    """Write RGB frames (height, width, 3) as MP4 (H.264, 4:2:0) and return the path.
+
+    ``size`` is width and height, both even; ``rate`` is frames per second. The same frames give the
+    same bytes. The file appears when it is complete; nothing is left where ``frames`` raises.
+    """
+    import av
+    import cv2
+    from av.error import FFmpegError
+    from av.video.reformatter import ColorRange, Colorspace
+
+    _check_size(*size)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,25 +100,36 @@ def write_video(
             stream = container.add_stream(
                 "libx264", rate=rate, options={"crf": str(crf), "preset": PRESET}
             )
-            stream.width, stream.height = _size(width, height, film)
+            stream.width, stream.height = size
             stream.pix_fmt = "yuv420p"
             encoder = stream.codec_context
             encoder.thread_count = 1
             # what OpenCV's conversion below is; players guess otherwise from the picture's size
             encoder.colorspace = Colorspace.ITU601
             encoder.color_range = ColorRange.MPEG
-            code = cv2.COLOR_RGB2YUV_I420
-            for done, step in enumerate(steps):
-                planes = cv2.cvtColor(_joined(renderer.frame(int(step)), film, int(step)), code)
+            for done, picture in enumerate(frames):
+                planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
                 frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
                 frame.pts = done
                 container.mux(stream.encode(frame))
-                if progress is not None:
-                    progress(done + 1, len(steps))
             container.mux(stream.encode())
     except (OSError, FFmpegError) as error:
         raise RoadloopError(f"cannot write the video to {path}: {error}") from error
     return path
+
+
+def _check_size(width: int, height: int) -> None:
+    if width % 2 or height % 2:
+        raise RoadloopError(f"video of {width} x {height} px: 4:2:0 needs even width and height")
+
+
+def _counted(
+    frames: Iterable[np.ndarray], count: int, progress: Callable[[int, int], None]
+) -> Iterator[np.ndarray]:
+    """The frames; after each one is written ``progress(done, count)``."""
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        progress(done, count)
 
 
 def _size(width: int, height: int, film: Film | None) -> tuple[int, int]:
