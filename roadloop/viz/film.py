@@ -56,8 +56,12 @@ class Film:
 
     def add(self, step: int, images: dict[str, CameraImage]) -> None:
         """The pictures that the driver's vehicle has at a step; steps come in order."""
+        self.add_wall(step, camera_wall(self.rig, images, *self.size))
+
+    def add_wall(self, step: int, wall: Array) -> None:
+        """A wall of ``size`` that is drawn already; steps come in order."""
         self.steps.append(step)
-        self._pictures.append(_encoded(camera_wall(self.rig, images, *self.size), QUALITY))
+        self._pictures.append(_encoded(wall, QUALITY))
 
     def picture(self, step: int) -> Array:
         """(height, width, 3) uint8 RGB, the newest at or before the step."""

@@ -12,6 +12,7 @@ import html
 import json
 import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,20 @@ SCRIPTS = (
 """in the order they are put into the page"""
 
 
+@dataclass(frozen=True)
+class About:
+    """What the page of a recorded drive says in place of scenario and score."""
+
+    head: tuple[tuple[str, str], ...] = ()
+    """(label, value) at the head of the page"""
+    aside: str = ""
+    """HTML beside the replay, where the score is otherwise"""
+    below: str = ""
+    """HTML below the curves"""
+    ahead: str = "plan"
+    """what the line before the ego is called"""
+
+
 def write_report(
     path: str | Path,
     rollout: Rollout,
@@ -61,12 +76,14 @@ def write_report(
     title: str | None = None,
     extra: dict[str, str] | None = None,
     film: Film | None = None,
+    about: About | None = None,
 ) -> Path:
     """Write the drive as one HTML file and return its path.
 
     ``score`` may be None (a drive that was not scored). ``title`` heads the page, by default the
     scenario's name. ``extra`` holds further facts for the head of the page, label to value.
     A ``film`` is shown above the replay, in up to FILM_FRAMES pictures that follow its clock.
+    ``about`` is for drives that no scenario describes.
     Raises RoadloopError where the rollout is empty or does not belong to the map.
     """
     check_drive(rollout, road_map, score)
@@ -77,7 +94,7 @@ def write_report(
     _pack_drive(packed, rollout, origin, ground)
     plots = _pack_plots(packed, rollout, score)
     meta = {
-        "facts": facts(rollout, score, extra),
+        "facts": facts(rollout, score, extra) if about is None else about.head,
         "dt": rollout.dt,
         "start": float(rollout.time[0]),
         "steps": len(rollout.time),
@@ -102,7 +119,7 @@ def write_report(
         },
         "arrays": packed.index,
     }
-    page = _page(title or rollout.scenario, meta, packed)
+    page = _page(title or rollout.scenario, meta, packed, about or About())
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,13 +324,16 @@ def _film(film: Film) -> dict[str, Any]:
     }
 
 
-def _page(title: str, meta: dict[str, Any], packed: _Packed) -> str:
+def _page(title: str, meta: dict[str, Any], packed: _Packed, about: About) -> str:
     """The template with everything in place."""
     script = "\n".join(asset(f"report/{name}") for name in SCRIPTS)
     # "</script" or "<!--" inside a script block would end it there, or not where it should
     data = json.dumps(meta, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     pieces = {
         "title": html.escape(title),
+        "aside": about.aside,
+        "below": about.below,
+        "ahead": html.escape(about.ahead),
         "style": style("report/report.css"),
         "meta": data.replace("<", "\\u003c"),
         "arrays": packed.base64(),
