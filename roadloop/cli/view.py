@@ -1,4 +1,4 @@
-"""``roadloop view``: what every sensor of a rig sees at one moment of a drive, on one picture."""
+"""``roadloop view``: what sensors see at one moment of a drive, simulated or recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from roadloop.cli.names import known
-from roadloop.command_line import Count, File, Seed, default_text
+from roadloop.command_line import Count, File, Seconds, Seed, default_text
 from roadloop.errors import RoadloopError
 
 if TYPE_CHECKING:
@@ -20,20 +20,41 @@ if TYPE_CHECKING:
     from sim.state import SimState
 
 
+SIMULATED = ("scenario", "map", "weather", "seed", "agents", "detail", "products", "scale")
+"""options of a rig"""
+RECORDED = ("drive", "format", "points")
+"""options of a log"""
+
+
 @dataclass(frozen=True)
 class View:
-    """Draw what every sensor of a rig sees at one moment of a drive, as a contact sheet.
+    """Draw what every sensor sees at one moment, of a rig in a simulated drive or of a log.
 
-    The default driver drives the scenario until then. Cameras lie on the sheet as they look;
-    LiDARs and radars are seen from above. The last line printed is the path of the picture.
+    A RIG is simulated: the default driver drives the scenario until then. Cameras lie on the sheet
+    as they look; LiDARs and radars are seen from above.
+
+    A LOG is the folder or file of a data set (docs/data.md) or of a drive: cameras have its boxes,
+    lanes and marks drawn in, and all is seen from above with the road users' past and future.
+    With --out look.mp4 the whole drive is a video, with --out report.html a page with a player,
+    tables of road users and of each sensor's timing. A LOG of several drives is listed.
+
+    The last line printed is the path of what was written.
 
     Example: roadloop view nuscenes-704x256 --weather rain-night --at 12
     Example: roadloop view compact-3cam --products rgb,depth,semantic,instance,flow,boxes
     Example: roadloop view my_rig.yaml --scenario pedestrian_crossing --out look.jpg
+    Example: roadloop view data/nuscenes --drive scene-0061 --at 4 --out look.jpg
+    Example: roadloop view data/nuscenes --drive scene-0061 --out report.html
     """
 
-    rig: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RIG")]
-    """the sensors: `roadloop list` names the rigs, a .yaml file holds one of your own"""
+    rig: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RIG|LOG")]
+    """the sensors: `roadloop list` names the rigs, a .yaml file holds one of your own; or a log"""
+    drive: Annotated[str, tyro.conf.arg(metavar="NAME"), default_text("the only one")] = ""
+    """of a log: which of its drives"""
+    format: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
+    """of a log: its format, docs/data.md names them; auto finds it"""
+    points: bool = False
+    """of a log: LiDAR points in the pictures, too, coloured by distance"""
     scenario: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dense_town"
     """what is driven; `roadloop list` names them"""
     map: Annotated[File, default_text("the scenario's own")] = None
@@ -44,7 +65,7 @@ class View:
     """same seed, same drive"""
     agents: Annotated[Count, default_text("the scenario's own")] = None
     """vehicles of background traffic, beside those the scenario itself needs"""
-    at: Annotated[float, tyro.conf.arg(metavar="S")] = 10.0
+    at: Annotated[Seconds, default_text("10, of a log 0")] = None
     """s since the start of the drive"""
     detail: Literal["full", "plain"] = "full"
     """full: textures, shadows, lamps and reflections; plain: a colour per surface, faster"""
@@ -53,10 +74,10 @@ class View:
     scale: Annotated[float, tyro.conf.arg(metavar="FACTOR")] = 1.0
     """camera pictures so many times as wide and high as the rig's"""
     out: Annotated[File, default_text("runs/RIG-WEATHER.jpg")] = None
-    """picture to write (.jpg or .png)"""
+    """picture to write (.jpg or .png); of a log also a video (.mp4) or a page (.html)"""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.at < math.inf:
+        if self.at is not None and not 0.0 <= self.at < math.inf:
             raise RoadloopError(f"at is {self.at:g}; it must be 0 or more")
         if self.agents is not None and self.agents < 0:
             raise RoadloopError(f"agents is {self.agents}; it must be 0 or more")
@@ -64,6 +85,19 @@ class View:
             raise RoadloopError(f"seed is {self.seed}; it must be 0 or more")
 
     def run(self) -> int:
+        from roadloop.cli.view_log import is_log, view_log
+
+        log = is_log(self.rig)
+        given = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+        if strange := sorted(given & set(SIMULATED if log else RECORDED)):
+            what = "a log, which was recorded" if log else "a rig, which is simulated"
+            raise RoadloopError(f"{self.rig} is {what}: --{strange[0]} does not belong to it")
+        if log:
+            path = Path(self.rig)
+            return view_log(path, self.drive, self.format, self.at, self.out, points=self.points)
+        return self._simulated()
+
+    def _simulated(self) -> int:
         from roadloop.maps.cache import load_map
         from roadloop.rig import load_rig, resized
         from roadloop.terminal import start_warp
@@ -83,7 +117,8 @@ class View:
         scenario = build_scenario(
             self.scenario, seed=self.seed, road_map=road_map, agents=self.agents, weather=weather
         )
-        observation = look(scenario, rig, self.at, detail=self.detail, products=products)
+        at = 10.0 if self.at is None else self.at
+        observation = look(scenario, rig, at, detail=self.detail, products=products)
         note = (
             f"{scenario.name} on {scenario.road_map.name} · {self.weather} · "
             f"{observation.time:.1f} s · {float(observation.ego.speed) * 3.6:.0f} km/h"
