@@ -32,8 +32,8 @@ GROUND_REACH = 70.0
 """m from the camera up to which lines on the ground are drawn"""
 GROUND_PIECE = 1.5
 """m, longest piece of such a line"""
-LABELLED_HEIGHT = 26.0
-"""px a box must be high in the picture to be named"""
+LABELLED = 30.0
+"""px a box must be high in the picture to be named, twice that for things that never move"""
 SHIFT = 4
 """OpenCV's fractional bits: coordinates are sixteenths of a pixel"""
 
@@ -173,7 +173,7 @@ def draw_boxes(
     centre = camera_from_box[:, :3, 3]
     distance = np.linalg.norm(centre, axis=-1)
     kinds = agent_kinds(boxes["kind"])
-    seen = 0
+    seen, names = 0, []
     for k in np.argsort(-distance, kind="stable"):
         if distance[k] > reach:
             continue
@@ -194,8 +194,9 @@ def draw_boxes(
             _tint(picture, np.concatenate([edge[:-1] for edge in front]), colour)
         _draw(picture, others, colour, line)
         _draw(picture, front, colour, line + (high > 40))
-        if labels and high >= LABELLED_HEIGHT:
-            _name(picture, f"{boxes['kind'][k]} {int(boxes['id'][k])}", extent, colour)
+        if labels and high >= LABELLED * (1 + (kinds[k] == AgentKind.STATIC)):
+            names.append((f"{boxes['kind'][k]} {int(boxes['id'][k])}", extent, colour))
+    _write_names(picture, names[::-1])
     return seen
 
 
@@ -228,20 +229,25 @@ def _tint(picture: Array, outline: Array, colour: Colour, share: float = 0.28) -
     part[:] = np.rint(part * (1.0 - weight) + np.array(colour, np.float32) * weight)
 
 
-def _name(
-    picture: Array, text: str, extent: tuple[float, float, float, float], colour: Colour
+def _write_names(
+    picture: Array, names: list[tuple[str, tuple[float, float, float, float], Colour]]
 ) -> None:
-    """The name on a plate above the box, or within it at the upper edge."""
-    wide = round(typeface(12).getlength(text)) + 6
-    x = int(np.clip(extent[0], 0, max(picture.shape[1] - wide, 0)))
-    y = int(extent[1])
-    y = y - 16 if y >= 16 else y
-    plate = picture[y : y + 15, x : x + wide]
-    if plate.shape[0] < 15 or plate.shape[1] < wide:
-        return
-    plate[:] = (0.3 * plate + 0.7 * np.array(PLATE)).astype(np.uint8)
-    plate[:, :2] = colour
-    write(plate, text, 4, 1, 12, INK)
+    """Each name on a plate above its box, or within it at the upper edge; the first ones win."""
+    taken: list[tuple[int, int]] = []
+    for text, extent, colour in names:
+        wide = round(typeface(12).getlength(text)) + 7
+        x = int(np.clip(extent[0], 0, max(picture.shape[1] - wide, 0)))
+        y = int(extent[1])
+        y = y - 16 if y >= 16 else y
+        plate = picture[y : y + 15, x : x + wide]
+        if plate.shape[:2] != (15, wide) or any(
+            abs(x - u) < wide and abs(y - v) < 16 for u, v in taken
+        ):
+            continue
+        taken.append((x, y))
+        plate[:] = (0.3 * plate + 0.7 * np.array(PLATE)).astype(np.uint8)
+        plate[:, :2] = colour
+        write(plate, text, 5, 1, 12, INK)
 
 
 # --- the ground ---------------------------------------------------------------------------------
