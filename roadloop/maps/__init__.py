@@ -8,7 +8,7 @@ from roadloop.maps.road_map import RoadMap
 
 
 def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
-    """The lane graph of an OpenDRIVE file; see ``roadloop.maps.cache.load_map``."""
+    """The lane graph of an OpenDRIVE or Lanelet2 file; see ``roadloop.maps.cache.load_map``."""
     from roadloop.maps.cache import load_map as load
 
     return load(path, cache=cache)

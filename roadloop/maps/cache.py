@@ -1,4 +1,4 @@
-"""Maps compiled once and kept: ``load_map`` reads OpenDRIVE or the copy stored by content hash.
+"""Maps compiled once and kept: ``load_map`` reads a map or the copy stored by its content hash.
 
 The copy is an uncompressed .npz (no pickle) in the user's cache directory, named by the SHA-256 of
 the file's content and a fingerprint of the code that compiles maps, so that it can never be stale.
@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,17 +104,15 @@ def _map_in(source: Path | io.BytesIO) -> RoadMap:
 
 
 def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
-    """The lane graph of an OpenDRIVE file (.xodr or .xodr.gz), compiled or from the cache.
+    """The lane graph of a map file, compiled or from the cache.
 
-    A damaged copy is rebuilt with one line on standard error; a cache directory that cannot be
-    written costs only time. RoadloopError as ``read_opendrive``.
+    ``.osm`` and ``.osm.gz`` are Lanelet2, everything else is OpenDRIVE (.xodr, .xodr.gz). A damaged
+    copy is rebuilt with one line on standard error; a cache directory that cannot be written costs
+    only time. RoadloopError as ``read_opendrive`` and ``load_lanelet2``.
     """
-    from roadloop.maps.opendrive import content_hash, read_bytes, read_opendrive
-
+    read, key, name = _lanelet2(path) if _is_lanelet2(path) else _opendrive(path)
     if not cache:
-        return read_opendrive(path)
-    xml, _, name = read_bytes(path)
-    key = content_hash(xml)
+        return read(path)
     stored = cache_directory() / f"{key}-{code_fingerprint()}.npz"
     try:
         return dataclasses.replace(_stored(stored, key), name=name)
@@ -121,7 +120,27 @@ def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
         pass
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         print(f"roadloop: rebuilding the damaged map cache {stored} ({error})", file=sys.stderr)
-    road_map = read_opendrive(path)
+    road_map = read(path)
     with contextlib.suppress(OSError):  # e.g. a read-only home: the map is there all the same
-        store_arrays(stored, _arrays(road_map))
+        _store(road_map, stored)
     return road_map
+
+
+def _is_lanelet2(path: str | Path) -> bool:
+    return Path(path).name.lower().endswith((".osm", ".osm.gz"))
+
+
+def _opendrive(path: str | Path) -> tuple[Callable[[str | Path], RoadMap], str, str]:
+    """What reads the file, its content hash and the map's name."""
+    from roadloop.maps.opendrive import content_hash, read_bytes, read_opendrive
+
+    xml, _, name = read_bytes(path)
+    return read_opendrive, content_hash(xml), name
+
+
+def _lanelet2(path: str | Path) -> tuple[Callable[[str | Path], RoadMap], str, str]:
+    from roadloop.maps.compile_draft import content_hash
+    from roadloop.maps.lanelet2 import load_lanelet2, read_bytes, source_hash
+
+    xml, _, name = read_bytes(path)
+    return load_lanelet2, content_hash(source_hash(xml)), name

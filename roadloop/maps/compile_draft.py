@@ -28,7 +28,7 @@ Array = np.ndarray
 COMPILER_VERSION = "1"
 """Part of every content hash: raise it whenever the same draft compiles to another RoadMap."""
 TOWN_SPEED = 50 / 3.6
-"""m/s where neither a lane nor those before and after it have a limit"""
+"""m/s where neither a lane nor, in a junction, those before and after it have a limit"""
 GAP = 1.0
 """m between the end of a lane and the start of the next beyond which they are not joined, plus
 half their width"""
@@ -68,7 +68,7 @@ def compile_map(draft: MapDraft) -> RoadMap:
     nothing = np.zeros(0)
     road_map = RoadMap(
         name=draft.name,
-        content_hash=_content_hash(draft),
+        content_hash=content_hash(draft.source_hash),
         georeference=draft.georeference,
         left_hand=draft.left_hand,
         unsupported=(),
@@ -78,7 +78,7 @@ def compile_map(draft: MapDraft) -> RoadMap:
         lane_kind=kind,
         lane_junction=np.full(len(lanes), -1, np.int32),
         lane_length=point_s[point_start[1:] - 1],
-        lane_speed_limit=_speed_limits(draft, lanes, first, second),
+        lane_speed_limit=_stated_limits(draft, lanes),
         **_neighbours(lanes, points, rows, notes),
         successor_start=successor_start,
         successor=successor,
@@ -122,7 +122,9 @@ def compile_map(draft: MapDraft) -> RoadMap:
     )
     inside = np.array([lane.in_junction or bool(lane.junction) for lane in lanes])
     named = np.array([lane.junction for lane in lanes], dtype=str)
-    road_map = with_conflicts(with_roads(with_junctions(road_map, inside, named)))
+    road_map = with_roads(with_junctions(road_map, inside, named))
+    road_map = dataclasses.replace(road_map, lane_speed_limit=_speed_limits(road_map))
+    road_map = with_conflicts(road_map)
     return dataclasses.replace(
         road_map,
         conflict_yield=_yields(draft, road_map, rows, notes),
@@ -131,9 +133,9 @@ def compile_map(draft: MapDraft) -> RoadMap:
     )
 
 
-def _content_hash(draft: MapDraft) -> str:
-    version = f"{draft.source_hash}\0roadloop draft {COMPILER_VERSION}"
-    return hashlib.sha256(version.encode()).hexdigest()
+def content_hash(source_hash: str) -> str:
+    """``RoadMap.content_hash`` of drafts with that ``source_hash``."""
+    return hashlib.sha256(f"{source_hash}\0roadloop draft {COMPILER_VERSION}".encode()).hexdigest()
 
 
 def _starts(lengths: Sequence[int]) -> Array:
@@ -264,20 +266,28 @@ def _alongside(one: LanePoints, other: LanePoints) -> tuple[bool, float]:
     return bool(same.mean() > 0.0), float(((away < reach) & (np.abs(same) > 0.7)).mean())
 
 
-def _speed_limits(draft: MapDraft, lanes: list[LaneDraft], first: Array, second: Array) -> Array:
-    """Limits (L,) m/s: lanes without one take the lowest of those before and after them."""
-    stated = [np.nan if lane.speed_limit is None else lane.speed_limit for lane in lanes]
-    speed = np.array(stated, float)
-    bad = np.flatnonzero(~(np.isnan(speed) | ((speed > 0.0) & np.isfinite(speed))))
-    if len(bad):
-        lane = lanes[bad[0]]
-        raise RoadloopError(
-            f"map {draft.name}: lane {lane.id} has the speed limit {lane.speed_limit} m/s; "
-            "give a positive one or None"
-        )
+def _stated_limits(draft: MapDraft, lanes: list[LaneDraft]) -> Array:
+    """Limits (L,) m/s, NaN where there is none."""
+    for lane in lanes:
+        if lane.speed_limit is not None and not 0.0 < lane.speed_limit < np.inf:
+            raise RoadloopError(
+                f"map {draft.name}: lane {lane.id} has the speed limit {lane.speed_limit} m/s; "
+                "give a positive one or None"
+            )
+    return np.array([np.nan if q.speed_limit is None else q.speed_limit for q in lanes], float)
+
+
+def _speed_limits(road_map: RoadMap) -> Array:
+    """Limits (L,) m/s for all: lanes in junctions take the lowest of those before and after."""
+    speed = np.where(
+        (road_map.lane_junction < 0) & np.isnan(road_map.lane_speed_limit),
+        TOWN_SPEED,
+        road_map.lane_speed_limit,
+    )
+    first = np.repeat(np.arange(road_map.lanes), np.diff(road_map.successor_start))
     for _ in range(len(speed)):
         lower = np.full(len(speed), np.inf)
-        for a, b in ((first, second), (second, first)):
+        for a, b in ((first, road_map.successor), (road_map.successor, first)):
             known = np.isnan(speed[a]) & ~np.isnan(speed[b])
             np.minimum.at(lower, a[known], speed[b[known]])
         found = np.isfinite(lower)

@@ -65,13 +65,11 @@ def lane_shape(lane: LaneDraft, name: str) -> Shape | None:
     if left is not None and right is not None:
         if _length(left) < SHORTEST and _length(right) < SHORTEST:
             return None
-        straight = np.linalg.norm(left[[0, -1]] - right[[0, -1]], axis=1).sum()
-        crossed = np.linalg.norm(left[[0, -1]] - right[[-1, 0]], axis=1).sum()
-        flipped = bool(crossed < straight and min(_length(left), _length(right)) > SHORTEST)
+        flipped = runs_against(left, right)
         left, right = rounded(left), rounded(right[::-1] if flipped else right)
     if centre is None:
         assert left is not None and right is not None
-        line = smoothed(_middle(left, right))
+        line = smoothed(middle_line(left, right))
     else:
         if _length(centre) < SHORTEST:
             return None
@@ -99,6 +97,27 @@ def checked_points(line: Array, place: str, dimensions: int = 3, least: int = 2)
     if not (np.abs(points) < MAX_COORDINATE).all():
         raise RoadloopError(f"{place} line is not finite or beyond {MAX_COORDINATE:g} m")
     return points
+
+
+def runs_against(left: Array, right: Array) -> bool:
+    """Whether two edges of a strip are drawn in opposite directions.
+
+    Their ring is then a bow tie; the ends tell where that decides nothing.
+    """
+    import shapely
+
+    origin = left[0, :2]
+
+    def simple(edge: Array) -> bool:
+        ring = np.concatenate([left[:, :2], edge[::-1, :2]]) - origin
+        return len(ring) > 3 and bool(shapely.is_valid(shapely.Polygon(ring)))
+
+    as_drawn, turned = simple(right), simple(right[::-1])
+    if as_drawn != turned:
+        return turned
+    straight = np.linalg.norm(left[[0, -1]] - right[[0, -1]], axis=1).sum()
+    crossed = np.linalg.norm(left[[0, -1]] - right[[-1, 0]], axis=1).sum()
+    return bool(crossed < straight)
 
 
 def _clean(points: Array) -> Array:
@@ -180,33 +199,24 @@ def smoothed(line: Array) -> Array:
     return result
 
 
-def _middle(left: Array, right: Array) -> Array:
-    """The line halfway between two edges, from halfway between their starts to their ends."""
+def middle_line(left: Array, right: Array) -> Array:
+    """(n, 3) the line halfway between two edges ``rounded``, from start to end."""
     count = max(int(np.ceil(max(_length(left), _length(right)) / _STEP)) + 1, 2)
     share = np.linspace(0.0, 1.0, count)
     middle = (_at_share(left, share) + _at_share(right, share)) / 2.0
-    for _ in range(_REFINEMENTS):
-        if _length(middle) < SHORTEST:
-            break
-        refined = (_feet(middle[1:-1], left) + _feet(middle[1:-1], right)) / 2.0
-        middle = np.concatenate([middle[:1], refined, middle[-1:]])
-        middle = _forward(middle)
+    # towards its ends, which may be cut askew, it is left as it is
+    across = float(np.hypot(*(_at_share(left, share) - _at_share(right, share))[:, :2].T).mean())
+    room = np.minimum(share, 1.0 - share) * _length(middle)
+    weight = np.clip(room / max(across, SHORTEST) - 0.5, 0.0, 1.0)[:, None]
+    for _ in range(_REFINEMENTS if weight.any() else 0):
+        feet = (_feet(middle, left) + _feet(middle, right)) / 2.0
+        middle = middle + weight * (feet - middle)
     return middle
 
 
 def _at_share(line: Array, share: Array) -> Array:
     arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line[:, :2], axis=0).T))])
     return np.column_stack([np.interp(share * arc[-1], arc, line[:, k]) for k in range(3)])
-
-
-def _forward(line: Array) -> Array:
-    """Without the points that lie behind the end or before the start: feet bunch up there."""
-    ahead = (line - line[0]) @ (line[min(4, len(line) - 1)] - line[0]) > 0.0
-    behind = (line[-1] - line) @ (line[-1] - line[max(len(line) - 5, 0)]) > 0.0
-    kept = ahead & behind
-    kept[4:-4] = True
-    kept[[0, -1]] = True
-    return line[kept]
 
 
 def _feet(points: Array, edge: Array) -> Array:

@@ -43,11 +43,8 @@ def unpack(content: bytes, source: str) -> bytes:
         ) from error
 
 
-def parse(content: bytes, source: str) -> Element:
-    """The root element ``<OpenDRIVE>``, with XML namespaces removed.
-
-    Raises RoadloopError for text that is no XML (with its line) or no OpenDRIVE 1.x.
-    """
+def well_formed(content: bytes, source: str) -> Element:
+    """The root element of XML text; RoadloopError with its line where it is none."""
     from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     parser = etree.XMLParser(
@@ -55,13 +52,21 @@ def parse(content: bytes, source: str) -> Element:
         huge_tree=True,
     )  # fmt: skip
     try:
-        root = etree.fromstring(content, parser, base_url=source)
+        return etree.fromstring(content, parser, base_url=source)
     except etree.XMLSyntaxError as error:
         message = str(error.msg).split("\n")[0]
         raise RoadloopError(
             f"{source} line {error.lineno or 1}: not well-formed XML ({message}); "
             "the file may be truncated, fetch or export it again"
         ) from error
+
+
+def parse(content: bytes, source: str) -> Element:
+    """The root element ``<OpenDRIVE>``, with XML namespaces removed.
+
+    Raises RoadloopError for text that is no XML (with its line) or no OpenDRIVE 1.x.
+    """
+    root = well_formed(content, source)
     if "}" in root.tag:
         for element in root.iter():
             element.tag = element.tag.rpartition("}")[2]

@@ -1,0 +1,397 @@
+"""Lanelet2 maps (.osm, also in Autoware's dialect) to a MapDraft.
+
+Tags mean what Lanelet2's documentation says they mean (lanelet2_core/doc: LaneletAndAreaTagging,
+LinestringTagging, RegulatoryElementTagging); what its regulatory elements demand is read in
+``lanelet2_rules``, where nodes lie in ``osm``. Lanes keep their lanelet's id. A lanelet for both
+directions is two lanes, the one against the lanelet named ``ID reverse``: half of it each where it
+is wide enough for two cars, else the whole of it and of kind BIDIRECTIONAL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roadloop.errors import RoadloopError
+from roadloop.maps.compile_draft import compile_map
+from roadloop.maps.draft import LaneDraft, MapDraft, MarkDraft
+from roadloop.maps.draft_shapes import middle_line, rounded, runs_against
+from roadloop.maps.lanelet2_rules import read_rules, speed
+from roadloop.maps.opendrive_xml import unpack
+from roadloop.maps.osm import OsmFile, Relation, Way, read_osm
+from roadloop.maps.road_map import LaneKind, MarkColour, MarkKind
+
+if TYPE_CHECKING:
+    from roadloop.maps.road_map import RoadMap
+
+Array = np.ndarray
+
+READER_VERSION = "1"
+"""Part of every content hash: raise it whenever the same file gives another draft."""
+
+KINDS = {
+    **dict.fromkeys(("", "road", "lane", "main_road", "highway", "play_street", "exit"), "vehicle"),
+    **dict.fromkeys(("walkway", "shared_walkway", "stairs", "pedestrian_lane"), "pedestrian"),
+    "bicycle_lane": "bicycle",
+    "bus_lane": "bus",
+    "emergency_lane": "emergency",
+    "road_shoulder": "emergency",
+    "rail": "rail",
+    "crosswalk": "crosswalk",
+}
+"""Whom a lanelet's subtype is for; ``main_road`` is SinD's, ``road_shoulder`` Autoware's word"""
+FOR = {
+    "vehicle": LaneKind.DRIVING,
+    "pedestrian": LaneKind.SIDEWALK,
+    "bicycle": LaneKind.BIKING,
+    "bus": LaneKind.RESTRICTED,
+    "emergency": LaneKind.SHOULDER,
+}
+SPEEDS = {
+    ("highway", "urban"): 130 / 3.6,
+    ("highway", "nonurban"): 130 / 3.6,
+    ("road", "nonurban"): 100 / 3.6,
+    ("play_street", "urban"): 7 / 3.6,
+    ("play_street", "nonurban"): 7 / 3.6,
+}
+"""m/s by subtype and location where no limit is stated, as in Germany (StVO 3 (3), Autobahn's
+recommended speed, walking pace); town roads are left to ``compile_map``"""
+TWO_CARS = 4.5
+"""m, two-way lanelets from this width on are two lanes"""
+DRIVABLE = frozenset({"parking", "freespace", "exit", "parking_lot", "intersection_area"})
+"""areas a car may stand on"""
+LINES = {"line_thin": 0.12, "line_thick": 0.25, "zig-zag": 0.12}
+"""m of painted lines where the file states no width: narrow and wide ones of the German RMS-1"""
+DASHED = {"pedestrian_marking": 0.12, "bike_marking": 0.12}
+EDGES = {"curbstone": MarkKind.CURB, "road_border": MarkKind.EDGE}
+PAINTS = {
+    "solid": MarkKind.SOLID,
+    "dashed": MarkKind.BROKEN,
+    "solid_solid": MarkKind.SOLID_SOLID,
+    "solid_dashed": MarkKind.SOLID_BROKEN,
+    "dashed_solid": MarkKind.BROKEN_SOLID,
+    "dashed_dashed": MarkKind.BROKEN_BROKEN,
+}
+STOP_LINE_WIDTH = 0.5
+"""m, RMS-1"""
+KEEP_LEFT = {"au", "gb", "hk", "id", "ie", "in", "jp", "my", "nz", "sg", "th", "uk", "za"}
+"""Regions (ISO 3166) that keep left, of those automated cars are mapped in"""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One direction of a lanelet."""
+
+    id: str
+    relation: Relation
+    left: tuple[str, ...]
+    """nodes in the direction of travel"""
+    right: tuple[str, ...]
+    left_way: Way
+    right_way: Way
+    half: bool
+    """it is the half to the right (to the left where traffic keeps left) of the lanelet"""
+
+    @property
+    def start(self) -> tuple[str, str]:
+        """Nodes where traffic enters."""
+        return self.left[0], self.right[0]
+
+    @property
+    def end(self) -> tuple[str, str]:
+        """Nodes where traffic leaves."""
+        return self.left[-1], self.right[-1]
+
+
+def read_lanelet2(source: str | Path | bytes, *, name: str | None = None) -> MapDraft:
+    """The draft of a Lanelet2 file (path, or its bytes; gzip is recognised).
+
+    Raises RoadloopError, one line with the file and the element, for a file that is missing or no
+    OSM XML, dangling references, lines of one node, lanelets without edges, and numbers that are
+    none. What cannot be used is named in ``unsupported``.
+    """
+    content, label, default_name = read_bytes(source)
+    osm = read_osm(content, label)
+    notes: list[str] = []
+    lanelets = [r for r in osm.relations.values() if r.tags.get("type") == "lanelet"]
+    if not lanelets:
+        raise RoadloopError(f"{label}: the map has no lanelets; export it as Lanelet2")
+    drivers = [r for r in lanelets if r.tags.get("subtype") != "crosswalk"]
+    edges = {r.id: _edges(osm, r) for r in lanelets}
+    left_hand = _keeps_left(lanelets, edges)
+    strips = [s for r in drivers for s in _strips(osm, r, *edges[r.id], notes)]
+    lines = {s.id: _lines(osm, s, left_hand) for s in strips}
+    rules = read_rules(
+        osm, {s.id: lines[s.id] for s in strips if not s.id.endswith("reverse")}, notes
+    )
+    return MapDraft(
+        name=name or default_name,
+        source_hash=source_hash(content),
+        lanes=_lanes(osm, strips, lines, left_hand, rules.speeds),
+        signals=rules.signals,
+        crosswalks=tuple(
+            _outline(osm, *edges[r.id]) for r in lanelets if r.tags.get("subtype") == "crosswalk"
+        ),
+        marks=tuple(_marks(osm, rules.stop_lines)),
+        drivable=tuple(_areas(osm, notes)),
+        yields=rules.yields,
+        left_hand=left_hand,
+        georeference=osm.georeference,
+        unsupported=tuple(notes),
+    )
+
+
+def load_lanelet2(source: str | Path | bytes, *, name: str | None = None) -> RoadMap:
+    """The compiled map of a Lanelet2 file; RoadloopError as ``read_lanelet2``."""
+    return compile_map(read_lanelet2(source, name=name))
+
+
+def source_hash(content: bytes) -> str:
+    """Hex SHA-256 of the uncompressed XML and the reader's version."""
+    return hashlib.sha256(content + b"\0lanelet2 " + READER_VERSION.encode()).hexdigest()
+
+
+def read_bytes(source: str | Path | bytes) -> tuple[bytes, str, str]:
+    """Uncompressed XML, how messages call the source, and the map's name."""
+    if isinstance(source, bytes):
+        return unpack(source, "Lanelet2 text"), "Lanelet2 text", "lanelet2"
+    path = Path(source)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RoadloopError(f"cannot read map {path}: {reason}; check the path") from error
+    return unpack(content, str(path)), str(path), path.name.removesuffix(".gz").removesuffix(".osm")
+
+
+# --- lanelets -----------------------------------------------------------------------------------
+
+
+def _edges(osm: OsmFile, lanelet: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Nodes of the left and right edge, both along the lanelet.
+
+    Ways run either way. Parallel to each other they bound a strip that lies to the right of the
+    one and to the left of the other: that tells its direction.
+    """
+    nodes = []
+    for role in ("left", "right"):
+        refs = lanelet.refs(role)
+        if len(refs) != 1:
+            raise RoadloopError(
+                f"{osm.source}: lanelet {lanelet.id} has {len(refs)} {role} edges, not 1; "
+                "correct it"
+            )
+        nodes.append(osm.way(refs[0], f"lanelet {lanelet.id}").nodes)
+    left, right = nodes
+    if runs_against(osm.line(left), osm.line(right)):
+        right = right[::-1]
+    ring = np.concatenate([osm.line(right), osm.line(left)[::-1]])[:, :2]
+    x, y = (ring - ring[0]).T
+    if x @ np.roll(y, -1) < y @ np.roll(x, -1):
+        left, right = left[::-1], right[::-1]
+    return left, right
+
+
+def _keeps_left(
+    lanelets: list[Relation], edges: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+) -> bool:
+    """Whether traffic keeps left: by the region's code, else by what oncoming lanelets share."""
+    regions = {r.tags["region"].split("-")[0].lower() for r in lanelets if r.tags.get("region")}
+    if regions:
+        return regions <= KEEP_LEFT
+    left, right = ({edges[r.id][k] for r in lanelets} for k in (0, 1))
+    shared_right = sum(edge[::-1] in right for edge in right)
+    shared_left = sum(edge[::-1] in left for edge in left)
+    return shared_right > shared_left
+
+
+def _audience(lanelet: Relation) -> str | None:
+    """Whom the lanelet is for, see KINDS; None for words that are not known."""
+    stated = {k: v for k, v in lanelet.tags.items() if k.startswith("participant:")}
+    if not stated:
+        return KINDS.get(lanelet.tags.get("subtype", ""))
+    allowed = {k.removeprefix("participant:") for k, v in stated.items() if v == "yes"}
+    for audience, words in (
+        ("vehicle", ("vehicle", "vehicle:car", "vehicle:car:electric", "vehicle:car:combustion")),
+        ("pedestrian", ("pedestrian",)),
+        ("bicycle", ("bicycle",)),
+    ):
+        if allowed.intersection(words):
+            return audience
+    return "bus"
+
+
+def _strips(
+    osm: OsmFile, lanelet: Relation, left: tuple[str, ...], right: tuple[str, ...],
+    notes: list[str],
+) -> list[Strip]:  # fmt: skip
+    left_way, right_way = (osm.ways[lanelet.refs(role)[0]] for role in ("left", "right"))
+    audience = _audience(lanelet)
+    if audience is None:
+        notes.append(f"lanelet {lanelet.id} of unknown subtype {lanelet.tags['subtype']!r}")
+    both_ways = audience == "vehicle" and lanelet.tags.get("one_way", "yes") in ("no", "false")
+    if not both_ways:
+        return [Strip(lanelet.id, lanelet, left, right, left_way, right_way, False)]
+    ends = osm.line((left[0], left[-1])) - osm.line((right[0], right[-1]))
+    half = bool(np.hypot(*ends[:, :2].T).min() >= TWO_CARS)
+    back = Strip(
+        f"{lanelet.id} reverse", lanelet, right[::-1], left[::-1], right_way, left_way, half
+    )
+    return [Strip(lanelet.id, lanelet, left, right, left_way, right_way, half), back]
+
+
+def _lines(osm: OsmFile, strip: Strip, left_hand: bool) -> tuple[Array, Array]:
+    """Left and right edge (., 3) of a strip."""
+    left, right = osm.line(strip.left), osm.line(strip.right)
+    if strip.half:
+        middle = middle_line(rounded(left), rounded(right))
+        return (left, middle) if left_hand else (middle, right)
+    return left, right
+
+
+def _lanes(
+    osm: OsmFile, strips: list[Strip], lines: dict[str, tuple[Array, Array]], left_hand: bool,
+    limits: dict[str, float],
+) -> tuple[LaneDraft, ...]:  # fmt: skip
+    by_start: dict[tuple[str, str], list[str]] = {}
+    by_left: dict[tuple[str, ...], str] = {}
+    by_right: dict[tuple[str, ...], str] = {}
+    for strip in strips:
+        by_start.setdefault(strip.start, []).append(strip.id)
+        if not strip.half or left_hand:
+            by_left[strip.left] = strip.id
+        if not strip.half or not left_hand:
+            by_right[strip.right] = strip.id
+    lanes = []
+    for strip in strips:
+        tags = strip.relation.tags
+        audience = _audience(strip.relation)
+        kind = FOR.get(audience or "", LaneKind.OTHER)
+        opposite = by_left.get(strip.left[::-1], "") or by_right.get(strip.right[::-1], "")
+        if audience == "vehicle" and tags.get("one_way", "yes") in ("no", "false"):
+            if strip.half:
+                reverse = strip.id.removesuffix(" reverse")
+                opposite = reverse if reverse != strip.id else f"{strip.id} reverse"
+            else:
+                kind = LaneKind.BIDIRECTIONAL
+        limit = limits.get(strip.relation.id)
+        if limit is None and tags.get("speed_limit"):
+            limit = speed(tags["speed_limit"])
+            if limit is None:
+                raise RoadloopError(
+                    f"{osm.source}: lanelet {strip.relation.id} has the speed_limit "
+                    f"{tags['speed_limit']!r}; write it as 50 km/h"
+                )
+        if limit is None:
+            limit = SPEEDS.get((tags.get("subtype", "road"), tags.get("location", "urban")))
+        left, right = lines[strip.id]
+        lanes.append(
+            LaneDraft(
+                id=strip.id,
+                left=left,
+                right=right,
+                kind=kind,
+                speed_limit=limit,
+                successors=tuple(by_start.get(strip.end, ())),
+                left_neighbour=by_right.get(strip.left, ""),
+                right_neighbour=by_left.get(strip.right, ""),
+                opposite=opposite,
+                change_left=_crossable(strip.left_way, strip.left, to_left=True),
+                change_right=_crossable(strip.right_way, strip.right, to_left=False),
+                in_junction="turn_direction" in tags,
+            )
+        )
+    return tuple(lanes)
+
+
+def _crossable(way: Way, nodes: tuple[str, ...], to_left: bool) -> bool:
+    """Whether a lane change over the way is allowed, seen along ``nodes``."""
+    leftwards = to_left == (way.nodes == nodes)  # seen along the way itself
+    side = way.tags.get("lane_change:left" if leftwards else "lane_change:right")
+    stated = side or way.tags.get("lane_change")
+    if stated is not None:
+        return stated == "yes"
+    if way.tags.get("type") not in LINES:
+        return False
+    subtype = way.tags.get("subtype")
+    # named from left to right: whoever sees the dashes first may cross
+    return subtype in ("dashed", "solid_dashed" if leftwards else "dashed_solid")
+
+
+# --- paint and ground ---------------------------------------------------------------------------
+
+
+def _marks(osm: OsmFile, stop_lines: set[str]) -> Iterable[MarkDraft]:
+    """Painted lines and kerbs; stop lines only where no sign or light makes them one."""
+    colours = {colour.name.lower(): colour for colour in MarkColour}
+    for way in osm.ways.values():
+        kind, subtype = way.tags.get("type", ""), way.tags.get("subtype", "")
+        if kind in LINES:
+            paint, width = PAINTS.get(subtype, MarkKind.SOLID), LINES[kind]
+        elif kind in DASHED:
+            paint, width = MarkKind.BROKEN, DASHED[kind]
+        elif kind in EDGES:
+            paint, width = EDGES[kind], 0.12
+        elif kind == "stop_line" and way.id not in stop_lines:
+            paint, width = MarkKind.SOLID, STOP_LINE_WIDTH
+        else:
+            continue
+        colour = colours.get(way.tags.get("color", "white"), MarkColour.OTHER)
+        yield MarkDraft(osm.line(way.nodes), paint, colour, _width(osm, way, width))
+
+
+def _width(osm: OsmFile, way: Way, default: float) -> float:
+    try:
+        width = float(way.tags.get("width", default))
+    except ValueError:
+        width = np.nan
+    if not (0.0 <= width < np.inf):
+        raise RoadloopError(
+            f"{osm.source}: way {way.id} has the width {way.tags['width']!r}; state metres"
+        )
+    return width or default
+
+
+def _outline(osm: OsmFile, left: tuple[str, ...], right: tuple[str, ...]) -> Array:
+    return np.concatenate([osm.line(right), osm.line(left)[::-1]])
+
+
+def _areas(osm: OsmFile, notes: list[str]) -> Iterable[Array]:
+    """Outlines (n, 2) of drivable areas."""
+    for relation in osm.relations.values():
+        tags = relation.tags
+        if tags.get("type") != "multipolygon" or tags.get("subtype") not in DRIVABLE:
+            continue
+        ways = [osm.way(ref, f"area {relation.id}").nodes for ref in relation.refs("outer")]
+        ring = _ring(ways)
+        if ring is None:
+            notes.append(f"area {relation.id}: its edges do not close")
+            continue
+        if relation.refs("inner"):
+            notes.append(f"area {relation.id}: holes")
+        yield osm.line(ring)[:, :2]
+    for way in osm.ways.values():
+        if way.tags.get("area") == "yes" and way.tags.get("type") in DRIVABLE:
+            nodes = way.nodes[:-1] if way.nodes[0] == way.nodes[-1] else way.nodes
+            if len(nodes) > 2:
+                yield osm.line(nodes)[:, :2]
+
+
+def _ring(ways: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The closed ring of ways that touch at their ends; None where they do not close."""
+    if not ways:
+        return None
+    ring, rest = list(ways[0]), list(ways[1:])
+    while rest:
+        found = next((w for w in rest if ring[-1] in (w[0], w[-1])), None)
+        if found is None:
+            return None
+        rest.remove(found)
+        ring += found[1:] if found[0] == ring[-1] else found[-2::-1]
+    closed = ring[0] == ring[-1] and len(ring) > 3
+    return tuple(ring[:-1]) if closed else None
