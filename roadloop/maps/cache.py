@@ -122,7 +122,7 @@ def load_map(path: str | Path, *, cache: bool = True) -> RoadMap:
         print(f"roadloop: rebuilding the damaged map cache {stored} ({error})", file=sys.stderr)
     road_map = read(path)
     with contextlib.suppress(OSError):  # e.g. a read-only home: the map is there all the same
-        _store(road_map, stored)
+        store_arrays(stored, _arrays(road_map))
     return road_map
 
 
