@@ -22,6 +22,7 @@ from planning.controllers import TrackingController
 from planning.longitudinal import DrivingStyle
 from planning.policy import Policy
 from planning.r157_driver import R157Driver
+from planning.recorded import ConstantVelocity, RecordedExpert, Stationary
 from planning.route_follower import RouteFollower
 from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
@@ -121,6 +122,14 @@ def _constant_speed(name: str, tracker: Tracker, settings: tuple[str, ...]) -> D
     return Stack(name, tracker, ConstantSpeed(), TrackingController())
 
 
+def _recorded(make: type[RecordedExpert | Stationary | ConstantVelocity]) -> Builder:
+    def build(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+        refuse_settings(name, settings)
+        return make(name)
+
+    return build
+
+
 def driving_style(settings: Sequence[str]) -> DrivingStyle:
     """The rule-based planner's style with overrides ``"time_headway=0.65"``.
 
@@ -144,6 +153,9 @@ def _r157(model: str) -> Builder:
 DRIVERS: dict[str, str] = {
     "idm": "rules on ground truth: IDM, lights, signs, right of way, passing (default)",
     "constant-speed": "follows the route at constant speed and ignores everybody: must fail",
+    "recorded": "the recorded ego itself, for recorded drives",
+    "stationary": "brakes and stays, the baseline that gets nowhere",
+    "constant-velocity": "straight on as it began, blind: the baseline of recorded drives",
     "r157-cc": "UN R157's careful and competent human, for the alks scenarios",
     "r157-fsm": "UN R157's fuzzy safety model, likewise",
     "r157-rss": "responsibility-sensitive safety as UN R157 is compared with it, likewise",
@@ -157,6 +169,9 @@ POLICY = "policy:"
 _BUILDERS: dict[str, Builder] = {
     "idm": _idm,
     "constant-speed": _constant_speed,
+    "recorded": _recorded(RecordedExpert),
+    "stationary": _recorded(Stationary),
+    "constant-velocity": _recorded(ConstantVelocity),
     "r157-cc": _r157("CC"),
     "r157-fsm": _r157("FSM"),
     "r157-rss": _r157("RSS"),

@@ -245,6 +245,7 @@ class Behaviour(IntEnum):
     STATIC = 1  # never moves
     WALK = 2  # pedestrian walking between two points, waiting at the kerb for a gap
     REPLAY = 3  # moved along Agents.replay, whatever the others do
+    REACT = 4  # along Agents.replay as long as nobody is in its way; see sim.reactive
 
 
 class Trigger(IntEnum):
@@ -307,7 +308,7 @@ class Agents:
     action_hold: Array
     """s the action lasts, inf for ever"""
     replay: Array
-    """(agents, steps, 4) x, y, heading, speed of the box centre at t = k * dt, for REPLAY.
+    """(agents, steps, 4) x, y, heading, speed of the box centre at t = k * dt, for REPLAY, REACT.
 
     NaN where the agent is not there. After the last step it stands at its last pose; (agents, 0, 4)
     where nobody is replayed.
@@ -329,6 +330,9 @@ class LightProgramme:
     red: Array
     fixed: Array
     """LightState as uint8; OFF for signals that are no lights"""
+    recorded: Array | None = None
+    """(signals, steps) LightState as uint8 at t = k * dt in place of a programme, and the last one
+    for ever; None: not recorded"""
 
 
 @dataclass(frozen=True)
@@ -351,6 +355,10 @@ class Scenario:
     parameters: dict[str, float] = field(default_factory=dict)
     """of the family, those that were given"""
     weather: Weather = field(default_factory=Weather)
+    expert: EgoState | None = None
+    """(steps,) the recorded ego at t = k * dt; None where nobody has driven it before"""
+    replay_ego: bool = False
+    """the ego is moved as ``expert`` was, whatever the driver asks for"""
 
 
 @dataclass(frozen=True)
@@ -379,3 +387,5 @@ class Rollout:
     route: Route
     finished: bool
     """True when the run ended by itself, False when it was interrupted"""
+    expert: EgoState | None = None
+    """(steps,) the recorded ego of the scenario, as there"""

@@ -19,6 +19,10 @@ from sim.state import AHEAD, Agent, Fixed, LightTiming, Pose, Traits, lane_chain
 wp.set_module_options({"enable_backward": False})
 
 GRAVITY = 9.81
+MOVED = (Behaviour.REPLAY, Behaviour.REACT)
+"""behaviours with a motion in Agents.replay"""
+TREMBLE = 0.2
+"""m, recorded positions of somebody who stands wander about by less"""
 
 # wheelbase and rear overhang as shares of the length, steering limit (rad), acceleration and
 # deceleration limits (m/s^2): typical values of each kind.
@@ -73,6 +77,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
         agents[name] = -1
     agents["change"] = 1.0
     poses = put_replay(scenarios, traits)
+    record = put_light_record(scenarios, timing)
     fixed = Fixed(
         scenarios=tuple(scenarios),
         dt=first.dt,
@@ -81,6 +86,7 @@ def make_batch(scenarios: Sequence[Scenario], device: str) -> tuple[Fixed, wp.ar
         route=wp.array(route, dtype=wp.int32, device=device),
         timing=wp.array(timing, dtype=LightTiming, device=device),
         replay=wp.array(poses, dtype=Pose, device=device),
+        light_record=wp.array(record, dtype=wp.int32, device=device),
         ids=ids,
         begun=wp.zeros(worlds, dtype=wp.int32, device=device),
     )
@@ -94,6 +100,10 @@ def _put_ego(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.ndar
         a[name] = getattr(s.ego, name)
     a["valid"], a["lane"] = 1, -1
     t["kind"], t["controlled"] = AgentKind.CAR, 1
+    if s.replay_ego:
+        if s.expert is None:
+            raise RoadloopError(f"scenario {s.name} has no recorded ego to replay")
+        t["controlled"], t["behaviour"] = 0, Behaviour.REPLAY
     for name in (
         "length", "width", "height", "wheelbase", "centre_offset", "max_steering",
         "max_steering_rate", "max_acceleration", "max_deceleration", "steering_lag",
@@ -119,7 +129,7 @@ def _put_agents(s: Scenario, agents: np.ndarray, traits: np.ndarray, route: np.n
     g, start = s.agents, s.agents.states
     for name in ("x", "y", "z", "heading", "speed", "valid"):
         agents[name] = getattr(start, name)
-    moved = np.flatnonzero(g.behaviour == Behaviour.REPLAY)
+    moved = np.flatnonzero(np.isin(g.behaviour, MOVED))
     if len(moved):
         _start_replayed(s, moved, agents)
     agents["lane"], agents["s"], agents["lateral"] = g.lane, g.s, g.lateral_offset
@@ -165,24 +175,74 @@ def _start_replayed(s: Scenario, moved: np.ndarray, agents: np.ndarray) -> None:
 
 
 def put_replay(scenarios: Sequence[Scenario], traits: np.ndarray) -> np.ndarray:
-    """The (poses,) Pose of all motions, and where each agent's are; worlds may share them."""
+    """The (poses,) Pose of all motions, and where each agent's are; worlds may share them.
+
+    That of the recorded ego is there too: others know by it whether it drives as it did.
+    """
     starts: dict[int, int] = {}
     parts, total = [np.zeros(1, Pose.numpy_dtype())], 1
+
+    def put(key: object, motions: np.ndarray) -> int:
+        nonlocal total
+        if id(key) not in starts:
+            starts[id(key)] = total
+            parts.append(_poses(motions))
+            total += len(parts[-1])
+        return starts[id(key)]
+
     for w, s in enumerate(scenarios):
-        moved = np.flatnonzero(s.agents.behaviour == Behaviour.REPLAY)
-        if len(moved) == 0:
+        if s.expert is not None:
+            x, y = s.expert.box_centre()
+            motion = np.stack([x, y, s.expert.heading, s.expert.speed], axis=-1)
+            traits["replay"][w, 0] = put(s.expert, motion[None])
+            traits["replay_steps"][w, 0] = len(motion)
+        moved = np.flatnonzero(np.isin(s.agents.behaviour, MOVED))
+        if len(moved):
+            steps = s.agents.replay.shape[1]
+            first = put(s.agents, s.agents.replay[moved])
+            traits["replay"][w, 1 + moved] = first + np.arange(len(moved)) * steps
+            traits["replay_steps"][w, 1 + moved] = steps
+    poses = np.zeros(total, Pose.numpy_dtype())  # concatenating would drop its padding
+    poses[:] = np.concatenate(parts)
+    return poses
+
+
+def _poses(motions: np.ndarray) -> np.ndarray:
+    """(agents * steps,) Pose of motions (agents, steps, 4)."""
+    poses = np.zeros(motions.shape[:2], Pose.numpy_dtype())
+    poses["x"], poses["y"], poses["speed"] = motions[..., 0], motions[..., 1], motions[..., 3]
+    poses["heading"] = wrap_angle(motions[..., 2])
+    for row, motion in zip(poses, motions):
+        there = np.flatnonzero(np.isfinite(motion[:, 0]))
+        row["along"][there] = _path_length(motion[there, :2])
+        for k in range(1, len(row)):  # while it is not there its place on the path stays
+            if not np.isfinite(motion[k, 0]):
+                row["along"][k] = row["along"][k - 1]
+    return poses.ravel()
+
+
+def _path_length(xy: np.ndarray) -> np.ndarray:
+    """(n,) m driven so far; trembling about a place is not driving."""
+    length, total, anchor = np.zeros(len(xy)), 0.0, 0
+    for k in range(1, len(xy)):
+        step = float(np.hypot(*(xy[k] - xy[anchor])))
+        if step > TREMBLE:
+            total, anchor = total + step, k
+        length[k] = total
+    return length
+
+
+def put_light_record(scenarios: Sequence[Scenario], timing: np.ndarray) -> np.ndarray:
+    """The (states,) LightState of all recorded lights, and where each light's are."""
+    parts, total = [np.zeros(1, np.int32)], 1
+    for w, s in enumerate(scenarios):
+        if s.lights.recorded is None:
             continue
-        steps = s.agents.replay.shape[1]
-        if id(s.agents) not in starts:
-            starts[id(s.agents)] = total
-            part = np.zeros(len(moved) * steps, Pose.numpy_dtype())
-            flat = s.agents.replay[moved].reshape(-1, 4)
-            part["x"], part["y"], part["speed"] = flat[:, 0], flat[:, 1], flat[:, 3]
-            part["heading"] = wrap_angle(flat[:, 2])
-            parts.append(part)
-            total += len(part)
-        traits["replay"][w, 1 + moved] = starts[id(s.agents)] + np.arange(len(moved)) * steps
-        traits["replay_steps"][w, 1 + moved] = steps
+        signals, steps = s.lights.recorded.shape
+        timing["record"][w, :signals] = total + np.arange(signals) * steps
+        timing["records"][w, :signals] = steps
+        parts.append(s.lights.recorded.astype(np.int32).ravel())
+        total += signals * steps
     return np.concatenate(parts)
 
 
@@ -214,6 +274,6 @@ def settle(
                 a.hop = 1
         if a.lane >= 0:
             a = refill(g, a, t, route, w, i)
-    if a.valid == 1 and t.behaviour == Behaviour.REPLAY:
+    if a.valid == 1 and (t.behaviour == Behaviour.REPLAY or t.behaviour == Behaviour.REACT):
         a = settle_replayed(g, a, route, w, i)
     agents[w, i] = a

@@ -95,8 +95,10 @@ def _yellow(m: RoadMap, lights: np.ndarray) -> float:
 
 
 @wp.func
-def light_state(t: LightTiming, time: wp.float32):
-    """LightState (as int) of a light at ``time`` s."""
+def light_state(t: LightTiming, record: wp.array(dtype=wp.int32), step: wp.int32, time: wp.float32):
+    """LightState (as int) of a light at ``step``, which is at ``time`` s."""
+    if t.records > 0:
+        return record[t.record + wp.min(step, t.records - 1)]
     if t.cycle <= 0.0:
         return t.fixed
     phase = time + t.offset

@@ -12,6 +12,7 @@ from sim.ground import ground_events
 from sim.lane_graph import LaneGraph, wrap
 from sim.lights import light_state
 from sim.path import OFF_LANE_ANGLE, follow_on, locate, refill
+from sim.reactive import react
 from sim.replay import replay_motion
 from sim.state import AHEAD, HIT, LEFT_MAP, RED_LIGHT, Agent, LightTiming, Pose, Traits
 from sim.traffic import announce, drive_in_traffic, run_script
@@ -70,8 +71,14 @@ def advance(
     a = before[w, i]
     t = traits[w, i]
     bits = int(0)
-    if t.behaviour == Behaviour.REPLAY:
-        a = replay_motion(g, replay, route, w, i, a, t, step + 1, dt)
+    recorded = t.behaviour == Behaviour.REPLAY
+    if t.behaviour == Behaviour.REACT and a.along >= 0.0:
+        recorded = True
+    if recorded:
+        if t.behaviour == Behaviour.REACT:
+            a = react(g, before, traits, replay, route, lights, w, i, a, t, step, dt)
+        else:
+            a = replay_motion(g, replay, route, w, i, a, t, step + 1, dt)
     elif a.valid == 1 and (t.behaviour != Behaviour.STATIC or t.controlled == 1):
         a = run_script(a, t, before[w, 0], time, dt)
         if t.behaviour == Behaviour.WALK and t.controlled == 0:
@@ -124,6 +131,7 @@ def conclude(
     agents: wp.array2d(dtype=Agent),
     traits: wp.array2d(dtype=Traits),
     timing: wp.array2d(dtype=LightTiming),
+    light_record: wp.array(dtype=wp.int32),
     batch_step: wp.int32,
     begun: wp.array(dtype=wp.int32),
     exact_dt: wp.float64,
@@ -135,9 +143,10 @@ def conclude(
     """What follows from where everybody is at ``batch_step``: lights, collisions and with whom."""
     tid_w, i = wp.tid()
     w = first_world + tid_w
-    time = wp.float32(wp.float64(batch_step - begun[w]) * exact_dt)
+    step = batch_step - begun[w]
+    time = wp.float32(wp.float64(step) * exact_dt)
     for k in range(i, timing.shape[1], agents.shape[1]):
-        lights[w, k] = light_state(timing[w, k], time)
+        lights[w, k] = light_state(timing[w, k], light_record, step, time)
     partner = int(-1)
     if agents[w, i].valid == 1:
         partner = overlap_partner(agents, traits, w, i)

@@ -14,7 +14,7 @@ import warp as wp
 
 from roadloop.errors import RoadloopError
 from roadloop.types import Scenario
-from sim.batch import put_replay
+from sim.batch import put_light_record, put_replay
 from sim.state import AHEAD, Agent, LightTiming, Pose, SimState, Traits
 
 wp.set_module_options({"enable_backward": False})
@@ -116,11 +116,17 @@ def _with(
         traits = fixed.traits.numpy()  # a view on the CPU, a copy elsewhere
         replay = wp.array(put_replay(scenarios, traits), dtype=Pose, device=replay.device)
         fixed.traits.assign(traits)
+    record = fixed.light_record
+    if any(len(state.fixed.light_record) > 1 for state in (new, *starts)):
+        timing = fixed.timing.numpy()
+        record = wp.array(put_light_record(scenarios, timing), dtype=wp.int32, device=record.device)
+        fixed.timing.assign(timing)
     fixed = dataclasses.replace(
         fixed,
         scenarios=tuple(scenarios),
         ids=ids,
         replay=replay,
+        light_record=record,
         begun=wp.array(begun, dtype=wp.int32, device=new.agents.device),
     )
     return dataclasses.replace(new, fixed=fixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
@@ -34,11 +35,14 @@ def drive_scenario(
 ) -> Observation:
     """Runs one scenario and returns the last observation.
 
-    Every step is recorded with the control the driver gave on it, the last one included.
+    Every step is recorded with the control the driver gave on it, the last one included. A driver
+    with an attribute ``replays_expert`` that is True is the recorded ego: the world moves it.
 
     Raises:
         RoadloopError: the driver returned a control that is not a finite number.
     """
+    if getattr(driver, "replays_expert", False):
+        scenario = dataclasses.replace(scenario, replay_ego=True)
     path = route_path(scenario.road_map, scenario.route)
     goal = float(path.s[-1])
     observation = world.reset(scenario, driver.sensors)

@@ -61,6 +61,8 @@ class Agent:
     walking: wp.int32  # walker: 0 waits at its start, 1 walks over, 2 waits there, 3 walks back
     walk_wait: wp.float32  # s left to wait at the kerb; on the way: s it was blocked
     leader: wp.int32  # whom it follows or waits for, -1
+    along: wp.float32  # reactive: m driven of its recorded path, below 0 once it has left it
+    row: wp.int32  # reactive: step of its record at that place
 
 
 @wp.struct
@@ -117,6 +119,7 @@ class Pose:
     y: wp.float64
     heading: wp.float32
     speed: wp.float32
+    along: wp.float32  # m of its path so far; standing still adds nothing
 
 
 @wp.struct
@@ -132,6 +135,8 @@ class LightTiming:
     yellow: wp.float32
     red: wp.float32
     fixed: wp.int32
+    record: wp.int32  # first of its rows in Fixed.light_record
+    records: wp.int32  # 0: it runs its programme
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,8 @@ class Fixed:
     """(worlds, signals) LightTiming"""
     replay: wp.array
     """(poses,) Pose: the motions of all replayed agents, one after the other; never empty"""
+    light_record: wp.array
+    """(states,) int32 LightState of all recorded lights, one after the other; never empty"""
     ids: np.ndarray
     """(worlds, agents) int64, the agents' ids in their scenario; the ego's is 0"""
     begun: wp.array

@@ -18,15 +18,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from roadloop.config import config_folder, load_config, unknown
 from roadloop.errors import RoadloopError
+from roadloop.logs.formats import open_recording
 from roadloop.maps.cache import load_map
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import Scenario
+from sim.recorded import FAMILY, recorded_scenario
 from sim.scenarios import FAMILIES, build_scenario
 
 
@@ -43,9 +47,17 @@ class Case:
     seconds: float | None = None
     map_file: str = ""
     map_hash: str = ""
+    recording: str = ""
+    """data set's folder of a recorded drive, by its whole path; empty for scenarios"""
+    drive: str = ""
+    format: str = ""
+    reactive: bool = False
 
     def build(self) -> Scenario:
         """The scenario, ready to drive. Raises RoadloopError where it cannot be built."""
+        if self.recording:
+            recording = open_recording(self.recording, self.drive, self.format)
+            return recorded_scenario(recording, reactive=self.reactive, seconds=self.seconds)
         return build_scenario(
             self.scenario,
             seed=self.seed,
@@ -68,6 +80,12 @@ class Case:
 
     def command(self, options: str = "") -> str:
         """The command line that drives this case by itself; ``options`` name driver and senses."""
+        if self.recording:
+            words = ["roadloop replay", shlex.quote(self.recording)]
+            words += ["--format", self.format, "--drives", shlex.quote(self.drive)]
+            words += ["--reactive"] if self.reactive else []
+            words += [f"--seconds {self.seconds:g}"] if self.seconds is not None else []
+            return " ".join([*words, *([options] if options else [])])
         words = [f"roadloop drive {self.scenario} --seed {self.seed}"]
         words += [f"--parameter {name}={value!r}" for name, value in self.parameters]
         words += [f"--agents {self.agents}"] if self.agents is not None else []
@@ -90,7 +108,9 @@ class Suite:
         asked = []
         for case in self.cases:
             entry = asdict(case)
-            del entry["map_file"]
+            del entry["map_file"], entry["recording"]
+            if not case.recording:
+                del entry["drive"], entry["format"], entry["reactive"]
             asked.append(entry)
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -114,6 +134,44 @@ class _Block:
 class _File:
     description: str
     cases: list[_Block]
+
+
+def recorded_suite(
+    name: str,
+    recordings: Sequence[tuple[str | Path, str, str]],
+    *,
+    reactive: bool = False,
+    seconds: float | None = None,
+) -> Suite:
+    """Recorded drives as a suite.
+
+    Args:
+        recordings: data set's folder, drive and format of each.
+        reactive: road users react to the ego.
+        seconds: s, length of each drive, by default as recorded.
+    """
+    cases = []
+    taken: set[str] = set()
+    for root, drive, format in recordings:
+        label = re.sub(r"[^\w.=-]+", "-", drive).strip("-.") or "drive"
+        while label in taken:
+            label += "-again"
+        taken.add(label)
+        where = str(Path(root).resolve())
+        cases.append(
+            Case(
+                label,
+                FAMILY,
+                0,
+                seconds=seconds,
+                recording=where,
+                drive=drive,
+                format=format,
+                reactive=reactive,
+            )
+        )
+    manner = "the others react" if reactive else "the others move as recorded"
+    return Suite(name, f"{len(cases)} recorded drives; {manner}.", tuple(cases))
 
 
 def suite_names() -> dict[str, Path]:

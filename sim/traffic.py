@@ -173,12 +173,13 @@ def matters(
             orderly = g.lane[lane].conflicts == 0 and agents[v.world, j].change >= 1.0
             orderly = orderly and wp.abs(agents[v.world, j].lateral) < 0.8
             orderly = orderly and traits[v.world, j].controlled == 0
-            orderly = orderly and traits[v.world, j].behaviour != Behaviour.REPLAY
+            orderly = orderly and traits[v.world, j].behaviour < Behaviour.REPLAY
         if not orderly:
             kind = 1
     if v.shared > 0 and lane >= 0:
         who = traits[v.world, j].behaviour
-        replayed = who == Behaviour.REPLAY and traits[v.world, j].kind <= AgentKind.CYCLIST
+        replayed = who == Behaviour.REPLAY or who == Behaviour.REACT
+        replayed = replayed and traits[v.world, j].kind <= AgentKind.CYCLIST
         if who == Behaviour.TRAFFIC or replayed:
             if is_rival(g, agents, v.world, j):
                 kind = kind + 2

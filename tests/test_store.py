@@ -91,6 +91,7 @@ def scenario_of(rollout: Rollout) -> SimpleNamespace:
         ego=at(rollout.ego, 0),
         route=rollout.route,
         parameters={"ego_speed": 8.3},
+        expert=None,
     )
 
 

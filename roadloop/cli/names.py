@@ -24,7 +24,7 @@ def known(noun: str, name: str, names: Iterable[str]) -> None:
 def read_drive(path: Path, map_file: Path | None) -> tuple[Rollout, RoadMap]:
     """A rollout and the map it was driven on: ``map_file``, the log's own, or built once more."""
     from roadloop.drive_folder import rollout_folder
-    from roadloop.logs.parts import read_meta
+    from roadloop.logs.parts import kept_map, read_meta
     from roadloop.logs.store import read_rollout
     from roadloop.maps.cache import load_map
     from sim.scenarios import build_scenario
@@ -33,8 +33,11 @@ def read_drive(path: Path, map_file: Path | None) -> tuple[Rollout, RoadMap]:
     rollout = read_rollout(folder)
     meta = read_meta(folder)
     source = str(map_file or meta["map"]["source"])
+    kept = None if source else kept_map(folder)
     if source:
         road_map = load_map(source)
+    elif kept is not None:
+        road_map = kept
     else:
         again = build_scenario(rollout.family, seed=rollout.seed, parameters=meta.get("parameters"))
         road_map = again.road_map

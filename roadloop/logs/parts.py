@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,11 @@ from roadloop.files import replaced
 from roadloop.logs.schema import SCHEMA_VERSION, TABLES, Table, enum_names
 from roadloop.types import AgentKind, LightState
 
+if TYPE_CHECKING:
+    from roadloop.maps.road_map import RoadMap
+
 META = "meta.json"
+MAP = "map.npz"
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
@@ -49,13 +53,14 @@ def prepare(folder: Path, overwrite: bool) -> None:
     """Make the folder; with ``overwrite`` remove the files of an earlier run, and nothing else."""
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        names = [META, *(f"{name}.parquet" for name in TABLES)]
+        names = [META, MAP, *(f"{name}.parquet" for name in TABLES)]
         present = [name for name in names if (folder / name).exists()]
         if not present:
             return
         if not overwrite:
             raise RoadloopError(f"{folder} already holds a run; use --overwrite to replace it")
         (folder / META).unlink(missing_ok=True)
+        (folder / MAP).unlink(missing_ok=True)
         for name in TABLES:
             table = folder / f"{name}.parquet"
             if table.is_file():
@@ -96,6 +101,22 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
     """Write ``meta.json`` whole or not at all."""
     with _writing(folder / META), replaced(folder / META) as hidden:
         hidden.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def write_map(folder: Path, road_map: RoadMap) -> None:
+    """Keep the compiled map beside the tables: that of a recording cannot be built once more."""
+    from roadloop.maps.cache import map_bytes
+
+    with _writing(folder / MAP), replaced(folder / MAP) as hidden:
+        hidden.write_bytes(map_bytes(road_map))
+
+
+def kept_map(folder: Path) -> RoadMap | None:
+    """The map ``write_map`` kept, None without one; RoadloopError where it is damaged."""
+    from roadloop.maps.cache import map_of
+
+    path = folder / MAP
+    return map_of(path, path.read_bytes()) if path.is_file() else None
 
 
 def write_checksums(folder: Path, meta: dict[str, Any], steps: int, finished: bool) -> None:
@@ -139,6 +160,8 @@ def read_table(folder: Path, name: str) -> Table:
     import pyarrow.parquet as pq
 
     parts = _parts(folder, name)
+    if not parts and name == "expert":  # logs from before there were recorded drives
+        return {column.name: np.zeros(0, column.dtype) for column in TABLES[name]}
     if not parts:
         raise RoadloopError(
             f"{folder}: table {name}.parquet is missing; the run may have been killed before its "

@@ -90,6 +90,17 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("lane", "int32", "", "index of the lane in the compiled map"),
         Column("name", "string", "", "road, section and lane of the map file, empty if unknown"),
     ),
+    "expert": (
+        Column("step", "int64", "", "step number"),
+        Column("x", "float64", "m", "rear axle of the recorded ego, world frame"),
+        Column("y", "float64", "m", "same"),
+        Column("z", "float64", "m", "height of the ground under it"),
+        Column("heading", "float64", "rad", "counter-clockwise from +x"),
+        Column("speed", "float64", "m/s", "along the heading, negative in reverse"),
+        Column("acceleration", "float64", "m/s^2", "along the heading"),
+        Column("steering", "float64", "rad", "at the front wheels, left positive"),
+        Column("yaw_rate", "float64", "rad/s", "left positive"),
+    ),
 }
 
 EGO_FIELDS = ("x", "y", "z", "heading", "speed", "acceleration", "steering", "yaw_rate")
@@ -108,6 +119,14 @@ def ego_table(steps: Array, time: Array, ego: EgoState, control: Control) -> Tab
     table["commanded_acceleration"] = control.acceleration
     table["commanded_steering"] = control.steering
     return table
+
+
+def expert_table(expert: EgoState | None) -> Table:
+    """Rows of the expert table, none without one; fields ``(steps,)``."""
+    empty = np.zeros(0)
+    steps = 0 if expert is None else len(expert.x)
+    table: Table = {"step": np.arange(steps, dtype=np.int64)}
+    return table | {k: empty if expert is None else getattr(expert, k) for k in EGO_FIELDS}
 
 
 def agents_table(steps: Array, states: AgentStates) -> Table:
@@ -201,6 +220,7 @@ def rollout_tables(rollout: Rollout, road_map: RoadMap | None = None) -> dict[st
         "lights": lights_table(steps, rollout.lights, signal_id),
         "plan": plan_table(steps, rollout.plan),
         "route": route_table(rollout.route, road_map),
+        "expert": expert_table(rollout.expert),
     }
 
 
@@ -237,7 +257,14 @@ def rollout_from_tables(tables: dict[str, Table], meta: dict[str, Any]) -> Rollo
             goal_s=meta["goal"]["s"],
         ),
         finished=meta["finished"],
+        expert=_expert(tables["expert"], vehicle),
     )
+
+
+def _expert(table: Table, vehicle: VehicleParameters) -> EgoState | None:
+    if not len(table["step"]):
+        return None
+    return EgoState(**{name: table[name] for name in EGO_FIELDS}, vehicle=vehicle)
 
 
 def _kept(table: Table, first: int, count: int) -> Table:

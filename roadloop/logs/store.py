@@ -6,7 +6,8 @@
       meta.json                      what was driven, by whom; checksums once the run is closed
       ego.parquet/part-00000.parquet    one row per step
       agents.parquet/part-00000.parquet one row per step and road user
-      lights.parquet/ plan.parquet/ route.parquet/
+      lights.parquet/ plan.parquet/ route.parquet/ expert.parquet/
+      map.npz                        the compiled map, of recorded drives
 
 A table is a folder of part files, which pandas, DuckDB and Arrow read as one table. Parts appear
 whole, the ego part of a step last, so that a killed process loses at most the steps since the last
@@ -31,6 +32,7 @@ from roadloop.logs.parts import (
     read_table,
     verify,
     write_checksums,
+    write_map,
     write_meta,
     write_part,
 )
@@ -40,6 +42,7 @@ from roadloop.logs.schema import (
     Table,
     agents_table,
     ego_table,
+    expert_table,
     lights_table,
     plan_table,
     rollout_from_tables,
@@ -113,6 +116,9 @@ class RolloutWriter:
         self._open = True
         prepare(self.folder, overwrite)
         write_part(self.folder, "route", 0, route_table(scenario.route, scenario.road_map))
+        write_part(self.folder, "expert", 0, expert_table(scenario.expert))
+        if scenario.expert is not None:
+            write_map(self.folder, scenario.road_map)
         write_meta(self.folder, self._meta)
 
     def __enter__(self) -> RolloutWriter:
@@ -221,8 +227,10 @@ def write_rollout(
     folder = Path(folder)
     prepare(folder, overwrite)
     write_meta(folder, meta)
-    for name in ("route", *WRITE_ORDER):
+    for name in ("route", "expert", *WRITE_ORDER):
         write_part(folder, name, 0, tables[name])
+    if rollout.expert is not None and road_map is not None:
+        write_map(folder, road_map)
     write_checksums(folder, meta, len(rollout.time), rollout.finished)
 
 
@@ -252,6 +260,8 @@ def rollout_hash(rollout: Rollout) -> str:
     """
     digest = hashlib.sha256(np.float64(rollout.dt).tobytes())
     for name, table in sorted(rollout_tables(rollout).items()):
+        if name == "expert" and rollout.expert is None:
+            continue
         for column in TABLES[name]:
             if column.name in ("name", "signal_id"):
                 continue

@@ -48,16 +48,17 @@ _MEASURED = ("ego_progress_along_expert_route", "speed_limit_compliance")
 def nuplan_score(driven: Driven, expert: EgoState | None = None) -> Score:
     """The score of nuplan-devkit 1.2.2 and its eight metrics, all in [0, 1].
 
-    With ``expert``, the logged drive (time,) of the same scenario, progress is nuPlan's: m along
-    the expert's roadblocks beside the expert's own. Without one the scenario's route takes its
-    place: the expert drove it from start to goal, and who reached the goal has progress 1, however
-    long it took; the version then says "route as expert". Lanes, intersections and drivable area
-    are those of ``area_map_of``; lanes open to both directions have no driving direction; parked
-    vehicles count as vehicles, not as objects. Raises RoadloopError for an expert or a rollout with
-    states that are not finite.
+    With ``expert``, the logged drive (time,) of the same scenario, by default the rollout's own,
+    progress is nuPlan's: m along the expert's roadblocks beside the expert's own. Without one the
+    scenario's route takes its place: the expert drove it from start to goal, and who reached the
+    goal has progress 1, however long it took; the version then says "route as expert". Lanes,
+    intersections and drivable area are those of ``area_map_of``; lanes open to both directions have
+    no driving direction; parked vehicles count as vehicles, not as objects. Raises RoadloopError
+    for an expert or a rollout with states that are not finite.
     """
     rollout, on_lanes, along_lane = driven.rollout, driven.on_lanes, driven.along_lane
     version, reached = VERSION, False
+    expert = rollout.expert if expert is None else expert
     if expert is None:
         version += ", route as expert"
         reached = bool(driven.route_share[-1] >= 1.0)

@@ -1,0 +1,83 @@
+"""Drivers that recorded drives are compared with: the expert, a stationary car, straight on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roadloop.errors import RoadloopError
+from roadloop.types import Control, EgoState, Observation, Scenario, Trajectory
+
+HORIZON = 4.0
+"""s planned"""
+
+
+class RecordedExpert:
+    """The recorded ego as a driver: the world moves the car as it was, exactly.
+
+    ``act`` gives what was recorded, ``plan`` what the recorded ego drove next.
+    """
+
+    replays_expert = True
+    """the world is to move the ego as recorded, see ``Scenario.replay_ego``"""
+
+    def __init__(self, name: str = "recorded") -> None:
+        self.name = name
+        self.sensors: tuple[str, ...] = ()
+        self.plan: Trajectory | None = None
+        self._expert: EgoState | None = None
+        self._dt = 0.1
+
+    def reset(self, scenario: Scenario) -> None:
+        """Take the scenario's expert. Raises RoadloopError where there is none."""
+        if scenario.expert is None:
+            raise RoadloopError(
+                f"driver {self.name} needs a recorded drive; {scenario.name} has no recorded ego"
+            )
+        self._expert, self._dt = scenario.expert, scenario.dt
+
+    def act(self, observation: Observation) -> Control:
+        """The recorded acceleration and steering of this step."""
+        expert = self._expert
+        if expert is None:
+            raise RoadloopError(f"driver {self.name} has no drive yet: call reset(scenario) first")
+        k = min(observation.step, len(expert.x) - 1)
+        rows = slice(k, k + round(HORIZON / self._dt) + 1)
+        self.plan = Trajectory(
+            expert.x[rows], expert.y[rows], expert.heading[rows], expert.speed[rows], self._dt
+        )
+        return Control(np.float64(expert.acceleration[k]), np.float64(expert.steering[k]))
+
+
+class Stationary:
+    """Brakes to a standstill and stays: what a score is worth has to be seen against it."""
+
+    def __init__(self, name: str = "stationary") -> None:
+        self.name = name
+        self.sensors: tuple[str, ...] = ()
+        self.plan: Trajectory | None = None
+
+    def reset(self, scenario: Scenario) -> None:
+        """Nothing is remembered."""
+
+    def act(self, observation: Observation) -> Control:
+        """A firm brake, the wheel straight."""
+        return Control(np.float64(-4.0), np.float64(0.0))
+
+
+class ConstantVelocity:
+    """Keeps speed and direction of the first moment, blind to road and traffic."""
+
+    def __init__(self, name: str = "constant-velocity") -> None:
+        self.name = name
+        self.sensors: tuple[str, ...] = ()
+        self.plan: Trajectory | None = None
+        self._speed = 0.0
+
+    def reset(self, scenario: Scenario) -> None:
+        """Take the speed at the start."""
+        self._speed = float(scenario.ego.speed)
+
+    def act(self, observation: Observation) -> Control:
+        """What little acceleration keeps the speed."""
+        behind = self._speed - float(observation.ego.speed)
+        return Control(np.float64(np.clip(behind, -1.0, 1.0)), np.float64(0.0))
