@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from roadloop.geometry import inverse
+from roadloop.logs.boxes_between import boxes_at
 from roadloop.logs.recording import Frame, Recording
 from roadloop.logs.schema import Table
-from roadloop.logs.sensor_boxes import boxes_in_ego
 from roadloop.readings import CameraImage, LidarSweep
 from roadloop.types import AgentStates, at
 from roadloop.viz.projected import GroundLines, draw_boxes, draw_ground, draw_points
@@ -20,8 +19,6 @@ Array = np.ndarray
 
 LATE = 0.3
 """s between a step and a measurement from which that one is not shown with it"""
-MOVED = 0.15
-"""s, road users are moved along their velocity at most so long to the time of a measurement"""
 
 
 @dataclass(frozen=True)
@@ -120,30 +117,3 @@ def moment_at(recording: Recording, seconds: float) -> Moment:
     """The step nearest to a time; the last one for all times after it."""
     stamp = round(seconds * 1e6)
     return Moment(recording, int(np.argmin(np.abs(recording.timestamp_us - stamp))))
-
-
-def boxes_at(recording: Recording, timestamp_us: int, world_from_ego: Array) -> Table | None:
-    """Rows of ``boxes_3d`` in the ego frame ``world_from_ego`` (4, 4) at a time between steps.
-
-    Road users are taken from the nearest step and moved along their velocity, by ``MOVED`` s at
-    most. None without labels.
-    """
-    if recording.agents is None:
-        return None
-    step = int(np.argmin(np.abs(recording.timestamp_us - timestamp_us)))
-    late = float(timestamp_us - recording.timestamp_us[step]) * 1e-6
-    late = float(np.clip(late, -MOVED, MOVED)) if recording.continuous else 0.0
-    states = at(recording.agents, step)
-    way = np.stack([states.vx, states.vy], axis=-1) * late
-    way = np.where(states.valid[:, None], way, 0.0)
-    states = dataclasses.replace(states, x=states.x + way[:, 0], y=states.y + way[:, 1])
-    tilted = recording.world_from_agent
-    if tilted is not None:
-        tilted = tilted[step].copy()
-        tilted[:, :2, 3] += way
-    boxes = boxes_in_ego(states, world_from_ego, tilted)
-    if recording.lidar_points is not None:
-        column = {i: k for k, i in enumerate(states.id.tolist()) if states.valid[k]}
-        rows = [column[i] for i in boxes["id"].tolist()]
-        boxes["lidar_points"] = recording.lidar_points[step, rows].astype(np.int32)
-    return boxes
