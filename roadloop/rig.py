@@ -151,11 +151,12 @@ class CameraSensor:
             return Fisheye(*size, *self.distortion)
         return BrownConrady(*size, *self.distortion)
 
-    @property
+    @cached_property
     def ego_from_camera(self) -> np.ndarray:
-        """(4, 4) with the camera's own axes."""
+        """(4, 4) with the camera's own axes; not to be written to."""
         pose = self.mount.ego_from_sensor.copy()
         pose[:3, :3] = pose[:3, :3] @ CAMERA_AXES
+        pose.flags.writeable = False
         return pose
 
 
