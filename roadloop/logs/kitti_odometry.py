@@ -91,7 +91,7 @@ def open_drive(root: Path, name: str) -> Recording:
         stamps = np.round(np.arange(len(poses)) * FRAME_PERIOD * 1e6).astype(np.int64)
     elif len(times) < len(poses):
         raise RoadloopError(
-            f"{folder / 'times.txt'} has {len(times)} times for {len(poses)} poses; is it truncated?"
+            f"{folder / 'times.txt'} has {len(times)} times for {len(poses)} poses; truncated?"
         )
     else:
         stamps = np.round((times[: len(poses)] - times[0]) * 1e6).astype(np.int64)

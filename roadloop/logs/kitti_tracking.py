@@ -1,8 +1,8 @@
 """KITTI tracking: sequences with tracks and GNSS/IMU poses.
 
 Layout: ``training`` (and ``testing``) with ``calib/0001.txt``, ``label_02/0001.txt``,
-``oxts/0001.txt``, and folders per sequence in ``image_02``, ``image_03`` and ``velodyne``. A step is
-a frame. World: Mercator east and north as the devkit has them, from the IMU at the first frame.
+``oxts/0001.txt``, and folders per sequence in ``image_02``, ``image_03`` and ``velodyne``. A step
+is a frame. World: Mercator east and north as the devkit has them, from the IMU at the first frame.
 """
 
 from __future__ import annotations
