@@ -79,9 +79,13 @@ def open_drive(root: Path, name: str) -> Recording:
     tables, scene = _scene(Path(root), name)
     samples = tables.samples(scene)
     log = tables.get("log", tables.value("scene", scene, "log_token"), "scene", scene)
+    ours = log.get(OURS, {})
     sensors = channels(tables, samples)
     if not sensors:
         raise tables.fault("scene", scene, "no record of sample_data.json belongs to it")
+    offset = _offset(tables, log)
+    for channel in sensors.values():
+        channel.world_from_ego[:, :2, 3] -= offset
     notes: list[str] = []
     clock = _clock(sensors)
     steps, keyframe = _steps(tables, samples, clock, notes)
@@ -93,14 +97,13 @@ def open_drive(root: Path, name: str) -> Recording:
     frames = frames_of(tables, sensors, start, time_us, notes)
     users = None
     if tables.rows("sample_annotation"):
-        users = labels(tables, samples, clock.time_us[steps], keyframe)
+        users = labels(tables, samples, clock.time_us[steps], keyframe, offset)
         if users.velocity_unknown:
             notes.append(
                 f"{users.velocity_unknown} of the boxes have no second keyframe within 1.5 s to "
                 "tell their velocity: they stand still"
             )
         notes.append("attributes and visibility of boxes have no place in a recording")
-    ours = log.get(OURS, {})
     location = tables.value("log", log, "location")
     expansion = expansion_file(tables.root, location)
     if expansion is None:
@@ -187,6 +190,14 @@ def _dt(time_us: Array) -> float:
     return (
         max(round(float(np.median(np.diff(time_us))) * 1e-6, 3), 1e-3) if len(time_us) > 1 else 0.05
     )
+
+
+def _offset(tables: Tables, log: Record) -> Array:
+    """(2,) m that our export added to x and y."""
+    offset = np.asarray(log.get(OURS, {}).get("world_offset", (0.0, 0.0)), np.float64)
+    if offset.shape != (2,) or not np.isfinite(offset).all():
+        raise tables.fault("log", log, f"world_offset {offset.tolist()}: expected x and y in m")
+    return offset
 
 
 def _vehicle(tables: Tables, log: Record) -> VehicleParameters:

@@ -92,10 +92,17 @@ class _Boxes:
     """m/s, world frame; NaN where it is unknown"""
 
 
-def labels(tables: Tables, samples: Sequence[Record], time_us: Array, keyframe: Array) -> Labels:
+def labels(
+    tables: Tables,
+    samples: Sequence[Record],
+    time_us: Array,
+    keyframe: Array,
+    offset: Array,
+) -> Labels:
     """The road users of a scene at steps of times (T,) us, Unix time.
 
     Args:
+        offset: (2,) m to take off x and y.
         keyframe: (T,) int, index of the sample whose keyframe the step is, else -1.
 
     Raises:
@@ -125,6 +132,7 @@ def labels(tables: Tables, samples: Sequence[Record], time_us: Array, keyframe: 
         return values[before] * (1.0 - weight) + values[after] * weight
 
     centre = between(boxes.centre, share[..., None])
+    centre[..., :2] -= offset
     known = np.nan_to_num(boxes.velocity)
     velocity = between(known, share[..., None])
     rotation = rotation_of(slerp(boxes.turn[before], boxes.turn[after], share))
