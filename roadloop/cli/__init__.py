@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from roadloop import __version__
 from roadloop.cli.compare import Compare
+from roadloop.cli.convert import Convert
 from roadloop.cli.drive import Drive
 from roadloop.cli.export import Export
 from roadloop.cli.highway import Highway
 from roadloop.cli.listing import List
 from roadloop.cli.map import Map
 from roadloop.cli.record import Record
+from roadloop.cli.replay import Replay
 from roadloop.cli.report import Report
 from roadloop.cli.score import Score
 from roadloop.cli.view import View
@@ -62,6 +64,8 @@ VERBS: dict[str, type] = {
     "drive": Drive,
     "view": View,
     "record": Record,
+    "convert": Convert,
+    "replay": Replay,
     "highway": Highway,
     "list": List,
     "map": Map,

@@ -71,14 +71,17 @@ def view_log(
     return 0
 
 
-def drives_text(root: Path, format: str, names: list[str]) -> str:
+def drives_text(root: Path, format: str, names: list[str], *, choose: bool = True) -> str:
     """The drives of a data set, and how one is chosen."""
     from roadloop.logs.formats import FORMATS
 
     more = [f"... and {len(names) - LISTED} more"] if len(names) > LISTED else []
-    head = f"{root}: {len(names)} drives of {FORMATS[format].title} (--format {format})"
-    choose = f"Choose one: roadloop view {root} --drive '{names[0]}'"
-    return "\n".join([head, *(f"  {name}" for name in names[:LISTED]), *more, choose])
+    count = "1 drive" if len(names) == 1 else f"{len(names)} drives"
+    head = f"{root}: {count} of {FORMATS[format].title} (--format {format})"
+    lines = [head, *(f"  {name}" for name in names[:LISTED]), *more]
+    if choose:
+        lines.append(f"Choose one: roadloop view {root} --drive '{names[0]}'")
+    return "\n".join(lines)
 
 
 def _kind(out: Path) -> str:
