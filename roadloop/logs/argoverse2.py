@@ -93,7 +93,7 @@ have boxes of their own beside those of their riders. Trailers can be towed, so 
 
 def drives(root: Path) -> list[str]:
     """Ids of the logs in a folder, its splits (``val``), and theirs (``sensor/val``)."""
-    return sorted(_logs(root))
+    return sorted(find_logs(root))
 
 
 def open_drive(root: Path, name: str) -> Recording:
@@ -102,7 +102,7 @@ def open_drive(root: Path, name: str) -> Recording:
     Raises:
         RoadloopError: no such log; a missing, truncated or wrong table, with file and row.
     """
-    logs = _logs(root)
+    logs = find_logs(root)
     if name not in logs:
         raise RoadloopError(f"{root}: {unknown('log of Argoverse 2', name, logs)}")
     folder = logs[name]
@@ -148,7 +148,7 @@ def open_drive(root: Path, name: str) -> Recording:
     )
 
 
-def _logs(root: Path) -> dict[str, Path]:
+def find_logs(root: Path) -> dict[str, Path]:
     """Folder of each log by name, which is its id unless two of them have it."""
     found = [
         path.parent for up in ("", "*/", "*/*/", "*/*/*/") for path in root.glob(f"{up}{POSES}")

@@ -80,7 +80,7 @@ _TRACK = ("track_id", "object_type", "object_category", "timestep", "observed")
 
 def drives(root: Path) -> list[str]:
     """Ids of the scenarios in a folder, its splits, and theirs; of the one file that it is."""
-    return sorted(_scenarios(root))
+    return sorted(find_scenarios(root))
 
 
 def open_drive(root: Path, name: str) -> Recording:
@@ -89,7 +89,7 @@ def open_drive(root: Path, name: str) -> Recording:
     Raises:
         RoadloopError: no such scenario; a missing, truncated or wrong table, with file and row.
     """
-    scenarios = _scenarios(root)
+    scenarios = find_scenarios(root)
     if name not in scenarios:
         raise RoadloopError(f"{root}: {unknown('scenario of Argoverse 2', name, scenarios)}")
     path = scenarios[name]
@@ -147,7 +147,7 @@ def open_drive(root: Path, name: str) -> Recording:
     )
 
 
-def _scenarios(root: Path) -> dict[str, Path]:
+def find_scenarios(root: Path) -> dict[str, Path]:
     """Table of each scenario by id."""
     if root.is_file():
         found = [root] if root.match("scenario_*.parquet") else []
