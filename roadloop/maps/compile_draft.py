@@ -17,7 +17,14 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.conflicts import with_conflicts
 from roadloop.maps.draft import LaneDraft, MapDraft
 from roadloop.maps.draft_junctions import with_junctions, with_roads
-from roadloop.maps.draft_shapes import SHORTEST, checked_points, lane_shape
+from roadloop.maps.draft_shapes import (
+    GAP,
+    SHORTEST,
+    checked_points,
+    contexts,
+    lane_line,
+    lane_points,
+)
 from roadloop.maps.lane_geometry import LanePoints, curvature_along
 from roadloop.maps.lane_links import rows_by_first
 from roadloop.maps.road_map import ConflictKind, LaneKind, RoadMap
@@ -29,9 +36,6 @@ COMPILER_VERSION = "1"
 """Part of every content hash: raise it whenever the same draft compiles to another RoadMap."""
 TOWN_SPEED = 50 / 3.6
 """m/s where neither a lane nor, in a junction, those before and after it have a limit"""
-GAP = 1.0
-"""m between the end of a lane and the start of the next beyond which they are not joined, plus
-half their width"""
 ALONGSIDE = 0.5
 """share of the shorter of two neighbours that must lie beside the longer one"""
 YIELD_REACH = 50.0
@@ -156,9 +160,9 @@ def _shaped(draft: MapDraft, notes: list[str]) -> tuple[list[LaneDraft], list[La
         if lane.id in seen:
             raise RoadloopError(f"map {draft.name}: lane id {lane.id} is used twice; rename one")
         seen.add(lane.id)
-    shapes = {lane.id: lane_shape(lane, draft.name) for lane in draft.lanes}
-    short = [lane for lane in draft.lanes if shapes[lane.id] is None]
-    flipped = [i for i, shape in shapes.items() if shape is not None and shape.flipped]
+    drawn = {lane.id: lane_line(lane, draft.name) for lane in draft.lanes}
+    short = [lane for lane in draft.lanes if drawn[lane.id] is None]
+    flipped = [i for i, line in drawn.items() if line is not None and line.flipped]
     _note(notes, "right edge drawn against the left one, reversed", flipped)
     _note(notes, f"lanes shorter than {SHORTEST} m, left out", [lane.id for lane in short])
     lanes = {lane.id: lane for lane in draft.lanes}
@@ -173,7 +177,11 @@ def _shaped(draft: MapDraft, notes: list[str]) -> tuple[list[LaneDraft], list[La
         for i in sorted(ahead & lanes.keys()):
             others = tuple(q for q in lanes[i].predecessors if q != gone.id)
             lanes[i] = dataclasses.replace(lanes[i], predecessors=others)
-    points = [shape.points for i in lanes if (shape := shapes[i]) is not None]
+    lines = {i: line for i in lanes if (line := drawn[i]) is not None}
+    before, after = contexts(lanes, {i: line.line for i, line in lines.items()})
+    points = [
+        lane_points(lane, lines[i], draft.name, before[i], after[i]) for i, lane in lanes.items()
+    ]
     return list(lanes.values()), points
 
 

@@ -28,6 +28,15 @@ SHORTEST = 0.1
 """m; shorter lanes are points, which only join their neighbours"""
 SMOOTHING = 1.5
 """m, bends shorter than this are noise"""
+CONTEXT = 6.0
+"""m of the lanes before and after that have a say in a lane's ends"""
+GAP = 1.0
+"""m between the end of a lane and the start of the next beyond which they are not joined, plus
+half their width"""
+STRAIGHT_ON = 0.8
+"""rad; a lane that follows with a larger kink is not the same way going on"""
+_LOOK = 9
+"""points, about 2 m, over which a line's direction at its ends is taken"""
 _STEP = 0.25
 """m between the points the lines are smoothed on"""
 _ROUNDING = 0.1
@@ -41,50 +50,96 @@ _THIRD = np.array([-1.0, 3.0, -3.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A lane's points; ``flipped`` where its right edge was drawn against its left one."""
+class LaneLine:
+    """A lane as it is drawn, its corners rounded."""
 
-    points: LanePoints
+    line: Array
+    """(n, 3) along its middle"""
+    left: Array | None
+    """(., 3) edges in the direction of travel"""
+    right: Array | None
     flipped: bool
+    """its right edge was drawn against its left one"""
 
 
-def lane_shape(lane: LaneDraft, name: str) -> Shape | None:
-    """The points of a lane of map ``name``; None where it is too short to have a direction.
+def lane_line(lane: LaneDraft, name: str) -> LaneLine | None:
+    """The line of a lane of map ``name``; None where it is too short to have a direction.
 
     Raises RoadloopError for lanes without a line, of other shapes, or that are not finite.
     """
     place = f"map {name}: lane {lane.id}"
-    left, right, centre = (
-        None if line is None else _clean(checked_points(line, f"{place}: {what}"))
-        for line, what in ((lane.left, "left"), (lane.right, "right"), (lane.centreline, "centre"))
+    left, right, line = (
+        None if drawn is None else _clean(checked_points(drawn, f"{place}: {what}"))
+        for drawn, what in ((lane.left, "left"), (lane.right, "right"), (lane.centreline, "centre"))
     )
-    edges = left is not None and right is not None
-    if not edges and (centre is None or lane.width is None):
-        raise RoadloopError(f"{place} needs a left and a right edge, or a centreline and a width")
     flipped = False
     if left is not None and right is not None:
         if _length(left) < SHORTEST and _length(right) < SHORTEST:
             return None
         flipped = runs_against(left, right)
         left, right = rounded(left), rounded(right[::-1] if flipped else right)
-    if centre is None:
-        assert left is not None and right is not None
-        line = smoothed(middle_line(left, right))
+        line = middle_line(left, right) if line is None else rounded(line)
+    elif line is None or lane.width is None:
+        raise RoadloopError(f"{place} needs a left and a right edge, or a centreline and a width")
     else:
-        if _length(centre) < SHORTEST:
-            return None
-        line = smoothed(rounded(centre))
-    if not SHORTEST <= _length(line) < MAX_LENGTH:
-        if _length(line) < SHORTEST:
-            return None
+        line = rounded(line)
+    if _length(line) < SHORTEST:
+        return None
+    if _length(line) > MAX_LENGTH:
         raise RoadloopError(f"{place} is longer than {MAX_LENGTH:g} m; cut it")
-    s, line, heading = _even(line)
-    if lane.width is None:
-        assert left is not None and right is not None
-        width, bank = _across(line, left, right)
-    else:
-        width, bank = _drawn_width(lane, place, s), np.zeros(len(s))
-    return Shape(LanePoints(s, s, line, heading, width, bank), flipped)
+    return LaneLine(line, left, right, flipped)
+
+
+def lane_points(
+    lane: LaneDraft, drawn: LaneLine, name: str, before: Array, after: Array
+) -> LanePoints:
+    """The lane's points, smooth also where it follows ``before`` and leads on to ``after``.
+
+    Those are the drawn lines (., 3) of the lanes it joins, CONTEXT m of them or less, empty where
+    there is none; without what they share with the lane.
+    """
+    s, line, heading = _even(*smoothed(drawn.line, before, after))
+    if lane.width is not None:
+        width = _drawn_width(lane, f"map {name}: lane {lane.id}", s)
+        return LanePoints(s, s, line, heading, width, np.zeros(len(s)))
+    assert drawn.left is not None and drawn.right is not None
+    return LanePoints(s, s, line, heading, *_across(line, drawn.left, drawn.right))
+
+
+def contexts(
+    lanes: dict[str, LaneDraft], lines: dict[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """What lies before and after each lane, straight on: ``before`` and ``after`` of lane_points.
+
+    ``lines`` are the drawn lines of ``lanes``, by id.
+    """
+    ways = {(i, q) for i, lane in lanes.items() for q in lane.successors if q in lanes}
+    ways |= {(q, i) for i, lane in lanes.items() for q in lane.predecessors if q in lanes}
+    onward: dict[str, tuple[float, str]] = {}
+    back: dict[str, tuple[float, str]] = {}
+    for a, b in sorted(ways):
+        if a == b or np.hypot(*(lines[a][-1] - lines[b][0])[:2]) > GAP:
+            continue
+        out = lines[a][-1] - lines[a][max(len(lines[a]) - _LOOK, 0)]
+        into = lines[b][min(_LOOK, len(lines[b])) - 1] - lines[b][0]
+        turn = abs(np.arctan2(out[0] * into[1] - out[1] * into[0], out[:2] @ into[:2]))
+        if turn < STRAIGHT_ON:
+            onward[a] = min(onward.get(a, (turn, b)), (turn, b))
+            back[b] = min(back.get(b, (turn, a)), (turn, a))
+
+    def walk(start: str, links: dict[str, tuple[float, str]], way: int) -> Array:
+        """The lines along ``links``, each moved to where the one before it ended."""
+        at, found, length = start, lines[start][::way][-1:], 0.0
+        while at in links and length < CONTEXT:
+            at = links[at][1]
+            line = lines[at][::way]
+            line = line + (found[-1] - line[0])
+            gone = length + np.cumsum(np.hypot(*np.diff(line[:, :2], axis=0).T))
+            found = np.concatenate([found, line[1:][gone < CONTEXT]])
+            length = float(gone[-1])
+        return found[1:]
+
+    return {i: walk(i, back, -1)[::-1] for i in lanes}, {i: walk(i, onward, 1) for i in lanes}
 
 
 def checked_points(line: Array, place: str, dimensions: int = 3, least: int = 2) -> Array:
@@ -171,32 +226,47 @@ def rounded(points: Array) -> Array:
     return np.concatenate([line, points[-1:]])
 
 
-def smoothed(line: Array) -> Array:
-    """(m, 3) the line (n, 3) at even steps of about 0.25 m without its noise; same ends."""
+def smoothed(line: Array, before: Array, after: Array) -> tuple[Array, int, int]:
+    """The line (n, 3) with what lies before and after it, at even steps and without its noise.
+
+    Returns (m, 3) points at steps of about 0.25 m and the rows of the line's own ends, which stay.
+    """
     from scipy.linalg import solveh_banded
 
     line = _clean(line)
     length = _length(line)
-    count = int(np.ceil(length / _STEP)) + 1
-    if len(line) < 2 or count < 4:
-        return line
-    arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line[:, :2], axis=0).T))])
-    at = np.linspace(0.0, length, count)
-    even = np.column_stack([np.interp(at, arc, line[:, k]) for k in range(3)])
-    stiffness = (SMOOTHING / (length / (count - 1))) ** 6
+    step = length / np.ceil(length / _STEP)
+    own = _at(line, np.linspace(0.0, length, round(length / step) + 1))
+    head = _stepped(np.concatenate([line[:1], before[::-1]]), step)[:0:-1]
+    tail = _stepped(np.concatenate([line[-1:], after]), step)[1:]
+    even = np.concatenate([head, own, tail])
+    first, last, count = len(head), len(head) + len(own) - 1, len(even)
+    if count < 4:
+        return even, first, last
+    stiffness = (SMOOTHING / step) ** 6
     # upper bands of identity + stiffness D'D, D the third differences
     bands = np.zeros((4, count))
     for a in range(4):
         for b in range(a, 4):
             bands[3 - (b - a), b : count - 3 + b] += stiffness * _THIRD[a] * _THIRD[b]
-    bands[3] += 1.0
-    bands[3, [0, -1]] += 1e9
-    origin = even[0].copy()  # keeps the digits of large coordinates
-    wanted = even - origin
-    wanted[[0, -1]] *= 1.0 + 1e9
-    result = solveh_banded(bands, wanted) + origin
-    result[[0, -1]] = even[[0, -1]]
-    return result
+    fixed = [0, first, last, count - 1]
+    weight = np.ones(count)
+    weight[fixed] = 1e9
+    bands[3] += weight
+    origin = own[0]  # keeps the digits of large coordinates
+    result = solveh_banded(bands, weight[:, None] * (even - origin)) + origin
+    result[fixed] = even[fixed]
+    return result, first, last
+
+
+def _at(line: Array, s: Array) -> Array:
+    arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line[:, :2], axis=0).T))])
+    return np.column_stack([np.interp(s, arc, line[:, k]) for k in range(3)])
+
+
+def _stepped(line: Array, step: float) -> Array:
+    """From its first point on at steps of ``step`` m."""
+    return _at(line, np.arange(0.0, _length(line) + 1e-9, step))
 
 
 def middle_line(left: Array, right: Array) -> Array:
@@ -215,8 +285,7 @@ def middle_line(left: Array, right: Array) -> Array:
 
 
 def _at_share(line: Array, share: Array) -> Array:
-    arc = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line[:, :2], axis=0).T))])
-    return np.column_stack([np.interp(share * arc[-1], arc, line[:, k]) for k in range(3)])
+    return _at(line, share * _length(line))
 
 
 def _feet(points: Array, edge: Array) -> Array:
@@ -240,23 +309,21 @@ def _unit(vector: Array) -> Array:
     return np.array([*(vector[:2] / np.hypot(*vector[:2])), 0.0])
 
 
-def _even(line: Array) -> tuple[Array, Array, Array]:
-    """Arc length (n,), points (n, 3) and heading (n,) at even steps of at most SPACING."""
-    line = _clean(line)
+def _even(line: Array, first: int, last: int) -> tuple[Array, Array, Array]:
+    """Arc length (n,), points (n, 3) and heading (n,) from row first to last, SPACING or less."""
     step = np.diff(line[:, :2], axis=0)
     arc = np.concatenate([[0.0], np.cumsum(np.hypot(step[:, 0], step[:, 1]))])
-    count = max(int(np.ceil(arc[-1] / SPACING - 1e-9)) + 1, 2)
-    s = np.linspace(0.0, arc[-1], count)
+    arc -= arc[first]
+    count = max(int(np.ceil(arc[last] / SPACING - 1e-9)) + 1, 2)
+    s = np.linspace(0.0, arc[last], count)
     segment = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
     middle = (arc[1:] + arc[:-1]) / 2.0
-    if len(segment) > 1:
-        first = segment[0] - (segment[1] - segment[0]) * middle[0] / (middle[1] - middle[0])
-        last = segment[-1] + (segment[-1] - segment[-2]) * (arc[-1] - middle[-1]) / (
-            middle[-1] - middle[-2]
-        )
-        heading = np.interp(s, [0.0, *middle, arc[-1]], [first, *segment, last])
-    else:
-        heading = np.repeat(segment, count)
+    heading = np.interp(s, middle, segment)
+    if len(segment) > 1:  # goes on turning to its ends
+        for row, (a, b) in ((0, (0, 1)), (-1, (-2, -1))):
+            bend = (segment[b] - segment[a]) / (middle[b] - middle[a])
+            if not middle[0] <= s[row] <= middle[-1]:
+                heading[row] = segment[row] + bend * (s[row] - middle[row])
     points = np.column_stack([np.interp(s, arc, line[:, k]) for k in range(3)])
     return s, points, wrap_angle(heading)
 

@@ -10,7 +10,6 @@ is wide enough for two cars, else the whole of it and of kind BIDIRECTIONAL.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +18,20 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.maps.compile_draft import compile_map
-from roadloop.maps.draft import LaneDraft, MapDraft, MarkDraft
+from roadloop.maps.draft import LaneDraft, MapDraft
 from roadloop.maps.draft_shapes import middle_line, rounded, runs_against
+from roadloop.maps.lanelet2_ground import LINES, areas, marks, outline
 from roadloop.maps.lanelet2_rules import read_rules, speed
 from roadloop.maps.opendrive_xml import unpack
 from roadloop.maps.osm import OsmFile, Relation, Way, read_osm
-from roadloop.maps.road_map import LaneKind, MarkColour, MarkKind
+from roadloop.maps.road_map import LaneKind
 
 if TYPE_CHECKING:
     from roadloop.maps.road_map import RoadMap
 
 Array = np.ndarray
+Edges = tuple[tuple[str, ...], tuple[str, ...]]
+"""nodes of the left and right edge"""
 
 READER_VERSION = "1"
 """Part of every content hash: raise it whenever the same file gives another draft."""
@@ -63,22 +65,6 @@ SPEEDS = {
 recommended speed, walking pace); town roads are left to ``compile_map``"""
 TWO_CARS = 4.5
 """m, two-way lanelets from this width on are two lanes"""
-DRIVABLE = frozenset({"parking", "freespace", "exit", "parking_lot", "intersection_area"})
-"""areas a car may stand on"""
-LINES = {"line_thin": 0.12, "line_thick": 0.25, "zig-zag": 0.12}
-"""m of painted lines where the file states no width: narrow and wide ones of the German RMS-1"""
-DASHED = {"pedestrian_marking": 0.12, "bike_marking": 0.12}
-EDGES = {"curbstone": MarkKind.CURB, "road_border": MarkKind.EDGE}
-PAINTS = {
-    "solid": MarkKind.SOLID,
-    "dashed": MarkKind.BROKEN,
-    "solid_solid": MarkKind.SOLID_SOLID,
-    "solid_dashed": MarkKind.SOLID_BROKEN,
-    "dashed_solid": MarkKind.BROKEN_SOLID,
-    "dashed_dashed": MarkKind.BROKEN_BROKEN,
-}
-STOP_LINE_WIDTH = 0.5
-"""m, RMS-1"""
 KEEP_LEFT = {"au", "gb", "hk", "id", "ie", "in", "jp", "my", "nz", "sg", "th", "uk", "za"}
 """Regions (ISO 3166) that keep left, of those automated cars are mapped in"""
 
@@ -123,6 +109,7 @@ def read_lanelet2(source: str | Path | bytes, *, name: str | None = None) -> Map
         raise RoadloopError(f"{label}: the map has no lanelets; export it as Lanelet2")
     drivers = [r for r in lanelets if r.tags.get("subtype") != "crosswalk"]
     edges = {r.id: _edges(osm, r) for r in lanelets}
+    _turn_back(drivers, edges, notes)
     left_hand = _keeps_left(lanelets, edges)
     strips = [s for r in drivers for s in _strips(osm, r, *edges[r.id], notes)]
     lines = {s.id: _lines(osm, s, left_hand) for s in strips}
@@ -135,10 +122,10 @@ def read_lanelet2(source: str | Path | bytes, *, name: str | None = None) -> Map
         lanes=_lanes(osm, strips, lines, left_hand, rules.speeds),
         signals=rules.signals,
         crosswalks=tuple(
-            _outline(osm, *edges[r.id]) for r in lanelets if r.tags.get("subtype") == "crosswalk"
+            outline(osm, *edges[r.id]) for r in lanelets if r.tags.get("subtype") == "crosswalk"
         ),
-        marks=tuple(_marks(osm, rules.stop_lines)),
-        drivable=tuple(_areas(osm, notes)),
+        marks=tuple(marks(osm, rules.stop_lines)),
+        drivable=tuple(areas(osm, notes)),
         yields=rules.yields,
         left_hand=left_hand,
         georeference=osm.georeference,
@@ -172,7 +159,7 @@ def read_bytes(source: str | Path | bytes) -> tuple[bytes, str, str]:
 # --- lanelets -----------------------------------------------------------------------------------
 
 
-def _edges(osm: OsmFile, lanelet: Relation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _edges(osm: OsmFile, lanelet: Relation) -> Edges:
     """Nodes of the left and right edge, both along the lanelet.
 
     Ways run either way. Parallel to each other they bound a strip that lies to the right of the
@@ -197,9 +184,25 @@ def _edges(osm: OsmFile, lanelet: Relation) -> tuple[tuple[str, ...], tuple[str,
     return left, right
 
 
-def _keeps_left(
-    lanelets: list[Relation], edges: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
-) -> bool:
+def _turn_back(drivers: list[Relation], edges: dict[str, Edges], notes: list[str]) -> None:
+    """Turns lanelets whose edges have each other's role: joined to others only the other way round.
+
+    That is a slip of the pen; such a lane would be left out of every route, or driven against.
+    """
+    starts = [(edges[r.id][0][0], edges[r.id][1][0]) for r in drivers]
+    ends = [(edges[r.id][0][-1], edges[r.id][1][-1]) for r in drivers]
+    for k, lanelet in enumerate(drivers):
+        if lanelet.tags.get("one_way", "yes") in ("no", "false"):
+            continue
+        lost = ends[k] not in starts and starts[k] not in ends
+        if lost and (ends[k][::-1] in ends or starts[k][::-1] in starts):
+            left, right = edges[lanelet.id]
+            edges[lanelet.id] = right[::-1], left[::-1]
+            starts[k], ends[k] = (right[-1], left[-1]), (right[0], left[0])
+            notes.append(f"lanelet {lanelet.id}: its edges have each other's role, turned round")
+
+
+def _keeps_left(lanelets: list[Relation], edges: dict[str, Edges]) -> bool:
     """Whether traffic keeps left: by the region's code, else by what oncoming lanelets share."""
     regions = {r.tags["region"].split("-")[0].lower() for r in lanelets if r.tags.get("region")}
     if regions:
@@ -321,77 +324,3 @@ def _crossable(way: Way, nodes: tuple[str, ...], to_left: bool) -> bool:
     subtype = way.tags.get("subtype")
     # named from left to right: whoever sees the dashes first may cross
     return subtype in ("dashed", "solid_dashed" if leftwards else "dashed_solid")
-
-
-# --- paint and ground ---------------------------------------------------------------------------
-
-
-def _marks(osm: OsmFile, stop_lines: set[str]) -> Iterable[MarkDraft]:
-    """Painted lines and kerbs; stop lines only where no sign or light makes them one."""
-    colours = {colour.name.lower(): colour for colour in MarkColour}
-    for way in osm.ways.values():
-        kind, subtype = way.tags.get("type", ""), way.tags.get("subtype", "")
-        if kind in LINES:
-            paint, width = PAINTS.get(subtype, MarkKind.SOLID), LINES[kind]
-        elif kind in DASHED:
-            paint, width = MarkKind.BROKEN, DASHED[kind]
-        elif kind in EDGES:
-            paint, width = EDGES[kind], 0.12
-        elif kind == "stop_line" and way.id not in stop_lines:
-            paint, width = MarkKind.SOLID, STOP_LINE_WIDTH
-        else:
-            continue
-        colour = colours.get(way.tags.get("color", "white"), MarkColour.OTHER)
-        yield MarkDraft(osm.line(way.nodes), paint, colour, _width(osm, way, width))
-
-
-def _width(osm: OsmFile, way: Way, default: float) -> float:
-    try:
-        width = float(way.tags.get("width", default))
-    except ValueError:
-        width = np.nan
-    if not (0.0 <= width < np.inf):
-        raise RoadloopError(
-            f"{osm.source}: way {way.id} has the width {way.tags['width']!r}; state metres"
-        )
-    return width or default
-
-
-def _outline(osm: OsmFile, left: tuple[str, ...], right: tuple[str, ...]) -> Array:
-    return np.concatenate([osm.line(right), osm.line(left)[::-1]])
-
-
-def _areas(osm: OsmFile, notes: list[str]) -> Iterable[Array]:
-    """Outlines (n, 2) of drivable areas."""
-    for relation in osm.relations.values():
-        tags = relation.tags
-        if tags.get("type") != "multipolygon" or tags.get("subtype") not in DRIVABLE:
-            continue
-        ways = [osm.way(ref, f"area {relation.id}").nodes for ref in relation.refs("outer")]
-        ring = _ring(ways)
-        if ring is None:
-            notes.append(f"area {relation.id}: its edges do not close")
-            continue
-        if relation.refs("inner"):
-            notes.append(f"area {relation.id}: holes")
-        yield osm.line(ring)[:, :2]
-    for way in osm.ways.values():
-        if way.tags.get("area") == "yes" and way.tags.get("type") in DRIVABLE:
-            nodes = way.nodes[:-1] if way.nodes[0] == way.nodes[-1] else way.nodes
-            if len(nodes) > 2:
-                yield osm.line(nodes)[:, :2]
-
-
-def _ring(ways: list[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The closed ring of ways that touch at their ends; None where they do not close."""
-    if not ways:
-        return None
-    ring, rest = list(ways[0]), list(ways[1:])
-    while rest:
-        found = next((w for w in rest if ring[-1] in (w[0], w[-1])), None)
-        if found is None:
-            return None
-        rest.remove(found)
-        ring += found[1:] if found[0] == ring[-1] else found[-2::-1]
-    closed = ring[0] == ring[-1] and len(ring) > 3
-    return tuple(ring[:-1]) if closed else None

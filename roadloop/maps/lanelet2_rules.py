@@ -23,6 +23,8 @@ UNITS = {**SPEED_UNITS, "": SPEED_UNITS["km/h"], "mps": 1.0, "kph": SPEED_UNITS[
 """m/s per unit; without one Lanelet2 means km/h"""
 NEAR = 3.0
 """m between a stop line and the end of the lanes that stop at it"""
+_JOINED = 0.5
+"""m between the end of one lane and the start of the next"""
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z/]*)\s*$")
 _LIMIT_SIGN = re.compile(r"^[a-z]{2}(?:274|r2-1)[-_.:]([0-9]{2,3})$")
 _KNOWN = ("traffic_light", "traffic_sign", "right_of_way", "all_way_stop", "speed_limit")
@@ -152,39 +154,46 @@ def _stops(
     lines = [osm.line(osm.way(r, user).nodes)[:, :2] for r in element.refs("ref_line")]
     if not lines:
         return dict.fromkeys(lanelets)
-    painted = shapely.union_all([shapely.linestrings(line) for line in lines])
+    painted = shapely.MultiLineString([line.tolist() for line in lines])
     stops: dict[str, float | None] = {}
-    for lanelet in lanelets or middle:
+    chosen = lanelets or [
+        lanelet
+        for lanelet, line in middle.items()
+        if _ends_at(shapely.linestrings(line[:, :2]), lines)
+    ]
+    for lanelet in chosen:
         line = shapely.linestrings(middle[lanelet][:, :2])
         crossed = shapely.intersection(line, painted)
         at = None
         if not shapely.is_empty(crossed):
             at = float(shapely.line_locate_point(line, shapely.centroid(crossed)))
-        if not lanelets and not _ends_at(line, at, lines):
-            continue
         stops[lanelet] = at
+    if not lanelets:  # whoever has stopped need not stop again
+        ends = np.array([middle[q][-1] for q in stops]).reshape(-1, 3)
+        for lanelet in list(stops):
+            if (np.linalg.norm(ends - middle[lanelet][0], axis=1) < _JOINED).any():
+                del stops[lanelet]
     if not lanelets and stops:
         notes.append(f"{user}: no lanelet has it, taken as of those that end at its stop line")
     return stops
 
 
-def _ends_at(line: Any, at: float | None, painted: list[Array]) -> bool:
-    """Whether a middle line ends at, or runs across, a stop line."""
+def _ends_at(line: Any, painted: list[Array]) -> bool:
+    """Whether a middle line ends at one of the stop lines and heads across it."""
     import shapely
 
     length = shapely.length(line)
-    if at is not None and at > min(NEAR, length / 2.0):
-        return True
-    end, before = (
+    before, end = (
         np.array(shapely.line_interpolate_point(line, s).coords[0])
-        for s in (length, max(length - 1.0, 0.0))
+        for s in (max(length - 1.0, 0.0), length)
     )
-    way = end - before
     for stop in painted:
-        along = stop[-1] - stop[0]
-        across = abs(way[0] * along[1] - way[1] * along[0])
-        upright = across > 0.7 * np.hypot(*way) * np.hypot(*along)
-        if upright and shapely.distance(shapely.linestrings(stop), shapely.points(end)) < NEAR:
+        way, along = end - before, stop[-1] - stop[0]
+        width = np.hypot(*along)
+        across = abs(way[0] * along[1] - way[1] * along[0]) > 0.7 * np.hypot(*way) * width
+        place = (end - stop[0]) @ along / width
+        near = shapely.distance(shapely.linestrings(stop), shapely.points(end)) < NEAR
+        if across and near and 0.0 < place < width:
             return True
     return False
 
