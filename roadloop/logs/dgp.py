@@ -253,7 +253,10 @@ def _rig(
                 mount=Mount.of_camera(mounts[label]),
                 width=image["width"],
                 height=image["height"],
-                **{key: float(lens[key]) for key in ("fx", "fy", "cx", "cy")},
+                fx=float(lens["fx"]),
+                fy=float(lens["fy"]),
+                cx=float(lens["cx"]),
+                cy=float(lens["cy"]),
             )
         else:
             place = Mount.of(mounts[label])

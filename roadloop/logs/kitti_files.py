@@ -70,6 +70,7 @@ OXTS_FIELDS = 30
 _IMAGES = (".png", ".jpg")
 _PIXELS = 4
 _ORTHONORMAL = 1e-3
+_WORDS = ("calib_time",)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Calibration:
 
 
 def read_rows(path: Path) -> dict[str, Array]:
-    """The lines of a calibration text by name: numbers, and only those lines that are numbers.
+    """The lines of a calibration text by name.
 
     Lines may lack the colon after the name; lines that are numbers only are named P0, P1, ...
 
@@ -122,11 +123,10 @@ def read_rows(path: Path) -> dict[str, Array]:
         try:
             if _is_number(name):
                 rows[f"P{len(rows)}"] = np.array([name, *rest], float)
-            elif _is_number(rest[0]):
+            elif name not in _WORDS:
                 rows[name] = np.array(rest, float)
         except ValueError:
-            if name not in ("calib_time", "corner_dist"):
-                raise RoadloopError(f"{path}, line {number}: {name} is not numbers") from None
+            raise RoadloopError(f"{path}, line {number}: {name} is not numbers") from None
     if not rows:
         raise RoadloopError(f"{path} holds no calibration")
     return rows
@@ -138,9 +138,13 @@ def read_calibration(path: Path) -> Calibration:
     Without a velodyne row cam0 is where the car's drawing has it, looking straight ahead.
     """
     rows = read_rows(path)
-    rect = matrix(path, rows, ("R0_rect", "R_rect"), (3, 3), np.eye(3))
+    rect = matrix(
+        path, rows, ("R0_rect", "R_rect"), (3, 3), np.eye(3) if _is_odometry(rows) else None
+    )
     to_cam = matrix(path, rows, ("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), (3, 4), None)
     to_velo = matrix(path, rows, ("Tr_imu_to_velo", "Tr_imu_velo"), (3, 4), None)
+    if rect is None:
+        raise RoadloopError(f"{path} has no R0_rect; is it truncated?")
     if to_cam is None:
         place = np.array([CAMERA_AHEAD, 0.0, CAMERA_HEIGHT])
         ego_from_cam0 = se3(CAMERA_AXES, place)
@@ -352,6 +356,11 @@ def _lines(path: Path) -> list[str]:
         return read_bytes(path).decode("ascii").splitlines()
     except UnicodeDecodeError:
         raise RoadloopError(f"{path} is no text") from None
+
+
+def _is_odometry(rows: Mapping[str, Array]) -> bool:
+    """Whether the only turn is ``Tr``, from the velodyne to cam0 rectified, or there is none."""
+    return all(name == "Tr" or re.fullmatch("P[0-3]", name) for name in rows)
 
 
 def _is_number(word: str) -> bool:

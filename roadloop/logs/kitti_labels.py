@@ -94,7 +94,7 @@ def read_tracklets(path: Path, world_from_ego: Callable[[int], Array]) -> list[L
     Each ``item`` has objectType, h, w, l, first_frame and poses of consecutive frames: tx, ty, tz
     of the middle of the bottom in the velodyne's frame, and rz, the turn about its z.
     """
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     try:
         root = etree.fromstring(read_bytes(path), etree.XMLParser(resolve_entities=False))

@@ -13,6 +13,7 @@ Sweeps are stamped when the laser looked forward, as the cameras are, and lie in
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def open_drive(root: Path, name: str) -> Recording:
     sweeps = numbered(folder / SWEEPS / "data", (".bin",))
     packets = numbered(folder / "oxts" / "data", (".txt",))
     steps = max(max(f, default=-1) for f in (*pictures.values(), sweeps, packets)) + 1
-    about = {"licence": LICENCE, "place": PLACE}
+    about: dict[str, Any] = {"licence": LICENCE, "place": PLACE}
     notes = []
 
     parts = {f"cam{k}": CAMERAS[k] for k in CAMERAS if pictures[k]}

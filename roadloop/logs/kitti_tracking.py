@@ -8,6 +8,7 @@ is a frame. World: Mercator east and north as the devkit has them, from the IMU 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def open_drive(root: Path, name: str) -> Recording:
     sweeps = numbered(folder / "velodyne" / sequence, (".bin",))
     oxts_file = folder / "oxts" / f"{sequence}.txt"
     labels = folder / "label_02" / f"{sequence}.txt"
-    about = {"licence": LICENCE, "place": PLACE}
+    about: dict[str, Any] = {"licence": LICENCE, "place": PLACE}
     notes = [f"no times are published: frames are {FRAME_PERIOD} s apart, a turn of the velodyne"]
     speed = None
     if oxts_file.is_file():
