@@ -79,8 +79,11 @@ def picture(sensor: CameraSensor, path: Path, timestamp_us: int) -> LoggedImage:
     )
 
 
-def decoded(path: Path, content: bytes) -> Array:
-    """(height, width, 3) uint8 RGB of an encoded picture; RoadloopError where it is damaged."""
+def decoded(path: object, content: bytes) -> Array:
+    """(height, width, 3) uint8 RGB of an encoded picture; RoadloopError where it is damaged.
+
+    ``path`` is the file, or what else names the picture in errors.
+    """
     import cv2
 
     whole = not content.startswith(b"\xff\xd8") or b"\xff\xd9" in content[-64:]
