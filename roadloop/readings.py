@@ -66,11 +66,11 @@ class LidarSweep:
 
     points: Array
     timestamp_us: int
-    """of the last point"""
+    """of the last point; of the first one where a recorded data set stamps its sweeps by that"""
     ring: Array | None = None
     """(points,) uint16, index of the beam"""
     time_offset: Array | None = None
-    """(points,) float32, s of each point from ``timestamp_us``, at most 0"""
+    """(points,) float32, s of each point from ``timestamp_us``: at most 0 if that is the last's"""
     semantic: Array | None = None
     """(points,) uint8 SemanticClass"""
     instance: Array | None = None

@@ -33,7 +33,7 @@ class Frame:
     """name in the rig"""
     kind: Literal["camera", "lidar", "radar"]
     timestamp_us: int
-    """since the start of the recording: of the exposure, or of a sweep's last point"""
+    """since the start of the recording: of the exposure, or of a sweep as the data set stamps it"""
     step: int
     """the first step whose time is not earlier: from then on a driver has it"""
     world_from_ego: Array
