@@ -70,9 +70,8 @@ def records(path: Path) -> list[Record]:
             it is no TFRecord at all, where it is the first), or which the file cuts off.
     """
     found: list[Record] = []
-    size = _size(path)
     with _opened(path) as file:
-        offset = 0
+        size, offset = file.seek(0, 2), 0
         while offset < size:
             where = f"{path} record {len(found)}"
             file.seek(offset)
@@ -199,12 +198,5 @@ def _opened(path: Path):
         return path.open("rb")
     except FileNotFoundError:
         raise RoadloopError(f"{path} is missing; download it, or leave this drive out") from None
-    except OSError as error:
-        raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
     except OSError as error:
         raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
