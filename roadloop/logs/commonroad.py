@@ -21,12 +21,13 @@ from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3, wrap_angle
 from roadloop.logs.commonroad_map import map_draft
 from roadloop.logs.commonroad_obstacles import HEIGHTS, Obstacle, obstacles, state_facts
-from roadloop.logs.commonroad_xml import CommonRoadFile, Element, read_commonroad
+from roadloop.logs.commonroad_signals import light_cycle
+from roadloop.logs.commonroad_xml import CommonRoadFile, read_commonroad
 from roadloop.logs.motion import ego_of_poses, velocities
 from roadloop.logs.recording import Recording
 from roadloop.maps.road_map import RoadMap
 from roadloop.rig import SensorRig
-from roadloop.types import AgentKind, AgentStates, LightState, VehicleParameters
+from roadloop.types import AgentKind, AgentStates, VehicleParameters
 
 Array = np.ndarray
 
@@ -36,15 +37,6 @@ EGO_TYPES = ("car", "taxi", "priorityVehicle", "truck", "bus", "motorcycle")
 WHEELBASE, REAR_OVERHANG = 0.6, 0.2
 """shares of the length, as on most cars (a Renault Zoe has 0.63 and 0.16, a Volkswagen Golf VII
 0.62 and 0.18); CommonRoad states neither"""
-
-COLOURS: dict[str, LightState] = {
-    "red": LightState.RED,
-    "redYellow": LightState.RED_YELLOW,
-    "yellow": LightState.YELLOW,
-    "green": LightState.GREEN,
-    "inactive": LightState.OFF,
-}
-"""by the colour of a cycle element"""
 
 _HEAD = 4096
 _MOVING = re.compile(rb"<dynamicObstacle\b|<role>\s*dynamic")
@@ -223,31 +215,6 @@ def _light_states(file: CommonRoadFile, first: int, steps: int) -> tuple[Array, 
     for k, element in enumerate(lights):
         states[:, k] = light_cycle(file, element, np.arange(first, first + steps))
     return states, len(lights)
-
-
-def light_cycle(file: CommonRoadFile, element: Element, steps: Array) -> Array:
-    """(n,) LightState of a ``trafficLight`` at steps (n,)."""
-    phases = list(element.iterfind("cycle/cycleElement"))
-    active = file.text(element, "active").lower() not in ("false", "0")
-    if not phases or not active:
-        return np.full(len(steps), LightState.OFF, np.uint8)
-    ends, shown = [], []
-    for phase in phases:
-        colour = file.text(phase, "color")
-        if colour not in COLOURS:
-            raise file.fault(
-                phase, f"of light {element.get('id')} has the colour {colour!r}; known: "
-                + ", ".join(COLOURS),
-            )  # fmt: skip
-        shown.append(COLOURS[colour])
-        ends.append(file.number(phase, "duration"))
-    ends = np.cumsum(ends)
-    if not (np.diff(ends, prepend=0.0) >= 0.0).all() or not ends[-1] > 0.0:
-        raise file.fault(element, "has a cycle of no length")
-    has_offset = element.find("cycle/timeOffset") is not None
-    offset = file.number(element, "cycle/timeOffset") if has_offset else 0.0
-    at = np.mod(np.asarray(steps) - offset, ends[-1])
-    return np.array(shown, np.uint8)[np.searchsorted(ends, at, side="right")]
 
 
 def _about(file: CommonRoadFile, ego: Obstacle, start_us: int) -> dict[str, Any]:

@@ -135,5 +135,5 @@ def _check_references(file: CommonRoadFile) -> None:
                 raise file.fault(
                     owner,
                     f"names the {kind} {element.get('ref')} as {element.tag} (line "
-                    f"{element.sourceline}), which is not in the file; add it or the reference away",
+                    f"{element.sourceline}), which is not in the file; remove the reference",
                 )

@@ -21,7 +21,8 @@ _NUMPY_CORE = ("_core", "core")
 
 ALLOWED: dict[str, frozenset[str]] = {
     "builtins": frozenset(
-        "bool bytearray bytes complex dict float frozenset int list range set slice str tuple".split()
+        {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"}
+        | {"range", "set", "slice", "str", "tuple"}
     ),
     "collections": frozenset({"OrderedDict", "defaultdict"}),
     "numpy": frozenset({"dtype", "ndarray"}),

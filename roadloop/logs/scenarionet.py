@@ -27,30 +27,20 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3, wrap_angle
 from roadloop.logs.motion import ego_of_poses, velocities
+from roadloop.logs.nuscenes import ZOE
 from roadloop.logs.recording import Recording
 from roadloop.logs.restricted_pickle import read_pickle, strings_at_head
 from roadloop.logs.scenarionet_map import light_ids, map_draft
 from roadloop.logs.source import read_bytes
+from roadloop.logs.waymo_fields import VEHICLE
+from roadloop.logs.waymo_motion import LONG, STAYS
 from roadloop.maps.road_map import RoadMap
 from roadloop.rig import SensorRig
 from roadloop.types import AgentKind, AgentStates, LightState, VehicleParameters
 
 Array = np.ndarray
 
-RENAULT_ZOE = VehicleParameters(
-    length=4.084, width=1.730, height=1.562, wheelbase=2.588, rear_overhang=0.657
-)
-"""The car of nuScenes (Caesar et al. 2020, section 3). Length, width, height and wheelbase from
-Renault's data sheet of the Zoe (2012); the overhangs, 0.839 m in front, from the same drawing"""
-
-JAGUAR_I_PACE = VehicleParameters(
-    length=4.682, width=1.895, height=1.565, wheelbase=2.990, rear_overhang=0.858
-)
-"""The car of Waymo. Length, width without mirrors, height and wheelbase from Jaguar's data sheet
-(2018); the overhangs are not stated there, so both take half of the rest (0.846 m), the rear one
-12 mm more for its bumper. Waymo's box of it, 5.286 x 2.332 x 2.33 m, is around its sensors"""
-
-CARS: dict[str, VehicleParameters] = {"nuscenes": RENAULT_ZOE, "waymo": JAGUAR_I_PACE}
+CARS: dict[str, VehicleParameters] = {"nuscenes": ZOE, "waymo": VEHICLE}
 """by the metadata's ``dataset``; of others the recorded box is taken, see ``_vehicle``"""
 
 REAR_AXLE = frozenset({"nuscenes"})
@@ -84,10 +74,11 @@ TYPES: dict[str, AgentKind] = {
     "TRAFFIC_BARRIER": _KIND.STATIC,
     "TRAFFIC_OBJECT": _KIND.STATIC,
 }
-"""ScenarioNet's own track types; a VEHICLE without a category may be anything from car to bus"""
+"""ScenarioNet's own track types; a VEHICLE without a category that is longer than any car or van
+(``waymo_motion.LONG``) is taken for a truck"""
 
 NOT_NAMED = frozenset({"OTHER", "UNSET"})
-"""track types that say nothing; such tracks are left out, with a note"""
+"""track types that say nothing: STATIC where it stays, and left out, with a note, where it moves"""
 
 LIGHTS: dict[str, LightState] = {
     "LANE_STATE_STOP": LightState.RED,
@@ -153,14 +144,14 @@ def open_drive(root: Path, name: str) -> Recording:
     steps = slice(int(there[0]), int(there[-1]) + 1)
     if len(there) < len(times):
         notes.append(f"{len(times) - len(there)} steps without the ego left out")
-    start_us = int(round(float(times[steps][0]) * 1e6))
+    start_us = round(float(times[steps][0]) * 1e6)
     stamps = np.round(times[steps] * 1e6).astype(np.int64) - start_us
 
     vehicle = _vehicle(dataset, ego, notes)
     poses = _ego_poses(dataset, ego, vehicle)[steps]
     others = [_Track(key, track, len(times), path) for key, track in tracks.items()]
     agents, categories, ids = _agents(others, dataset, steps, stamps, path, notes)
-    lights, signals = _light_states(scenario, len(times), path)
+    lights, signals = _light_states(scenario, dataset, len(times), path)
     every = KEYFRAMES.get(dataset)
     labelled = None if every is None else np.arange(steps.start, steps.stop) % every == 0
     if every is not None:
@@ -305,17 +296,19 @@ def _field(state: Any, name: str, shape: tuple[int, ...], where: str) -> Array:
 def _vehicle(dataset: str, ego: _Track, notes: list[str]) -> VehicleParameters:
     """The recording car; where it is not known, by the size of its box.
 
-    Then wheelbase and rear overhang are 0.6 and 0.2 of the length, as on most cars.
+    Then wheelbase and rear overhang are 0.6 and 0.2 of the length, as on most cars. The box of
+    Waymo's car is checked, as it has more than one.
     """
-    if dataset in CARS:
-        return CARS[dataset]
     length, width, height = np.median(ego.size[ego.valid], axis=0)
     length, width = max(length, width), min(length, width)
+    car = CARS.get(dataset)
+    if car is not None and (dataset in REAR_AXLE or abs(length - car.length) < 0.05):
+        return car
     if not 1.0 <= length <= 20.0 or not 0.5 <= width <= 4.0:
         raise RoadloopError(
             f'the ego "{ego.id}" of {dataset} is {length:.2f} x {width:.2f} m, which is no car'
         )
-    notes.append(f"the car of {dataset} is not known: its axles are guessed from its length")
+    notes.append(f"the car of {dataset} is not known: its axles are placed by its length")
     return VehicleParameters(
         length=float(length),
         width=float(width),
@@ -350,20 +343,20 @@ def _agents(
     kinds: list[AgentKind] = []
     left_out = 0
     for track in tracks:
-        if track.type in NOT_NAMED:
+        kind = _kind(track)
+        if kind is None and track.type in NOT_NAMED:
             left_out += 1
             continue
-        kind = CATEGORIES.get(track.category, TYPES.get(track.type))
         if kind is None:
             raise RoadloopError(
-                f'{path}: track "{track.id}" is of the type {track.type!r}, which roadloop does not '
-                f"know; known: {', '.join(TYPES)}"
+                f'{path}: track "{track.id}" is of the type {track.type!r}, which roadloop does '
+                f"not know; known: {', '.join(TYPES)}"
             )
         if track.valid[steps].any():
             found.append(track)
             kinds.append(kind)
     if left_out:
-        notes.append(f"{left_out} tracks of no stated class (OTHER, UNSET) left out")
+        notes.append(f"{left_out} moving tracks of no stated class (OTHER, UNSET) left out")
     shape = (steps.stop - steps.start, len(found))
     valid = _stacked([t.valid[steps] for t in found], shape).astype(bool)
 
@@ -392,16 +385,31 @@ def _agents(
     return states, [t.category for t in found], [t.id for t in found]
 
 
+def _kind(track: _Track) -> AgentKind | None:
+    """None where neither the category nor the type says."""
+    if track.category in CATEGORIES:
+        return CATEGORIES[track.category]
+    there = track.position[track.valid, :2]
+    if track.type in NOT_NAMED:
+        stays = not len(there) or np.ptp(there, axis=0).max() < STAYS
+        return AgentKind.STATIC if stays else None
+    if track.type == "VEHICLE" and len(there) and np.median(track.size[track.valid, 0]) > LONG:
+        return AgentKind.TRUCK
+    return TYPES.get(track.type)
+
+
 def _stacked(columns: list[Array], shape: tuple[int, int]) -> Array:
     return np.stack(columns, axis=1) if columns else np.zeros(shape)
 
 
-def _light_states(scenario: dict[str, Any], steps: int, path: Path) -> tuple[Array, int]:
+def _light_states(
+    scenario: dict[str, Any], dataset: str, steps: int, path: Path
+) -> tuple[Array, int]:
     """(T, S) states of the map's signals, lights first, and how many lights there are."""
     recorded = scenario["dynamic_map_states"]
     others = [f for f in scenario["map_features"].values() if f.get("type") == "STOP_SIGN"]
     states = np.zeros((steps, len(recorded) + len(others)), np.uint8)
-    for k, key in enumerate(light_ids(recorded)):
+    for k, key in enumerate(light_ids(recorded, dataset)):
         try:
             values = list(recorded[key]["state"]["object_state"])
         except (KeyError, TypeError):
@@ -426,11 +434,13 @@ def _compiled(path: Path) -> RoadMap:
     from roadloop.maps.compile_draft import compile_map
 
     scenario = _scenario(path)
+    meta = scenario["metadata"]
     return compile_map(
         map_draft(
             scenario["map_features"],
             scenario["dynamic_map_states"],
-            str(scenario["metadata"].get("dataset", "unknown")),
+            str(meta.get("dataset", "unknown")),
+            str(meta.get("map", "")),
             str(scenario["id"]),
             hashlib.sha256(read_bytes(path)).hexdigest(),
             str(path),

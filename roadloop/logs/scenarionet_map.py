@@ -1,41 +1,41 @@
 """The map of a ScenarioNet scenario: its features as a ``MapDraft``.
 
-ScenarioNet keeps what the data set it was converted from has, under common names: a lane is a
-centreline (``polyline``), with
-
-* nuScenes: a ``polygon`` for lanes and none for the connectors inside intersections; the third
-  column of the polyline is the *heading*, not a height (the devkit's ``discretize_lane``);
-* Waymo: the ids of the lines and lanes beside it, by ranges of its points;
-* others: neither.
-
-So a lane is, in this order, as wide as its polygon leaves on both sides of the centreline, as the
-lines beside it are apart, or as the lanes before and after it are.
+ScenarioNet keeps what the data set it was converted from has, under common names. Of Waymo it keeps
+everything, so the map is the one ``waymo_map`` makes. Lanes of the others are a centreline
+(``polyline``), with a ``polygon`` where the data set has one (not inside intersections). Two traps
+of nuScenes: the third column of a polyline is the *heading*, not a height (the devkit's
+``discretize_lane``), and lines called ``boundary_0`` and on, of the type of white paint, are the
+outline of the drivable area.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.maps.draft import LaneDraft, MapDraft, MarkDraft, SignalDraft
+from roadloop.logs import waymo_map
+from roadloop.logs.nuscenes_lanes import Lane, edges, lane_drafts
+from roadloop.maps.draft import MapDraft, MarkDraft, SignalDraft
 from roadloop.maps.road_map import LaneKind, MarkColour, MarkKind, SignalKind
 
 Array = np.ndarray
 
 LANES: dict[str, LaneKind] = {
-    "LANE_SURFACE_STREET": LaneKind.DRIVING,
-    "LANE_SURFACE_UNSTRUCTURE": LaneKind.DRIVING,
-    "LANE_FREEWAY": LaneKind.DRIVING,
-    "LANE_BUS_LANE": LaneKind.DRIVING,
     "LANE_UNKNOWN": LaneKind.DRIVING,
+    "LANE_FREEWAY": LaneKind.DRIVING,
+    "LANE_SURFACE_STREET": LaneKind.DRIVING,
     "LANE_BIKE_LANE": LaneKind.BIKING,
+    "LANE_SURFACE_UNSTRUCTURE": LaneKind.DRIVING,
+    "LANE_BUS_LANE": LaneKind.DRIVING,
 }
-"""feature types that are lanes"""
+"""feature types that are lanes; the first four are Waymo's, in the order of their numbers"""
 
 _WHITE, _YELLOW = MarkColour.WHITE, MarkColour.YELLOW
-MARKS: dict[str, tuple[MarkKind, MarkColour]] = {
+LINES: dict[str, tuple[MarkKind, MarkColour]] = {
+    "UNKNOWN": (MarkKind.OTHER, MarkColour.OTHER),
     "ROAD_LINE_BROKEN_SINGLE_WHITE": (MarkKind.BROKEN, _WHITE),
     "ROAD_LINE_SOLID_SINGLE_WHITE": (MarkKind.SOLID, _WHITE),
     "ROAD_LINE_SOLID_DOUBLE_WHITE": (MarkKind.SOLID_SOLID, _WHITE),
@@ -43,109 +43,66 @@ MARKS: dict[str, tuple[MarkKind, MarkColour]] = {
     "ROAD_LINE_BROKEN_DOUBLE_YELLOW": (MarkKind.BROKEN_BROKEN, _YELLOW),
     "ROAD_LINE_SOLID_SINGLE_YELLOW": (MarkKind.SOLID, _YELLOW),
     "ROAD_LINE_SOLID_DOUBLE_YELLOW": (MarkKind.SOLID_SOLID, _YELLOW),
-    "ROAD_LINE_PASSING_DOUBLE_YELLOW": (MarkKind.BROKEN_SOLID, _YELLOW),
-    "ROAD_EDGE_BOUNDARY": (MarkKind.CURB, MarkColour.OTHER),
-    "ROAD_EDGE_MEDIAN": (MarkKind.CURB, MarkColour.OTHER),
-    "ROAD_EDGE_SIDEWALK": (MarkKind.CURB, MarkColour.OTHER),
+    "ROAD_LINE_PASSING_DOUBLE_YELLOW": (MarkKind.SOLID_BROKEN, _YELLOW),
 }
-"""feature types that are painted lines or kerbs"""
+"""feature types that are painted lines, in the order of Waymo's numbers"""
 
-UNUSED = frozenset({"SPEED_BUMP", "BOUNDARY_SIDEWALK", "STOP_LINE", "UNKNOWN"})
-"""feature types the road map has no place for"""
+EDGES = frozenset({"ROAD_EDGE_BOUNDARY", "ROAD_EDGE_MEDIAN", "ROAD_EDGE_SIDEWALK"})
+UNUSED = frozenset({"SPEED_BUMP", "BOUNDARY_SIDEWALK", "STOP_LINE"})
+"""feature types a road map has no place for"""
+KNOWN = (*LANES, *LINES, *sorted(EDGES), "CROSSWALK", "DRIVEWAY", "STOP_SIGN", *sorted(UNUSED))
 
-STATED_LIMITS = frozenset({"waymo"})
-"""data sets whose ``speed_limit_kmh`` is one: the converters of the others write a placeholder,
-100 km/h on every nuScenes connector and 85 mph on every Argoverse lane"""
-
-DEFAULT_WIDTH = 3.5
-"""m, where neither a lane nor those before and after it tell"""
-NARROWEST, WIDEST = 2.2, 6.0
-"""m, limits of a lane's width: beyond them a polygon covers something else as well (a parking lane,
-the whole of an intersection)"""
+LEFT_HAND = ("singapore", "sg-", "sg_")
+"""how the names of places begin where traffic keeps left: those of nuScenes and nuPlan"""
 JOINT = 0.5
 """m between the end of a lane and the start of the next, where links are found by place"""
 JOINT_TURN = 0.6
 """rad between their headings"""
-_REACH = 12.0
-"""m to either side that are searched for a lane's polygon"""
 
 
 def map_draft(
     features: dict[str, Any],
     lights: dict[str, Any],
     dataset: str,
+    place: str,
     name: str,
     source_hash: str,
     where: str,
 ) -> MapDraft:
     """The draft of a scenario's ``map_features``; its signals are the lights, then the stop signs.
 
+    The lights are in the order of ``light_ids``.
+
     Args:
         lights: its ``dynamic_map_states``.
         dataset: its source, as the metadata has it: nuscenes, waymo, ...
+        place: the name of the city, as the metadata has it; tells which side traffic keeps to.
         where: the file, for messages.
 
     Raises:
-        RoadloopError: a feature of an unknown type or without its shape.
+        RoadloopError: a feature of an unknown type or without its shape, no lanes.
     """
-    has_height = dataset == "waymo"
-    lanes: dict[str, Any] = {}
-    marks: list[MarkDraft] = []
-    crosswalks: list[Array] = []
-    drivable: list[Array] = []
-    rings: list[Array] = []
-    stop_signs: dict[str, Any] = {}
-    unused: dict[str, int] = {}
     for key, feature in features.items():
-        what = f'{where}: map feature "{key}"'
-        kind = feature.get("type") if isinstance(feature, dict) else None
-        if kind in LANES:
-            line = _polyline(feature, what, has_height)
-            if len(line) < 2:
-                unused["lanes of a single point"] = unused.get("lanes of a single point", 0) + 1
-                continue
-            lanes[str(key)] = {**feature, "line": line}
-        elif kind in MARKS:
-            line = _polyline(feature, what, has_height)
-            if len(line) < 2:
-                continue
-            if str(key).startswith("boundary_"):
-                # not paint: ScenarioNet's outline of the data set's drivable area
-                rings.append(line[:, :2])
-                marks.append(MarkDraft(line, MarkKind.EDGE, MarkColour.OTHER))
-            else:
-                marks.append(MarkDraft(line, *MARKS[kind]))
-        elif kind == "CROSSWALK":
-            crosswalks.append(_open(_polygon(feature, what, has_height)))
-        elif kind == "DRIVEWAY":
-            drivable.append(_open(_polygon(feature, what, has_height))[:, :2])
-        elif kind == "STOP_SIGN":
-            stop_signs[str(key)] = feature
-        elif kind in UNUSED:
-            unused[kind] = unused.get(kind, 0) + 1
-        else:
+        if not isinstance(feature, dict) or feature.get("type") not in KNOWN:
+            kind = feature.get("type") if isinstance(feature, dict) else None
             raise RoadloopError(
-                f"{what} has the type {kind!r}, which roadloop does not know; known: "
-                + ", ".join(sorted({*LANES, *MARKS, "CROSSWALK", "DRIVEWAY", "STOP_SIGN"}))
+                f'{where}: map feature "{key}" has the type {kind!r}, which roadloop does not '
+                f"know; known: {', '.join(KNOWN)}"
             )
-    drivable += ground_within(rings)
-    links = _links(lanes)
-    widths = _widths(lanes, features, links)
-    drafts = tuple(
-        _lane(key, lane, lanes, widths[key], links, dataset) for key, lane in lanes.items()
-    )
-    signals = [_light(str(key), light, lanes, where) for key, light in lights.items()]
-    signals += [_stop_sign(key, sign, lanes, where) for key, sign in stop_signs.items()]
-    return MapDraft(
-        name=name,
-        source_hash=source_hash,
-        lanes=drafts,
-        signals=tuple(signals),
-        crosswalks=tuple(crosswalks),
-        marks=tuple(marks),
-        drivable=tuple(drivable),
-        unsupported=tuple(f"{kind}: {count} left out" for kind, count in sorted(unused.items())),
-    )
+    if dataset == "waymo":
+        return waymo_map.map_draft(
+            [_as_waymo(key, feature, where) for key, feature in features.items()],
+            [_waymo_lights(lights, where)],
+            name,
+            source_hash,
+            where,
+        )
+    return _draft(features, lights, place, name, source_hash, where)
+
+
+def light_ids(lights: dict[str, Any], dataset: str) -> list[str]:
+    """The keys of ``dynamic_map_states`` in the order of the draft's signals."""
+    return sorted(lights, key=int) if dataset == "waymo" else list(lights)
 
 
 def ground_within(rings: list[Array]) -> list[Array]:
@@ -157,13 +114,12 @@ def ground_within(rings: list[Array]) -> list[Array]:
     import shapely
 
     closed = [r for r in rings if len(r) > 3 and np.allclose(r[0], r[-1], atol=1e-3)]
-    if not closed:
-        return []
-    faces = sorted((shapely.make_valid(shapely.Polygon(r)) for r in closed), key=lambda f: -f.area)
-    ground = shapely.Polygon()
-    for face in faces:  # the largest first: each one turns what it covers into the opposite
-        ground = ground.symmetric_difference(face)
-    pieces, waiting = [], [p for p in shapely.get_parts(ground) if p.geom_type == "Polygon"]
+    ground: Any = shapely.Polygon()
+    for ring in sorted(closed, key=lambda r: -shapely.Polygon(r).area):
+        # the largest first: each one turns what it covers into the opposite
+        ground = ground.symmetric_difference(shapely.make_valid(shapely.Polygon(ring)))
+    pieces: list[Array] = []
+    waiting = _polygons(ground)
     while waiting:
         piece = waiting.pop()
         if not piece.interiors:
@@ -172,64 +128,218 @@ def ground_within(rings: list[Array]) -> list[Array]:
         x = shapely.Polygon(piece.interiors[0]).representative_point().x
         low, bottom, high, top = piece.bounds
         for side in (shapely.box(low, bottom, x, top), shapely.box(x, bottom, high, top)):
-            parts = shapely.get_parts(piece.intersection(side))
-            waiting += [p for p in parts if p.geom_type == "Polygon" and p.area > 1e-6]
+            waiting += _polygons(piece.intersection(side))
     return pieces
 
 
-def light_ids(lights: dict[str, Any]) -> list[str]:
-    """The ids of the lights in the order of the draft's signals."""
-    return [str(key) for key in lights]
+def _polygons(area: Any) -> list[Any]:
+    import shapely
+
+    parts = shapely.get_parts(area).tolist()
+    return [part for part in parts if part.geom_type == "Polygon" and part.area > 1e-6]
 
 
-def _points(feature: Any, field: str, what: str, has_height: bool) -> Array:
-    """(n, 3) of a field (n, 2 or 3), without repeated points."""
-    try:
-        points = np.asarray(feature[field], float)
-    except (KeyError, TypeError, ValueError):
-        points = np.zeros(0)
-    if points.ndim != 2 or points.shape[1] not in (2, 3) or not np.isfinite(points[:, :2]).all():
-        raise RoadloopError(f"{what}: its {field} is missing or no list of points")
-    z = points[:, 2] if has_height and points.shape[1] == 3 else np.zeros(len(points))
-    points = np.column_stack([points[:, :2], z])
-    moved = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1) > 1e-3
-    return points[np.concatenate([[True], moved])]
+# --- Waymo --------------------------------------------------------------------------------------
 
 
-def _polyline(feature: Any, what: str, has_height: bool) -> Array:
-    return _points(feature, "polyline", what, has_height)
-
-
-def _polygon(feature: Any, what: str, has_height: bool) -> Array:
-    return _points(feature, "polygon", what, has_height)
-
-
-def _open(polygon: Array) -> Array:
-    return polygon[:-1] if np.allclose(polygon[0], polygon[-1]) else polygon
-
-
-def _ids(value: Any) -> list[str]:
-    return [str(v) for v in value] if value is not None else []
-
-
-def _links(lanes: dict[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
-    """Per lane those before and after it: as the data set links them, else by place."""
-    if any(lane.get("entry_lanes") or lane.get("exit_lanes") for lane in lanes.values()):
-        return {
-            key: (_ids(lane.get("entry_lanes")), _ids(lane.get("exit_lanes")))
-            for key, lane in lanes.items()
+def _as_waymo(key: str, feature: dict[str, Any], where: str) -> dict[str, Any]:
+    """A feature as ``waymo_fields.FEATURE`` decodes it from Waymo's own files."""
+    what, kind = f'{where}: map feature "{key}"', feature["type"]
+    result: dict[str, Any] = {"id": _number(key, what)}
+    if kind in LANES:
+        result["lane"] = {
+            "speed_limit_mph": float(feature.get("speed_limit_mph", 0.0)),
+            "type": min(list(LANES).index(kind), 3),
+            "interpolating": bool(feature.get("interpolating", False)),
+            "polyline": _columns(feature, "polyline", what),
+            "entry_lanes": [_number(v, what) for v in feature.get("entry_lanes", ())],
+            "exit_lanes": [_number(v, what) for v in feature.get("exit_lanes", ())],
+            "left_neighbors": [_beside(e, what) for e in feature.get("left_neighbor", ())],
+            "right_neighbors": [_beside(e, what) for e in feature.get("right_neighbor", ())],
+            "left_boundaries": [_beside(e, what) for e in feature.get("left_boundaries", ())],
+            "right_boundaries": [_beside(e, what) for e in feature.get("right_boundaries", ())],
         }
-    from scipy.spatial import cKDTree
+    elif kind in LINES:
+        type_ = list(LINES).index(kind)
+        result["road_line"] = {"type": type_, "polyline": _columns(feature, "polyline", what)}
+    elif kind in EDGES:
+        result["road_edge"] = {"polyline": _columns(feature, "polyline", what)}
+    elif kind == "STOP_SIGN":
+        x, y, z = _place(feature.get("position"), what)
+        lanes = [_number(lane, what) for lane in feature.get("lane", ())]
+        result["stop_sign"] = {"lane": lanes, "position": {"x": x, "y": y, "z": z}}
+    elif kind in ("CROSSWALK", "DRIVEWAY", "SPEED_BUMP"):
+        result[kind.lower()] = {"polygon": _columns(feature, "polygon", what)}
+    return result
 
-    names = list(lanes)
+
+def _beside(entry: dict[str, Any], what: str) -> dict[str, Any]:
+    """A neighbour or boundary, whose numbers ScenarioNet writes as text."""
+    result: dict[str, Any] = {}
+    for field, value in entry.items():
+        if field == "boundaries":
+            result[field] = [_beside(part, what) for part in value]
+        elif field == "boundary_type":
+            result[field] = list(LINES).index(value) if value in LINES else 0
+        else:
+            result[field] = _number(value, what)
+    return result
+
+
+def _waymo_lights(lights: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    states = []
+    for key, light in lights.items():
+        what = f'{where}: traffic light "{key}"'
+        x, y, z = _place(light.get("stop_point"), what)
+        states.append({"lane": _number(key, what), "stop_point": {"x": x, "y": y, "z": z}})
+    return states
+
+
+def _number(value: Any, what: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise RoadloopError(f"{what}: {value!r} is no number, as ids of Waymo are") from None
+
+
+def _columns(feature: dict[str, Any], field: str, what: str) -> dict[str, Array]:
+    points = _points(feature, field, what, has_height=True)
+    return {axis: points[:, k] for k, axis in enumerate("xyz")}
+
+
+def _place(value: Any, what: str) -> tuple[float, float, float]:
+    """x, y, z of a point (2 or 3)."""
+    try:
+        point = np.asarray(value, float).ravel()
+    except (TypeError, ValueError):
+        point = np.zeros(0)
+    if len(point) not in (2, 3) or not np.isfinite(point).all():
+        raise RoadloopError(f"{what} has no place")
+    return float(point[0]), float(point[1]), float(point[2]) if len(point) > 2 else 0.0
+
+
+# --- nuScenes and others ------------------------------------------------------------------------
+
+
+def _draft(
+    features: dict[str, Any],
+    lights: dict[str, Any],
+    place: str,
+    name: str,
+    source_hash: str,
+    where: str,
+) -> MapDraft:
+    lines: dict[str, Array] = {}
+    marks: list[MarkDraft] = []
+    rings: list[Array] = []
+    crosswalks: list[Array] = []
+    drivable: list[Array] = []
+    left_out: dict[str, int] = {}
+    for key, feature in features.items():
+        what, kind = f'{where}: map feature "{key}"', feature["type"]
+        if kind in UNUSED:
+            left_out[kind] = left_out.get(kind, 0) + 1
+        elif kind in LANES or kind in LINES or kind in EDGES:
+            line = _distinct(_points(feature, "polyline", what))
+            if len(line) < 2:
+                left_out["lines of one point"] = left_out.get("lines of one point", 0) + 1
+            elif kind in LANES:
+                lines[str(key)] = line
+            elif str(key).startswith("boundary_"):
+                rings.append(line[:, :2])
+                marks.append(MarkDraft(line, MarkKind.EDGE, MarkColour.OTHER))
+            elif kind in EDGES:
+                marks.append(MarkDraft(line, MarkKind.CURB, MarkColour.OTHER))
+            else:
+                marks.append(MarkDraft(line, *LINES[kind]))
+        elif kind == "CROSSWALK":
+            crosswalks.append(_open(_points(feature, "polygon", what)))
+        elif kind == "DRIVEWAY":
+            drivable.append(_open(_points(feature, "polygon", what))[:, :2])
+    if not lines:
+        raise RoadloopError(f"{where} has no lanes, so no map; use it without one")
+    lanes = _lanes(features, lines, where)
+    left_hand = place.startswith(LEFT_HAND)
+    has_polygons = any(lane.polygon is not None for lane in lanes.values())
+    drafts = [
+        dataclasses.replace(
+            draft,
+            kind=LANES[features[draft.id]["type"]],
+            in_junction=draft.in_junction and has_polygons,
+        )
+        for draft in lane_drafts(lanes, left_hand)
+    ]
+    signals = [_light(key, lights[key], lanes, where) for key in light_ids(lights, "")]
+    signals += [
+        _stop_sign(key, feature, lanes, where)
+        for key, feature in features.items()
+        if feature["type"] == "STOP_SIGN"
+    ]
+    return MapDraft(
+        name=name,
+        source_hash=source_hash,
+        lanes=tuple(drafts),
+        signals=tuple(signals),
+        crosswalks=tuple(crosswalks),
+        marks=tuple(marks),
+        drivable=(*drivable, *ground_within(rings)),
+        left_hand=left_hand,
+        unsupported=tuple(f"{what}: {count} left out" for what, count in sorted(left_out.items())),
+    )
+
+
+def _lanes(features: dict[str, Any], lines: dict[str, Array], where: str) -> dict[str, Lane]:
+    """The lanes with their edges and links.
+
+    No speed limits: what these converters write as one is a placeholder, 100 km/h on every
+    connector of nuScenes and 85 mph on every lane of Argoverse 2.
+    """
+    import shapely
+
+    links = _links(features, lines)
+    lanes: dict[str, Lane] = {}
+    for key, line in lines.items():
+        polygon: Any = None
+        if features[key].get("polygon") is not None:
+            outline = _points(features[key], "polygon", f'{where}: map feature "{key}"')
+            if len(outline) > 2:
+                parts = _polygons(shapely.make_valid(shapely.Polygon(outline[:, :2])))
+                polygon = max(parts, key=lambda part: part.area, default=None)
+        lanes[key] = Lane(
+            key,
+            line,
+            *edges(line, polygon),
+            polygon=polygon,
+            before=tuple(links[key][0]),
+            after=tuple(links[key][1]),
+            kind="",
+            solid_left=False,
+            solid_right=False,
+        )
+    return lanes
+
+
+def _links(
+    features: dict[str, Any], lines: dict[str, Array]
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Per lane those before and after it: as the data set links them, else by place."""
+    stated: dict[str, tuple[list[str], list[str]]] = {
+        key: (
+            [str(lane) for lane in features[key].get("entry_lanes") or ()],
+            [str(lane) for lane in features[key].get("exit_lanes") or ()],
+        )
+        for key in lines
+    }
+    if any(before or after for before, after in stated.values()):
+        return stated
+    from scipy.spatial import KDTree
+
+    names = list(lines)
     links: dict[str, tuple[list[str], list[str]]] = {key: ([], []) for key in names}
-    if not names:
-        return links
-    lines = [lanes[key]["line"] for key in names]
-    starts = cKDTree([line[0, :2] for line in lines])
-    into = [np.arctan2(*(line[1] - line[0])[1::-1]) for line in lines]
-    for key, line in zip(names, lines, strict=True):
-        out = np.arctan2(*(line[-1] - line[-2])[1::-1])
+    starts = KDTree(np.array([lines[key][0, :2] for key in names]))
+    into = [_heading(lines[key][1] - lines[key][0]) for key in names]
+    for key, line in lines.items():
+        out = _heading(line[-1] - line[-2])
         for other in sorted(starts.query_ball_point(line[-1, :2], JOINT)):
             turn = np.angle(np.exp(1j * (into[other] - out)))
             if abs(turn) < JOINT_TURN and names[other] != key:
@@ -238,184 +348,59 @@ def _links(lanes: dict[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
     return links
 
 
-def _widths(
-    lanes: dict[str, Any], features: dict[str, Any], links: dict[str, tuple[list[str], list[str]]]
-) -> dict[str, Array]:
-    """Per lane the width at each point, m."""
-    known: dict[str, Array] = {}
-    for key, lane in lanes.items():
-        width = _of_polygon(lane)
-        if width is None:
-            width = _of_boundaries(lane, features, lanes)
-        if width is not None:
-            known[key] = np.clip(width, NARROWEST, WIDEST)
-
-    def beside(keys: list[str], end: int) -> float | None:
-        found = [float(known[k][end]) for k in keys if k in known]
-        return float(np.median(found)) if found else None
-
-    widths = dict(known)
-    for key, lane in lanes.items():
-        if key in known:
-            continue
-        before, after = links[key]
-        start, end = beside(before, -1), beside(after, 0)
-        first = start if start is not None else end if end is not None else DEFAULT_WIDTH
-        last = end if end is not None else first
-        along = np.linspace(0.0, 1.0, len(lane["line"]))
-        widths[key] = first + (last - first) * along
-    return widths
+def _heading(along: Array) -> float:
+    return float(np.arctan2(along[1], along[0]))
 
 
-def _of_polygon(lane: Any) -> Array | None:
-    """(n,) the width of the widest strip about the centreline that stays inside the polygon."""
-    if lane.get("polygon") is None:
-        return None
-    import shapely
-
-    outline = np.asarray(lane["polygon"], float)[:, :2]
-    if len(outline) < 3:
-        return None
-    area = shapely.make_valid(shapely.Polygon(outline))
-    xy = lane["line"][:, :2]
-    across = _REACH * _normals(xy)
-    half = np.full((len(xy), 2), np.nan)
-    for side, sign in enumerate((1.0, -1.0)):
-        rays = shapely.linestrings(np.stack([xy, xy + sign * across], axis=1))
-        inside = shapely.intersection(rays, area)
-        for k in np.flatnonzero(shapely.contains_xy(area, *xy.T)).tolist():
-            parts = shapely.get_parts(inside[k])
-            first = parts[np.argmin(shapely.distance(parts, shapely.Point(xy[k])))]
-            half[k, side] = first.length
-    return _filled(2.0 * half.min(axis=1))
+def _points(feature: dict[str, Any], field: str, what: str, has_height: bool = False) -> Array:
+    """(n, 3) of a field (n, 2 or 3), z 0 where its third column is no height."""
+    try:
+        points = np.asarray(feature[field], float)
+    except (KeyError, TypeError, ValueError):
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] not in (2, 3) or not np.isfinite(points[:, :2]).all():
+        raise RoadloopError(f"{what}: its {field} is missing or no list of points")
+    z = points[:, 2] if has_height and points.shape[1] == 3 else np.zeros(len(points))
+    return np.column_stack([points[:, :2], z])
 
 
-def _of_boundaries(lane: Any, features: dict[str, Any], lanes: dict[str, Any]) -> Array | None:
-    """(n,) width from the lines beside a lane, else from the lanes beside it; None without any."""
-    import shapely
-
-    xy = lane["line"][:, :2]
-    half = np.full((len(xy), 2), np.nan)
-    for side, name in enumerate(("left", "right")):
-        for entry in lane.get(f"{name}_neighbor") or ():
-            other = lanes.get(str(entry.get("feature_id"))) if isinstance(entry, dict) else None
-            rows = _rows(entry, "self_start_index", "self_end_index", len(xy))
-            if other is not None:
-                line = shapely.LineString(other["line"][:, :2])
-                half[rows, side] = shapely.distance(shapely.points(xy[rows]), line) / 2.0
-        for entry in lane.get(f"{name}_boundaries") or ():
-            other = features.get(str(entry.get("boundary_feature_id")))
-            rows = _rows(entry, "lane_start_index", "lane_end_index", len(xy))
-            if other is not None and len(other.get("polyline", ())) > 1:
-                line = shapely.LineString(np.asarray(other["polyline"], float)[:, :2])
-                half[rows, side] = shapely.distance(shapely.points(xy[rows]), line)
-    half[(half < NARROWEST / 2.0) | (half > WIDEST / 2.0)] = np.nan
-    if np.isnan(half).all():
-        return None
-    # one side known: the other is as far
-    half = np.where(np.isnan(half), half[:, ::-1], half)
-    return _filled(2.0 * half.min(axis=1))
+def _distinct(line: Array) -> Array:
+    """Without points that repeat the one before."""
+    moved = np.linalg.norm(np.diff(line[:, :2], axis=0), axis=1) > 1e-3
+    return line[np.concatenate([np.ones(min(len(line), 1), bool), moved])]
 
 
-def _rows(entry: Any, start: str, end: str, count: int) -> slice:
-    if not isinstance(entry, dict):
-        return slice(0, count)
-    return slice(int(entry.get(start, 0)), int(entry.get(end, count)) + 1)
+def _open(polygon: Array) -> Array:
+    return polygon[:-1] if np.allclose(polygon[0], polygon[-1]) else polygon
 
 
-def _filled(width: Array) -> Array | None:
-    """The same (n,) with gaps interpolated; None where nothing is known."""
-    known = np.flatnonzero(~np.isnan(width))
-    return np.interp(np.arange(len(width)), known, width[known]) if len(known) else None
+def _along(lane: Lane, point: tuple[float, float, float]) -> float:
+    """m along a lane of the place nearest to ``point``."""
+    from roadloop.geometry import polyline_project
+
+    return float(polyline_project(lane.centreline[:, :2], np.array(point[:2]))[0])
 
 
-def _normals(xy: Array) -> Array:
-    """(n, 2) unit vectors to the left of a polyline."""
-    along = np.gradient(xy, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    return np.column_stack([-along[:, 1], along[:, 0]])
-
-
-def _lane(
-    key: str,
-    lane: Any,
-    lanes: dict[str, Any],
-    width: Array,
-    links: dict[str, tuple[list[str], list[str]]],
-    dataset: str,
-) -> LaneDraft:
-    limit = lane.get("speed_limit_kmh") if dataset in STATED_LIMITS else None
-    left, change_left = _neighbour(lane, "left", lanes)
-    right, change_right = _neighbour(lane, "right", lanes)
-    connector = dataset == "nuscenes" and lane.get("polygon") is None
-    return LaneDraft(
-        id=key,
-        centreline=lane["line"],
-        width=width,
-        kind=LANES[lane["type"]],
-        speed_limit=float(limit) / 3.6 if limit else None,
-        predecessors=tuple(links[key][0]),
-        successors=tuple(links[key][1]),
-        left_neighbour=left,
-        right_neighbour=right,
-        change_left=change_left,
-        change_right=change_right,
-        in_junction=connector or bool(lane.get("interpolating") and dataset == "waymo"),
+def _light(key: str, light: Any, lanes: dict[str, Lane], where: str) -> SignalDraft:
+    """The light of one lane, at its stop line; without one where the lane begins."""
+    lane = lanes.get(str(light.get("lane", key)))
+    stop = light.get("stop_point", light.get("position"))
+    if stop is not None:
+        point = _place(stop, f'{where}: traffic light "{key}"')
+    else:
+        x, y, z = lane.centreline[0].tolist() if lane is not None else (0.0, 0.0, 0.0)
+        point = (x, y, z)
+    if lane is None:
+        return SignalDraft(str(key), SignalKind.TRAFFIC_LIGHT, point, 0.0)
+    s = _along(lane, point)
+    return SignalDraft(
+        str(key), SignalKind.TRAFFIC_LIGHT, point, lane.heading_at(s), stops=((lane.token, s),)
     )
 
 
-def _neighbour(lane: Any, side: str, lanes: dict[str, Any]) -> tuple[str, bool | None]:
-    """The lane beside for the longest stretch, and whether the line between may be crossed."""
-    longest, chosen = 0, ("", None)
-    for entry in lane.get(f"{side}_neighbor") or ():
-        if not isinstance(entry, dict):  # a bare id, as nuScenes and nuPlan have them
-            entry = {"feature_id": entry}
-        other = lanes.get(str(entry.get("feature_id")))
-        if other is None or LANES[other["type"]] != LANES[lane["type"]]:
-            continue
-        rows = _rows(entry, "self_start_index", "self_end_index", len(lane["line"]))
-        if rows.stop - rows.start > longest:
-            kinds = [str(b.get("boundary_type")) for b in entry.get("boundaries") or ()]
-            solid = any("SOLID" in kind for kind in kinds)
-            longest = rows.stop - rows.start
-            chosen = (str(entry["feature_id"]), not solid if kinds else None)
-    return chosen
-
-
-def _along(line: Array, xy: Array) -> float:
-    """m along a polyline (n, 3) of the point nearest to ``xy``."""
-    from roadloop.geometry import polyline_project
-
-    return float(polyline_project(line[:, :2], np.asarray(xy, float)[:2])[0])
-
-
-def _heading_at(line: Array, s: float) -> float:
-    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line[:, :2], axis=0), axis=1))])
-    k = min(int(np.searchsorted(arc, s, side="right")), len(line) - 1)
-    return float(np.arctan2(*(line[k] - line[k - 1])[1::-1]))
-
-
-def _light(key: str, light: Any, lanes: dict[str, Any], where: str) -> SignalDraft:
-    what = f'{where}: traffic light "{key}"'
-    lane = str(light.get("lane", key))
-    spot = np.asarray(light.get("stop_point", light.get("position", ())), float).ravel()
-    if len(spot) not in (0, 2, 3) or not np.isfinite(spot).all():
-        raise RoadloopError(f"{what}: its stop point is no place")
-    if lane not in lanes:
-        # a light of a lane that is not on the map governs nobody
-        xyz = (*(np.concatenate([spot, np.zeros(3)])[:3]).tolist(),)
-        return SignalDraft(key, SignalKind.TRAFFIC_LIGHT, xyz, 0.0)
-    line = lanes[lane]["line"]
-    s = _along(line, spot) if len(spot) else 0.0
-    xyz = tuple(np.concatenate([spot, line[0, len(spot) :]]).tolist())
-    return SignalDraft(key, SignalKind.TRAFFIC_LIGHT, xyz, _heading_at(line, s), stops=((lane, s),))
-
-
-def _stop_sign(key: str, sign: Any, lanes: dict[str, Any], where: str) -> SignalDraft:
-    place = np.asarray(sign.get("position", ()), float).ravel()
-    if place.shape != (3,) or not np.isfinite(place).all():
-        raise RoadloopError(f'{where}: stop sign "{key}" has no position')
-    governed = [lane for lane in _ids(sign.get("lane")) if lane in lanes]
-    stops = tuple((lane, _along(lanes[lane]["line"], place)) for lane in governed)
-    heading = _heading_at(lanes[governed[0]]["line"], stops[0][1] or 0.0) if governed else 0.0
-    return SignalDraft(key, SignalKind.STOP, (place[0], place[1], place[2]), heading, stops=stops)
+def _stop_sign(key: str, sign: Any, lanes: dict[str, Lane], where: str) -> SignalDraft:
+    point = _place(sign.get("position"), f'{where}: stop sign "{key}"')
+    governed = [lanes[str(lane)] for lane in sign.get("lane") or () if str(lane) in lanes]
+    stops = tuple((lane.token, _along(lane, point)) for lane in governed)
+    heading = governed[0].heading_at(stops[0][1]) if governed else 0.0
+    return SignalDraft(str(key), SignalKind.STOP, point, heading, stops=stops)
