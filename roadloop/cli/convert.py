@@ -146,20 +146,20 @@ class Convert:
                 "--to nuscenes writes pictures as they are: convert with --anonymize first, then "
                 "convert the result with --to nuscenes"
             )
-        if folder.exists() and any(folder.iterdir()) and not self.overwrite:
-            raise RoadloopError(f"{folder} is not empty; give --overwrite, or another folder")
+        if self.overwrite:
+            raise RoadloopError(f"--to nuscenes overwrites nothing: remove {folder} yourself")
         with progress_bar("convert", "drives", len(names), quiet=self.json) as bar:
-
-            def opened() -> Any:
-                for name in names:
-                    yield open_recording(self.source, name, format)
-                    bar.update(1)
-
-            export_nuscenes(opened(), folder)
+            opened = (open_recording(self.source, name, format) for name in names)
+            written = export_nuscenes(opened, folder, on_scene=lambda scene: bar.update(1))
         if self.json:
-            print(json.dumps({"folder": str(folder), "drives": names}, indent=2))
+            told = {"drives": names, "records": dict(written.records), "bytes": written.bytes}
+            print(json.dumps({"folder": str(folder), **told}, indent=2))
         else:
-            print(f"{len(names)} drives as nuScenes")
+            figures = ", ".join(
+                f"{written.records[table]} {table}"
+                for table in ("scene", "sample", "sample_data", "sample_annotation")
+            )
+            print(f"{figures}; {written.bytes / 1e6:.1f} MB")
             print(folder)
         return 0
 
