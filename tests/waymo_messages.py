@@ -108,12 +108,9 @@ def _classes() -> dict[str, Any]:
                 made.type_name = f".w.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        message.name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"w.{message.name}")
-        )
-        for message in file.message_type
-    }
+    names = [message.name for message in file.message_type]
+    found = {name: pool.FindMessageTypeByName(f"w.{name}") for name in names}
+    return {name: message_factory.GetMessageClass(kind) for name, kind in found.items()}
 
 
 def message(name: str, /, **fields: Any) -> Any:
