@@ -154,7 +154,7 @@ def open_drive(root: Path, name: str) -> Recording:
         name="radar", mount=Mount(front, 0.0, RADAR_HEIGHT), rate=RATE, max_range=190.0
     )
     pictures, more = _pictures(folder, camera, stamps, world_from_ego)
-    scans = _scans(folder, radar, times, stamps, world_from_ego, ego.speed)
+    scans = _scans(folder, radar, times, stamps, world_from_ego)
     notes += [
         *more,
         "speed is that of the poses; CAN's (from the wheels) is about 1 % lower",
@@ -228,13 +228,14 @@ def _tilt(world_from_device: Array, velocity: Array) -> tuple[Array, list[str]]:
     moving = np.linalg.norm(travel, axis=1) > CALIBRATION_SPEED
     if moving.sum() < RATE:
         return np.eye(3), ["the car hardly moves: the camera is taken to look straight ahead"]
+    # R = Rz(yaw) Ry(pitch) of the camera in the ego turns this direction onto the ego's x axis
     x, y, z = travel[moving].mean(0)
-    yaw, pitch = np.arctan2(y, x), -np.arctan2(z, np.hypot(x, y))
+    yaw, pitch = -np.arctan2(y, np.hypot(x, z)), np.arctan2(z, x)
     note = (
         f"the camera's turn in the car is estimated from the direction of travel: yaw "
-        f"{-np.degrees(yaw):.2f} deg, pitch {-np.degrees(pitch):.2f} deg; its roll is taken to be 0"
+        f"{np.degrees(yaw):.2f} deg, pitch {np.degrees(pitch):.2f} deg; its roll is taken to be 0"
     )
-    return rotation_from_euler(0.0, pitch, yaw).T, [note]
+    return rotation_from_euler(0.0, pitch, yaw), [note]
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -270,18 +271,18 @@ def _array(path: Path, row: tuple[int, ...], length: int | None = None) -> Array
         reason = str(error).splitlines()[0]
         raise RoadloopError(f"{path} is truncated or no .npy array: {reason}") from None
     if values.ndim != 1 + len(row) or values.shape[1:] != row or values.dtype.kind not in "fiu":
-        raise RoadloopError(f"{path} has shape {values.shape}, expected (rows, {row})")
+        raise RoadloopError(f"{path} has shape {values.shape}, expected {('rows', *row)}")
     if length is not None and len(values) != length:
-        raise RoadloopError(f"{path} has {len(values)} rows, frame_times has {length}")
+        raise RoadloopError(f"{path} has {len(values)} rows, its times {length}")
     return values
 
 
-def _can(folder: Path, signal: str, times: Array) -> Array:
-    """(T,) a CAN signal at the pictures' times."""
+def _can(folder: Path, signal: str, times: Array, row: tuple[int, ...] = ()) -> Array:
+    """(T,) a CAN signal at the times (T,); of signals that are rows their first number."""
     log = folder / "processed_log" / "CAN" / signal
     stamps = _array(log / "t", ())
-    values = _array(log / "value", (), len(stamps))
-    return np.interp(times, stamps, values)
+    values = _array(log / "value", row, len(stamps))
+    return np.interp(times, stamps, values.reshape(len(stamps), -1)[:, 0])
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -332,7 +333,6 @@ def _scans(
     times: Array,
     stamps: Array,
     world_from_ego: Array,
-    speed: Array,
 ) -> list[Frame]:
     """The radar's scans: rows of the log that follow each other closely."""
     log = folder / "processed_log" / "CAN" / "radar"
@@ -345,7 +345,7 @@ def _scans(
     starts = np.append(0, ends[:-1])
     measured = np.round((when[ends - 1] - times[0]) * 1e6).astype(np.int64)
     poses = poses_at(world_from_ego, stamps, measured)
-    moving = np.interp(measured, stamps, speed)
+    moving = _can(folder, "speed", when[ends - 1], (1,))
     frames = []
     for k, stamp in enumerate(measured.tolist()):
         if stamp < 0:
@@ -362,7 +362,8 @@ def radar_scan(
     """The tracks in rows of the radar's log: forward, left, relative speed, ..., address, new.
 
     The relative speed is the range rate, not that along x: over standing things it differs from
-    the ego's own by the cosine of the azimuth (0.05 m/s on average to 0.3 rad; 0.43 without).
+    the ego's own by the cosine of the azimuth (0.05 m/s on average up to 0.3 rad; without it 0.43
+    beyond 0.2 rad). ``speed`` is that of CAN, to which the radar agrees better than to the poses.
     """
     values = _array(path, (7,))[slice(*rows)]
     if len(values) != rows[1] - rows[0]:
