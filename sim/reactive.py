@@ -278,9 +278,13 @@ def leave_record(
 ):
     """What becomes of an agent whose record is over: traffic on its lane, or nothing."""
     if a.lane >= 0 and a.speed > STANDING and t.kind < AgentKind.CYCLIST:
-        a.along = -1.0
+        a.x = a.x + wp.float64(a.speed * a.cos * dt)
+        a.y = a.y + wp.float64(a.speed * a.sin * dt)
         a.acceleration = 0.0
-        return refill(g, a, t, route, w, i)
+        a = settle_replayed(g, a, route, w, i)
+        if a.lane >= 0:
+            a.along = -1.0
+            return refill(g, a, t, route, w, i)
     a.valid = 0
     a.speed = 0.0
     a.lane = -1
