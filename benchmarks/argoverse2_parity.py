@@ -263,6 +263,8 @@ def _log_differences(recording: Any, folder: Path, theirs: dict[str, Array]) -> 
 def points_in_boxes(recording: Any) -> Array:
     """(n, 2) points the data set counts in a box, and those on its faces or inside, at every step
     that has its sweep."""
+    from scipy.spatial import KDTree
+
     from roadloop.geometry import inverse, transform_points
 
     agents, counts = recording.agents, []
@@ -275,11 +277,17 @@ def points_in_boxes(recording: Any) -> Array:
             transform_points(f.world_from_ego, f.read().points[:, :3].astype(float)) for f in frames
         ]
         world = np.concatenate(points)
+        tree = KDTree(world)
         for agent in np.flatnonzero(agents.valid[step]):
-            local = transform_points(inverse(recording.world_from_agent[step, agent]), world)
-            size = [getattr(agents, f)[step, agent] for f in ("length", "width", "height")]
-            inside = np.abs(local - [0.0, 0.0, size[2] / 2.0]) <= np.array(size) / 2.0
-            counts.append((recording.lidar_points[step, agent], inside.all(-1).sum()))
+            pose = recording.world_from_agent[step, agent]
+            size = np.array(
+                [getattr(agents, f)[step, agent] for f in ("length", "width", "height")]
+            )
+            middle = pose[:3, 3] + pose[:3, 2] * size[2] / 2.0
+            near = world[tree.query_ball_point(middle, np.linalg.norm(size) / 2.0 + 0.01)]
+            local = transform_points(inverse(pose), near) - [0.0, 0.0, size[2] / 2.0]
+            inside = (np.abs(local) <= size / 2.0).all(-1)
+            counts.append((recording.lidar_points[step, agent], inside.sum()))
     return np.array(counts).reshape(-1, 2)
 
 
