@@ -113,7 +113,7 @@ def open_drive(root: Path, name: str) -> Recording:
         notes.append(f"the scene has {wanted} keyframes, {len(samples)} of them are in the tables")
     about = {
         "start_us": start,
-        "licence": ours.get("licence", LICENCE),
+        "licence": ours.get("licence", "") if OURS in log else LICENCE,
         "place": location,
         "version": tables.folder.name,
         "description": scene.get("description", ""),

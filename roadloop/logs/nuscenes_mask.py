@@ -69,21 +69,22 @@ def mask_png(recording: Recording) -> bytes:
 
 
 def png(window: Array, width: int, height: int, left: int, top: int) -> bytes:
-    """A black and white PNG of one bit per pixel, black but for ``window`` (rows, columns) bool.
+    """A PNG of 8 bits grey, black but for ``window`` (rows, columns) bool, which is white there.
 
-    Written row by row: a mask of a whole town would fill a gigabyte of memory.
+    Written row by row: a mask of a whole town would fill a gigabyte of memory. (The devkit cannot
+    read one of a single bit per pixel.)
     """
     rows, columns = window.shape
-    stride = (width + 7) // 8
     packer = zlib.compressobj(6)
-    packed = [packer.compress(bytes(1 + stride)) for _ in range(top)]
-    line = np.zeros(width, bool)
+    line = np.zeros(1 + width, np.uint8)  # the first byte says that the row is not filtered
+    black = line.tobytes()
+    packed = [packer.compress(black) for _ in range(top)]
     for row in window:
-        line[left : left + columns] = row
-        packed.append(packer.compress(b"\x00" + np.packbits(line).tobytes()))
-    packed += [packer.compress(bytes(1 + stride)) for _ in range(height - top - rows)]
+        line[1 + left : 1 + left + columns] = np.where(row, 255, 0)
+        packed.append(packer.compress(line.tobytes()))
+    packed += [packer.compress(black) for _ in range(height - top - rows)]
     packed.append(packer.flush())
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", b"".join(packed)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
