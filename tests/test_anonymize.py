@@ -175,15 +175,6 @@ def test_finders_that_answer_wrongly(recording, mine) -> None:
         Anonymizer(recording, "my_finders:turned")("front", image)
 
 
-def test_cascades_are_there_or_said_to_be_missing(recording) -> None:
-    if hasattr(cv2, "CascadeClassifier"):
-        image = recording.frames_of("front")[0].read()
-        assert Anonymizer(recording, "cascades")("front", image).rgb.shape == image.rgb.shape
-    else:
-        with pytest.raises(RoadloopError, match=r"OpenCV .* without its Haar cascades"):
-            Anonymizer(recording, "cascades")
-
-
 # --- real streets -------------------------------------------------------------------------------
 
 

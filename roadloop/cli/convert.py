@@ -57,8 +57,8 @@ class Convert:
     to: Literal["roadloop", "nuscenes"] = "roadloop"
     """write logs of roadloop, or one data set in the layout of nuScenes"""
     anonymize: Annotated[str, tyro.conf.arg(metavar="HOW"), default_text("off")] = ""
-    """blur faces and licence plates: labels (by the 3D boxes), cascades (OpenCV 4), FILE.onnx
-    (a YuNet face detector), MODULE:FUNCTION, or several with commas"""
+    """blur faces and licence plates: labels (by the 3D boxes), FILE.onnx (a YuNet face detector),
+    MODULE:FUNCTION, or several with commas"""
     workers: Annotated[Count, default_text("one per core")] = None
     """processes"""
     overwrite: bool = False

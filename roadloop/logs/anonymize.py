@@ -5,9 +5,6 @@ Where they are is said by one or several finders, separated by commas:
 ``labels``
     the heads of labelled people and the plates of labelled vehicles, from their 3D boxes: as
     complete as the labels are, and blind to whoever is not labelled.
-``cascades``
-    OpenCV's Haar cascades for faces and plates, where the installed OpenCV has them (4.x; 5 has
-    dropped them). They miss many.
 ``FILE.onnx``
     a YuNet face detector in OpenCV's format, which is not part of roadloop.
 ``MODULE:FUNCTION``
@@ -68,10 +65,6 @@ _PEOPLE = {
     AgentKind.MOTORCYCLE: RIDER_HEAD,
 }
 _PLATED = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.MOTORCYCLE)
-_CASCADES = {
-    "face": ("haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"),
-    "plate": ("haarcascade_russian_plate_number.xml",),
-}
 
 
 class Anonymizer:
@@ -188,14 +181,12 @@ def _finder(name: str, recording: Recording | None) -> Finder:
                 f"--anonymize labels: the drive{whose} has no labels; name another finder"
             )
         return _Labels(recording)
-    if name == "cascades":
-        return _Cascades()
     if name.endswith(".onnx"):
         return _YuNet(Path(name))
     if ":" in name:
         return partial(_asked, name, _function(name))
     raise RoadloopError(
-        f'--anonymize "{name}" is unknown: give labels, cascades, FILE.onnx or MODULE:FUNCTION'
+        f'--anonymize "{name}" is unknown: give labels, FILE.onnx or MODULE:FUNCTION'
     )
 
 
@@ -282,40 +273,6 @@ def _seen(image: CameraImage, camera_from_box: Array, part: tuple[float, ...]) -
         return None
     uv = uv[seen] + 0.5
     return np.concatenate([uv.min(0), uv.max(0)])
-
-
-class _Cascades:
-    """OpenCV's Haar cascades; at the size of the picture and doubled for small faces."""
-
-    def __init__(self) -> None:
-        import cv2
-
-        folder = Path(getattr(getattr(cv2, "data", None), "haarcascades", ""))
-        make = getattr(cv2, "CascadeClassifier", None)
-        names = [name for group in _CASCADES.values() for name in group]
-        missing = [name for name in names if not (folder / name).is_file()]
-        if make is None or missing:
-            raise RoadloopError(
-                f"--anonymize cascades: OpenCV {cv2.__version__} comes without its Haar cascades "
-                "(4.x has them); give labels, FILE.onnx or MODULE:FUNCTION"
-            )
-        self._cascades = {
-            kind: [make(str(folder / name)) for name in group] for kind, group in _CASCADES.items()
-        }
-
-    def __call__(self, camera: str, image: CameraImage) -> dict[str, Array]:
-        import cv2
-
-        grey = cv2.equalizeHist(cv2.cvtColor(image.rgb, cv2.COLOR_RGB2GRAY))
-        found: dict[str, Array] = {}
-        for kind, cascades in self._cascades.items():
-            boxes = [
-                np.asarray(c.detectMultiScale(grey, 1.1, 4, minSize=(16, 8)), float).reshape(-1, 4)
-                for c in cascades
-            ]
-            corner = np.concatenate(boxes)
-            found[kind] = np.concatenate([corner[:, :2], corner[:, :2] + corner[:, 2:]], axis=1)
-        return found
 
 
 class _YuNet:
