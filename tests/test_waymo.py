@@ -16,7 +16,7 @@ from waymo_messages import message
 
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, transform_points
-from roadloop.logs import waymo_motion, waymo_perception
+from roadloop.logs import parquet_rows, waymo_motion, waymo_perception
 from roadloop.logs.protobuf_wire import decode
 from roadloop.logs.tfrecord import framed, records
 from roadloop.logs.waymo_beside import ground_to_edges, lane_widths, look_beside
@@ -748,7 +748,8 @@ def made(tmp_path: Path, form: str):
 def test_perception_drive(tmp_path: Path, form: str):
     drive = made(tmp_path, form)
     assert drive.timestamp_us.tolist() == [0, 100_000, 200_000]
-    assert drive.about["start_us"] == START + 100_000
+    assert drive.about["start_us"] == START + 100_000  # when the first frame is complete
+    assert drive.about["first_frame_us"] == START
     assert drive.about["place"] == "location_sf"
     np.testing.assert_allclose(drive.ego.speed, 20.0, rtol=1e-4)
     agents = drive.agents
@@ -786,6 +787,21 @@ def test_perception_drive(tmp_path: Path, form: str):
     assert len(seen_by_driver.lidars["lidar_top"].points) == 4
 
 
+def test_rows_of_a_column_in_any_order(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"v.w": list(range(70))}), path, row_group_size=50)
+    column = parquet_rows._Column(path, 0, "v.w")
+    for row in (0, 3, 49, 20, 19, 41, 0):
+        assert column.at(row).as_py() == row
+    assert column.at(50) is None
+    assert parquet_rows._Column(path, 1, "v.w").at(7).as_py() == 57
+    with pytest.raises(RoadloopError, match="column x is missing"):
+        parquet_rows._Column(path, 0, "x")
+
+
 def test_short_range_lidars_are_not_moved_and_have_even_beams(tmp_path: Path):
     fields = frame_fields(0)
     fields["context"]["laser_calibrations"] = [
@@ -800,6 +816,16 @@ def test_short_range_lidars_are_not_moved_and_have_even_beams(tmp_path: Path):
     # rows of 0.2 rad, the middle of the top one at 0.2
     high = 10.0 * np.array([0.0, math.cos(0.2), math.sin(0.2)])
     np.testing.assert_allclose(points[0, :3], high, atol=1e-5)
+
+
+def test_map_of_the_first_frame(tmp_path: Path):
+    frames = [message("Frame", **frame_fields(k)) for k in range(2)]
+    for feature in scenario()["map_features"]:
+        frames[0].map_features.add().MergeFrom(message("MapFeature", **feature))
+    path = tmp_path / "m.tfrecord"
+    path.write_bytes(b"".join(framed(each.SerializeToString()) for each in frames))
+    road = waymo_perception.open_drive(path, NAME).road_map
+    assert road.lane_id.tolist() == ["1", "2", "4"] and road.signal_id.tolist() == ["8"]
 
 
 @pytest.mark.parametrize(

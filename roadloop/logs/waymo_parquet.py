@@ -7,7 +7,7 @@ when they are looked at. Columns are those of ``waymo_open_dataset/v2/perception
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse
 from roadloop.logs.lazy import LoggedImage
+from roadloop.logs.parquet_rows import Place, cell, columns_of, places_of, rows_by_key, said
 from roadloop.logs.recording import Recording
 from roadloop.logs.waymo_lidar import LaserGeometry, geometry, shaped, sweep
 from roadloop.logs.waymo_segment import (
@@ -35,8 +36,6 @@ from roadloop.readings import LidarSweep
 from roadloop.rig import CameraSensor
 
 Array = np.ndarray
-Place = tuple[Path, int, int]
-"""a row: file, row group, row in it"""
 
 _STAMP = "key.frame_timestamp_micros"
 _POSE = "[VehiclePoseComponent].world_from_vehicle.transform"
@@ -79,7 +78,7 @@ def open_segment(folder: Path, name: str) -> Recording:
         return folder / component / f"{name}.parquet"
 
     path = at("vehicle_pose")
-    poses = _columns(path, (_STAMP, _POSE))
+    poses = columns_of(path, (_STAMP, _POSE))
     order = np.argsort(poses[_STAMP], kind="stable")
     segment = Segment(name, str(path))
     for row in order.tolist():
@@ -106,7 +105,7 @@ def _read_cameras(segment: Segment, path: Path) -> None:
     names = ("f_u", "f_v", "c_u", "c_v", "k1", "k2", "p1", "p2", "k3")
     inner = [f"{_CALIBRATION}.intrinsic.{name}" for name in names]
     outer = [f"{_CALIBRATION}.{n}" for n in ("extrinsic.transform", "width", "height")]
-    found = _columns(path, (_CAMERA, *inner, *outer))
+    found = columns_of(path, (_CAMERA, *inner, *outer))
     for row, number in enumerate(found[_CAMERA].tolist()):
         size = (int(found[outer[1]][row]), int(found[outer[2]][row]))
         intrinsic = [float(found[column][row]) for column in inner]
@@ -118,7 +117,7 @@ def _read_cameras(segment: Segment, path: Path) -> None:
 def _read_lasers(segment: Segment, path: Path) -> None:
     names = ("extrinsic.transform", *(f"beam_inclination.{n}" for n in ("min", "max", "values")))
     columns = [f"{_LASER_CALIBRATION}.{name}" for name in names]
-    found = _columns(path, (_LASER, *columns))
+    found = columns_of(path, (_LASER, *columns))
     for row, number in enumerate(found[_LASER].tolist()):
         what = f"{path} row {row}: LiDAR {LASERS.get(number, number)}"
         if number not in LASERS:
@@ -138,7 +137,7 @@ def _read_boxes(segment: Segment, path: Path, frame: dict[int, int]) -> None:
     box = [*edges, f"{_BOX}.box.heading"]
     speed = [f"{_BOX}.speed.{axis}" for axis in ("x", "y")]
     kind, points = f"{_BOX}.type", f"{_BOX}.num_lidar_points_in_box"
-    found = _columns(path, (_STAMP, "key.laser_object_id", *box, kind, points), tuple(speed))
+    found = columns_of(path, (_STAMP, "key.laser_object_id", *box, kind, points), tuple(speed))
     speeds = [found.get(column) for column in speed]
     for row, stamp in enumerate(found[_STAMP].tolist()):
         if stamp not in frame:
@@ -163,7 +162,7 @@ def _number(values: Array | None, row: int, default: float = np.nan) -> float:
 
 def _read_stats(segment: Segment, path: Path) -> None:
     names = {"place": "location", "weather": "weather", "time_of_day": "time_of_day"}
-    found = _columns(path, (), tuple(f"{_STATS}.{name}" for name in names.values()))
+    found = columns_of(path, (), tuple(f"{_STATS}.{name}" for name in names.values()))
     for ours, name in names.items():
         values = found.get(f"{_STATS}.{name}", ())
         if len(values) and values[0]:
@@ -176,9 +175,9 @@ def _pictures(
     if not path.exists():
         return []
     pose, stamp = f"{_IMAGE}.pose.transform", f"{_IMAGE}.pose_timestamp"
-    found = _columns(path, (_STAMP, _CAMERA, pose, stamp))
-    panoptic = _rows(labels, (_STAMP, _CAMERA)) if labels.exists() else {}
-    places = _places(path)
+    found = columns_of(path, (_STAMP, _CAMERA, pose, stamp))
+    panoptic = rows_by_key(labels, (_STAMP, _CAMERA)) if labels.exists() else {}
+    places = places_of(path)
     pictures, without = [], set()
     for row, key in enumerate(zip(found[_STAMP].tolist(), found[_CAMERA].tolist(), strict=True)):
         if key[0] not in frame:
@@ -201,14 +200,14 @@ def _sweeps(
     path = folder / "lidar" / f"{name}.parquet"
     if not path.exists():
         return []
-    keys = _columns(path, (_STAMP, _LASER))
+    keys = columns_of(path, (_STAMP, _LASER))
     others = {}
     for component in ("lidar_pose", "lidar_segmentation"):
         other = folder / component / f"{name}.parquet"
-        others[component] = _rows(other, (_STAMP, _LASER)) if other.exists() else {}
+        others[component] = rows_by_key(other, (_STAMP, _LASER)) if other.exists() else {}
     if not others["lidar_pose"]:
         segment.notes.append("no lidar_pose component: the top LiDAR's points are not moved")
-    places = _places(path)
+    places = places_of(path)
     sweeps, without = [], set()
     for row, key in enumerate(zip(keys[_STAMP].tolist(), keys[_LASER].tolist(), strict=True)):
         if key[0] not in frame:
@@ -242,19 +241,19 @@ def _picture(place: Place, label: Place | None, sensor: CameraSensor, stamp: int
 
 
 def _jpeg(place: Place) -> bytes:
-    return _cell(place, f"{_IMAGE}.image") or b""
+    return cell(place, f"{_IMAGE}.image") or b""
 
 
 def _rgb(place: Place, sensor: CameraSensor) -> Array:
-    return pixels(_jpeg(place), sensor, f"{_said(place)} {sensor.name}")
+    return pixels(_jpeg(place), sensor, f"{said(place)} {sensor.name}")
 
 
 def _semantic(place: Place, sensor: CameraSensor) -> Array:
     return classes(
-        _cell(place, f"{_PANOPTIC}.panoptic_label") or b"",
-        int(_cell(place, f"{_PANOPTIC}.panoptic_label_divisor") or 0),
+        cell(place, f"{_PANOPTIC}.panoptic_label") or b"",
+        int(cell(place, f"{_PANOPTIC}.panoptic_label_divisor") or 0),
         sensor,
-        f"{_said(place)} {sensor.name}",
+        f"{said(place)} {sensor.name}",
     )
 
 
@@ -271,7 +270,7 @@ def _sweep(
     pose: Array,
     stamp: int,
 ) -> LidarSweep:
-    where = f"{_said(place)} {LASERS[number]}"
+    where = f"{said(place)} {LASERS[number]}"
     images = [_range_image(place, f"{_RETURNS}{k}") for k in (1, 2)]
     found = [image for image in images if image is not None]
     labels = (
@@ -292,103 +291,9 @@ def _sweep(
 
 def _range_image(place: Place, name: str) -> Array | None:
     """An array of values and its shape in two columns; None where it is null."""
-    values, shape = _cell(place, f"{name}.values"), _cell(place, f"{name}.shape")
+    values, shape = cell(place, f"{name}.values"), cell(place, f"{name}.shape")
     return (
         None
         if values is None
-        else shaped(values, np.zeros(0, int) if shape is None else shape, _said(place))
+        else shaped(values, np.zeros(0, int) if shape is None else shape, said(place))
     )
-
-
-def _said(place: Place) -> str:
-    path, group, row = place
-    return f"{path} row group {group} row {row}"
-
-
-def _rows(path: Path, keys: tuple[str, str]) -> dict[tuple[int, int], Place]:
-    """The place of each row by its keys."""
-    found = _columns(path, keys)
-    named = zip(*(found[key].tolist() for key in keys), strict=True)
-    return dict(zip(named, _places(path), strict=True))
-
-
-def _places(path: Path) -> list[Place]:
-    """Row group and row in it of each row of a file."""
-    groups = _file(path).metadata
-    return [
-        (path, group, row)
-        for group in range(groups.num_row_groups)
-        for row in range(groups.row_group(group).num_rows)
-    ]
-
-
-def _cell(place: Place, column: str) -> Any:
-    """One value; numbers in a list as an array."""
-    path, group, row = place
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
-    table = _row_group(path, state.st_mtime_ns, group, column)
-    if row >= len(table):
-        raise RoadloopError(f"{_said(place)} is gone; open the drive again")
-    value = table[row]
-    return (
-        value.values.to_numpy(zero_copy_only=False)
-        if hasattr(value, "values") and (value.is_valid)
-        else value.as_py()
-    )
-
-
-@lru_cache(maxsize=12)
-def _row_group(path: Path, changed_ns: int, group: int, column: str) -> Any:
-    """One column of one row group: drivers read one row after the other."""
-    import pyarrow as pa
-
-    file = _file(path)
-    if column not in file.schema_arrow.names:
-        raise RoadloopError(f"{path}: column {column} is missing; is it of another data set?")
-    try:
-        return file.read_row_group(group, columns=[column]).column(0)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RoadloopError(f"{path} row group {group} is damaged: {reason}") from error
-
-
-def _columns(path: Path, needed: tuple[str, ...], wanted: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Columns of a file as arrays; those ``wanted`` only where the file has them."""
-    import pyarrow as pa
-
-    file = _file(path)
-    names = file.schema_arrow.names
-    for column in needed:
-        if column not in names:
-            raise RoadloopError(f"{path}: column {column} is missing; is it of another data set?")
-    picked = [*needed, *(column for column in wanted if column in names)]
-    try:
-        table = file.read(columns=picked)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RoadloopError(f"{path} is truncated or damaged: {reason}") from error
-    found = {
-        column: table[column].combine_chunks().to_numpy(zero_copy_only=False) for column in picked
-    }
-    for column in needed:
-        missing = table[column].is_null().to_numpy()
-        if missing.any() and column.startswith("key."):
-            raise RoadloopError(f"{path} row {int(np.argmax(missing))}: {column} is empty")
-    return found
-
-
-def _file(path: Path) -> Any:
-    """The opened Parquet file; RoadloopError where it is none."""
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        return ParquetFile(path)
-    except FileNotFoundError:
-        raise RoadloopError(f"{path} is missing; download it, or leave this drive out") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RoadloopError(f"{path} is truncated or no Parquet file: {reason}") from error

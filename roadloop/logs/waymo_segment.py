@@ -214,7 +214,12 @@ def recording(
     for k, laser, source in sweeps:
         read = read_sweep(source, segment.lasers[laser], poses[k], int(stamps[k]))
         frames.append(Frame(LASERS[laser], "lidar", int(stamps[k]), k, poses[k], read))
-    about = {"licence": LICENCE, "start_us": start_us, **segment.stats}
+    about = {
+        "licence": LICENCE,
+        "start_us": start_us,
+        "first_frame_us": int(micros[0]),
+        **segment.stats,
+    }
     agents: dict[str, Any] = {}
     if any(segment.labels):
         agents = _labelled(segment, poses, stamps)
