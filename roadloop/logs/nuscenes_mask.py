@@ -59,7 +59,7 @@ def mask_png(recording: Recording) -> bytes:
     area = shapely.transform(drivable_polygons(road_map, gap=PAVED), lambda xy: xy + offset)
     window = np.zeros((rows, columns), np.uint8)
     for polygon in shapely.get_parts(area & shapely.box(*low, *high)).tolist():
-        if polygon.geom_type != "Polygon":
+        if polygon.geom_type != "Polygon" or polygon.is_empty:
             continue
         rings = [polygon.exterior, *polygon.interiors]
         pixels = [(np.array(ring.coords) - [low[0], high[1]]) / RESOLUTION for ring in rings]
