@@ -46,9 +46,9 @@ class RouteLine:
     """m along the path at which the route ends"""
 
     def window(self, low: float, high: float) -> tuple[slice, PathWindow]:
-        """The samples between ``low`` and ``high`` m along the path."""
+        """The samples between ``low`` and ``high`` m along the path, two at least."""
         first = max(int((low - self.s[0]) / SPACING), 0)
-        last = min(int((high - self.s[0]) / SPACING) + 2, len(self.s))
+        last = min(max(int((high - self.s[0]) / SPACING), 0) + 2, len(self.s))
         rows = slice(min(first, last - 2), last)
         return rows, PathWindow(
             self.s[rows],

@@ -36,6 +36,8 @@ FAMILY = "recorded"
 """of all scenarios made here"""
 BEYOND = 50.0
 """m by which the route goes on after the recorded drive, so that no driver brakes for its end"""
+LEAD = 30.0
+"""m the recorded ego may drive before it is on the lanes, as out of a car park"""
 GAP = 1.1
 """s between two labels over which a road user is interpolated; after a longer gap it is a new one
 that appears"""
@@ -66,7 +68,8 @@ def recorded_scenario(
         start: s into the recording at which the drive begins.
 
     Raises:
-        RoadloopError: a recording without map, road users or motion; an ego that is on no lane.
+        RoadloopError: a recording without map, road users or motion; an ego that is on no lane, or
+            not for its first ``LEAD`` m.
     """
     where = f"{recording.dataset} drive {recording.name}"
     if not recording.continuous or len(recording) < 2:
@@ -87,9 +90,15 @@ def recorded_scenario(
     expert = _ego_at(recording.ego, times, grid)
     x, y = expert.box_centre()
     try:
-        route = match_drive(road_map, x, y, expert.heading, expert.z).route
+        matched = match_drive(road_map, x, y, expert.heading, expert.z)
     except RoadloopError as error:
         raise RoadloopError(f"{where}: {error}") from None
+    lead = float(np.hypot(np.diff(x), np.diff(y))[: matched.first].sum())
+    if lead > LEAD:
+        raise RoadloopError(
+            f"{where}: its ego follows lanes of the map only after {lead:.0f} m; begin there, "
+            f"{start + matched.first * dt:.1f} s into the recording (--start)"
+        )
     return Scenario(
         name=recording.name,
         family=FAMILY,
@@ -98,7 +107,7 @@ def recorded_scenario(
         duration=steps * dt,
         dt=dt,
         ego=at(expert, 0),
-        route=extended(road_map, route, BEYOND),
+        route=extended(road_map, matched.route, BEYOND),
         agents=_agents(recording, times, grid, reactive),
         lights=_lights(recording, times, grid),
         description=f"{where}, others {'react' if reactive else 'replayed'}",

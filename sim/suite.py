@@ -52,12 +52,16 @@ class Case:
     drive: str = ""
     format: str = ""
     reactive: bool = False
+    start: float = 0.0
+    """s into the recording at which the drive begins"""
 
     def build(self) -> Scenario:
         """The scenario, ready to drive. Raises RoadloopError where it cannot be built."""
         if self.recording:
             recording = open_recording(self.recording, self.drive, self.format)
-            return recorded_scenario(recording, reactive=self.reactive, seconds=self.seconds)
+            return recorded_scenario(
+                recording, reactive=self.reactive, seconds=self.seconds, start=self.start
+            )
         return build_scenario(
             self.scenario,
             seed=self.seed,
@@ -84,6 +88,7 @@ class Case:
             words = ["roadloop replay", shlex.quote(self.recording)]
             words += ["--format", self.format, "--drives", shlex.quote(self.drive)]
             words += ["--reactive"] if self.reactive else []
+            words += [f"--start {self.start:g}"] if self.start else []
             words += [f"--seconds {self.seconds:g}"] if self.seconds is not None else []
             return " ".join([*words, *([options] if options else [])])
         words = [f"roadloop drive {self.scenario} --seed {self.seed}"]
@@ -110,7 +115,7 @@ class Suite:
             entry = asdict(case)
             del entry["map_file"], entry["recording"]
             if not case.recording:
-                del entry["drive"], entry["format"], entry["reactive"]
+                del entry["drive"], entry["format"], entry["reactive"], entry["start"]
             asked.append(entry)
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -142,6 +147,7 @@ def recorded_suite(
     *,
     reactive: bool = False,
     seconds: float | None = None,
+    start: float = 0.0,
 ) -> Suite:
     """Recorded drives as a suite.
 
@@ -149,6 +155,7 @@ def recorded_suite(
         recordings: data set's folder, drive and format of each.
         reactive: road users react to the ego.
         seconds: s, length of each drive, by default as recorded.
+        start: s into each recording at which the drive begins.
     """
     cases = []
     taken: set[str] = set()
@@ -168,6 +175,7 @@ def recorded_suite(
                 drive=drive,
                 format=format,
                 reactive=reactive,
+                start=start,
             )
         )
     manner = "the others react" if reactive else "the others move as recorded"

@@ -57,6 +57,8 @@ class Replay:
     """how late the drivers' answers come: seconds, or a file of measured ones"""
     seconds: Annotated[Seconds, default_text("as recorded")] = None
     """s, length of each drive at most"""
+    start: Annotated[float, tyro.conf.arg(metavar="S")] = 0.0
+    """s into the recordings at which the drives begin"""
     workers: Annotated[Count, default_text("one per core that has memory for one")] = None
     """processes at once"""
     timeout: Annotated[float, tyro.conf.arg(metavar="S")] = 300.0
@@ -94,7 +96,9 @@ class Replay:
             format, names = list_drives(log, self.format)
             recordings += [(log, name, format) for name in chosen(names, self.drives)]
         name = f"replay-{self.logs[0].resolve().name}" + ("-reactive" if self.reactive else "")
-        suite = recorded_suite(name, recordings, reactive=self.reactive, seconds=self.seconds)
+        suite = recorded_suite(
+            name, recordings, reactive=self.reactive, seconds=self.seconds, start=self.start
+        )
         folder = self.out or Path("runs") / name
         found: dict[str, SuiteResults] = {}
         for driver in drivers:

@@ -156,7 +156,7 @@ SWEEP = (
     Column("z", "float32", "m", "same"),
     Column("intensity", "float32", "", "in [0, 1]"),
     Column("ring", "uint16", "", "number of the beam in rig.yaml"),
-    Column("time_offset", "float32", "s", "of each point from the timestamp, at most 0"),
+    Column("time_offset", "float32", "s", "of each point from the timestamp"),
     Column("semantic", "uint8", "", "class"),
     Column("instance", "int32", "", "as in instance images, but as a plain signed number"),
 )
