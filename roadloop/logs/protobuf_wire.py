@@ -155,8 +155,7 @@ def _many(message: Message, spec: Field, values: list[tuple[int, Any]]) -> Any:
 
 def _packed(message: Message, spec: Field, data: memoryview) -> Array:
     """Numbers of one packed field."""
-    assert isinstance(spec.type, str)
-    wire_type, dtype = _TYPES[spec.type]
+    wire_type, dtype = _TYPES[str(spec.type)]
     if wire_type == VARINT:
         return _varints(message, spec, data).astype(dtype)
     if len(data) % _WIDTH[wire_type]:

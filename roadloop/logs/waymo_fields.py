@@ -22,11 +22,11 @@ VEHICLE = VehicleParameters(
 """Waymo's Chrysler Pacifica Hybrid with its sensors.
 
 Length, width and height are those of every recording car's own track in the Motion data set. The
-wheelbase, 121.6 in, is the maker's. Where the rear axle lies in the box no document says. Driving
-slowly a car does not slip sideways at the rear axle, so lateral speed over yaw rate at the box
-centre is the distance between them: 1.36 to 1.41 m on six scenes at 1 to 4 m/s; the front and rear
-LiDAR, 4.07 m before and 1.15 m behind the axle by the calibration, have their middle at 1.46 m.
-Taken is 1.42 m, within 4 cm of either.
+wheelbase, 121.6 in, is the maker's. Where the rear axle lies in the box no document says. A rear
+axle slips sideways only by what its tyres give, in proportion to yaw rate and squared speed v, so
+the lateral speed of the box centre over the yaw rate is ``d - k v^2``, d the distance between them:
+on four turning scenes d is 1.46 m (1.44 m of those below 4 m/s), give or take 0.01 m. The front and
+rear LiDAR, 4.07 m before and 1.155 m behind the origin, have their middle at 1.4575 m, too.
 """
 
 # --- map.proto ----------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Vehicle frame: x forward, y left, z up, origin on the ground under the rear axle, which is our ego
 frame. That it is on the ground say the authors (issue 597 of waymo-research/waymo-open-dataset);
-that it is at the rear axle says ``end_to_end_driving_data.proto``, and the sample of the vehicle's
-poses agrees: where it turns it slips sideways by less than at 6 cm from that point.
+that it is at the rear axle says ``end_to_end_driving_data.proto``, and poses in turns agree: the
+point that does not slip sideways is within 6 cm of the origin.
 
 Time: a frame is named by the start of its sweep, the sweep takes 0.1 s, its cameras fire meanwhile,
 and pose and boxes are those "roughly" in its middle. A step here is the end of the frame, when a
