@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roadloop.geometry import wrap_angle
-from roadloop.maps.conflicts import LanePairs, shared_ground
+from roadloop.maps.conflicts import CLEARANCE, LanePairs, shared_ground
 from roadloop.maps.road_map import ConflictKind
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ Array = np.ndarray
 
 CROSSING = np.radians(20.0)
 """lanes that meet at less are drawn too close, or weave"""
+TOUCHING = 0.5
+"""m between the edges of lanes without a median"""
 
 
 def with_junctions(road_map: RoadMap, inside: Array, named: Array) -> RoadMap:
@@ -82,6 +84,41 @@ def with_junctions(road_map: RoadMap, inside: Array, named: Array) -> RoadMap:
         junction_id=np.array(used, dtype=str),
         junction_is_roundabout=np.zeros(len(used), bool),
     )
+
+
+def with_opposites(road_map: RoadMap) -> RoadMap:
+    """The map with ``lane_opposite`` also where it is only drawn, not stated.
+
+    Two lanes outside junctions are opposite where for most of the shorter one their inner edges
+    run within TOUCHING of each other and traffic runs in opposite directions.
+    """
+    from scipy.spatial import KDTree
+
+    beside = road_map.lane_right if road_map.left_hand else road_map.lane_left
+    open_side = road_map.is_travel & (road_map.lane_junction < 0)
+    open_side &= (beside < 0) & (road_map.lane_opposite < 0)
+    lane = np.repeat(np.arange(road_map.lanes), np.diff(road_map.point_start))
+    rows = np.flatnonzero(open_side[lane])
+    heading = road_map.point_heading[rows]
+    half = road_map.point_width[rows] / (-2.0 if road_map.left_hand else 2.0)
+    edge = road_map.point_xyz[rows, :2] + half[:, None] * np.column_stack(
+        [-np.sin(heading), np.cos(heading)]
+    )
+    pairs = KDTree(edge).query_pairs(TOUCHING, output_type="ndarray")
+    a, b = np.concatenate([pairs, pairs[:, ::-1]]).T
+    against = np.cos(heading[a] - heading[b]) < -0.9
+    level = np.abs(road_map.point_xyz[rows[a], 2] - road_map.point_xyz[rows[b], 2]) < CLEARANCE
+    a, b = a[against & level], b[against & level]
+    touched = np.unique(np.column_stack([lane[rows[a]], lane[rows[b]], a]), axis=0)
+    both, count = np.unique(touched[:, :2], axis=0, return_counts=True)
+    size = np.diff(road_map.point_start)
+    share = {(i, k): n / size[i] for (i, k), n in zip(both.tolist(), count.tolist(), strict=True)}
+    best = sorted(share, key=lambda pair: (-max(share[pair], share[pair[::-1]]), pair))
+    opposite = road_map.lane_opposite.copy()
+    for i, k in best:
+        if max(share[i, k], share[k, i]) > 0.5 and opposite[i] < 0 and opposite[k] < 0:
+            opposite[i], opposite[k] = k, i
+    return dataclasses.replace(road_map, lane_opposite=opposite)
 
 
 def with_roads(road_map: RoadMap) -> RoadMap:

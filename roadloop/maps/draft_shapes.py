@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.geometry import polyline_arc_length, wrap_angle
+from roadloop.geometry import wrap_angle
 from roadloop.maps.draft import LaneDraft
 from roadloop.maps.lane_geometry import MAX_COORDINATE, SPACING, LanePoints
 from roadloop.maps.plan_view import MAX_LENGTH
@@ -45,6 +45,8 @@ _REPEATED = 0.01
 """m between points that count as one"""
 _BEYOND = 5.0
 """m edges are drawn on beyond their ends, for normals at skewed ends"""
+_SIMPLER = 0.002
+"""m edges may move to have fewer points when feet on them are looked for"""
 _REFINEMENTS = 2
 _THIRD = np.array([-1.0, 3.0, -3.0, 1.0])
 
@@ -273,9 +275,9 @@ def middle_line(left: Array, right: Array) -> Array:
     """(n, 3) the line halfway between two edges ``rounded``, from start to end."""
     count = max(int(np.ceil(max(_length(left), _length(right)) / _STEP)) + 1, 2)
     share = np.linspace(0.0, 1.0, count)
-    middle = (_at_share(left, share) + _at_share(right, share)) / 2.0
+    middle = (at_share(left, share) + at_share(right, share)) / 2.0
     # towards its ends, which may be cut askew, it is left as it is
-    across = float(np.hypot(*(_at_share(left, share) - _at_share(right, share))[:, :2].T).mean())
+    across = float(np.hypot(*(at_share(left, share) - at_share(right, share))[:, :2].T).mean())
     room = np.minimum(share, 1.0 - share) * _length(middle)
     weight = np.clip(room / max(across, SHORTEST) - 0.5, 0.0, 1.0)[:, None]
     for _ in range(_REFINEMENTS if weight.any() else 0):
@@ -284,7 +286,8 @@ def middle_line(left: Array, right: Array) -> Array:
     return middle
 
 
-def _at_share(line: Array, share: Array) -> Array:
+def at_share(line: Array, share: Array) -> Array:
+    """(., 3) points at shares of a line's length."""
     return _at(line, share * _length(line))
 
 
@@ -299,10 +302,10 @@ def _feet(points: Array, edge: Array) -> Array:
         [_unit(edge[0] - edge[1]), _unit(edge[-1] - edge[-2])]
     )
     edge = np.concatenate([ends[:1], edge, ends[1:]])
-    line = shapely.linestrings(edge[:, :2] - edge[0, :2])
-    along = shapely.line_locate_point(line, shapely.points(points[:, :2] - edge[0, :2]))
-    arc = polyline_arc_length(edge[:, :2])
-    return np.column_stack([np.interp(along, arc, edge[:, k]) for k in range(3)])
+    origin = edge[0]
+    line = shapely.simplify(shapely.linestrings(edge - origin), _SIMPLER)
+    along = shapely.line_locate_point(line, shapely.points(points[:, :2] - origin[:2]))
+    return _at(shapely.get_coordinates(line, include_z=True), along) + origin
 
 
 def _unit(vector: Array) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.maps.compile_draft import compile_map
 from roadloop.maps.draft import LaneDraft, MapDraft
-from roadloop.maps.draft_shapes import middle_line, rounded, runs_against
+from roadloop.maps.draft_shapes import at_share, middle_line, rounded, runs_against
 from roadloop.maps.lanelet2_ground import LINES, areas, marks, outline
 from roadloop.maps.lanelet2_rules import read_rules, speed
 from roadloop.maps.opendrive_xml import unpack
@@ -64,7 +64,9 @@ SPEEDS = {
 """m/s by subtype and location where no limit is stated, as in Germany (StVO 3 (3), Autobahn's
 recommended speed, walking pace); town roads are left to ``compile_map``"""
 TWO_CARS = 4.5
-"""m, two-way lanelets from this width on are two lanes"""
+"""m, two-way streets from this width on are two lanes"""
+TAPER = 15.0
+"""m over which half of a street becomes all of a lanelet"""
 KEEP_LEFT = {"au", "gb", "hk", "id", "ie", "in", "jp", "my", "nz", "sg", "th", "uk", "za"}
 """Regions (ISO 3166) that keep left, of those automated cars are mapped in"""
 
@@ -111,11 +113,9 @@ def read_lanelet2(source: str | Path | bytes, *, name: str | None = None) -> Map
     edges = {r.id: _edges(osm, r) for r in lanelets}
     _turn_back(drivers, edges, notes)
     left_hand = _keeps_left(lanelets, edges)
-    strips = [s for r in drivers for s in _strips(osm, r, *edges[r.id], notes)]
-    lines = {s.id: _lines(osm, s, left_hand) for s in strips}
-    rules = read_rules(
-        osm, {s.id: lines[s.id] for s in strips if not s.id.endswith("reverse")}, notes
-    )
+    strips = _strips(osm, drivers, edges, notes)
+    lines = _lines(osm, strips, left_hand)
+    rules = read_rules(osm, {r.id: lines[r.id] for r in drivers}, notes)
     return MapDraft(
         name=name or default_name,
         source_hash=source_hash(content),
@@ -192,7 +192,7 @@ def _turn_back(drivers: list[Relation], edges: dict[str, Edges], notes: list[str
     starts = [(edges[r.id][0][0], edges[r.id][1][0]) for r in drivers]
     ends = [(edges[r.id][0][-1], edges[r.id][1][-1]) for r in drivers]
     for k, lanelet in enumerate(drivers):
-        if lanelet.tags.get("one_way", "yes") in ("no", "false"):
+        if _is_two_way(lanelet):
             continue
         lost = ends[k] not in starts and starts[k] not in ends
         if lost and (ends[k][::-1] in ends or starts[k][::-1] in starts):
@@ -230,31 +230,81 @@ def _audience(lanelet: Relation) -> str | None:
 
 
 def _strips(
-    osm: OsmFile, lanelet: Relation, left: tuple[str, ...], right: tuple[str, ...],
-    notes: list[str],
-) -> list[Strip]:  # fmt: skip
-    left_way, right_way = (osm.ways[lanelet.refs(role)[0]] for role in ("left", "right"))
-    audience = _audience(lanelet)
-    if audience is None:
-        notes.append(f"lanelet {lanelet.id} of unknown subtype {lanelet.tags['subtype']!r}")
-    both_ways = audience == "vehicle" and lanelet.tags.get("one_way", "yes") in ("no", "false")
-    if not both_ways:
-        return [Strip(lanelet.id, lanelet, left, right, left_way, right_way, False)]
-    ends = osm.line((left[0], left[-1])) - osm.line((right[0], right[-1]))
-    half = bool(np.hypot(*ends[:, :2].T).min() >= TWO_CARS)
-    back = Strip(
-        f"{lanelet.id} reverse", lanelet, right[::-1], left[::-1], right_way, left_way, half
-    )
-    return [Strip(lanelet.id, lanelet, left, right, left_way, right_way, half), back]
+    osm: OsmFile, drivers: list[Relation], edges: dict[str, Edges], notes: list[str]
+) -> list[Strip]:
+    both_ways = [r for r in drivers if _audience(r) == "vehicle" and _is_two_way(r)]
+    shared = _wide_streets(osm, both_ways, edges)
+    two_way = {r.id for r in both_ways}
+    strips = []
+    for lanelet in drivers:
+        if _audience(lanelet) is None:
+            notes.append(f"lanelet {lanelet.id} of unknown subtype {lanelet.tags['subtype']!r}")
+        (left, right), half = edges[lanelet.id], lanelet.id in shared
+        a, b = (osm.ways[lanelet.refs(role)[0]] for role in ("left", "right"))
+        strips.append(Strip(lanelet.id, lanelet, left, right, a, b, half))
+        if lanelet.id in two_way:
+            reverse = f"{lanelet.id} reverse"
+            strips.append(Strip(reverse, lanelet, right[::-1], left[::-1], b, a, half))
+    return strips
 
 
-def _lines(osm: OsmFile, strip: Strip, left_hand: bool) -> tuple[Array, Array]:
-    """Left and right edge (., 3) of a strip."""
-    left, right = osm.line(strip.left), osm.line(strip.right)
-    if strip.half:
-        middle = middle_line(rounded(left), rounded(right))
-        return (left, middle) if left_hand else (middle, right)
-    return left, right
+def _is_two_way(lanelet: Relation) -> bool:
+    return lanelet.tags.get("one_way", "yes") in ("no", "false")
+
+
+def _wide_streets(osm: OsmFile, both_ways: list[Relation], edges: dict[str, Edges]) -> set[str]:
+    """Two-way lanelets of streets that are, on average, wide enough for two cars.
+
+    A street is what is joined end to end, so that its lanes do not change from half to whole.
+    """
+    street = {r.id: r.id for r in both_ways}
+
+    def head(lanelet: str) -> str:
+        while street[lanelet] != lanelet:
+            lanelet = street[lanelet]
+        return lanelet
+
+    at: dict[frozenset[str], str] = {}
+    for lanelet in both_ways:
+        left, right = edges[lanelet.id]
+        for end in (frozenset((left[0], right[0])), frozenset((left[-1], right[-1]))):
+            street[head(lanelet.id)] = head(at.setdefault(end, lanelet.id))
+    ground: dict[str, float] = {}
+    length: dict[str, float] = {}
+    for lanelet in both_ways:
+        left, right = (osm.line(edge)[:, :2] for edge in edges[lanelet.id])
+        x, y = (np.concatenate([right, left[::-1]]) - left[0]).T
+        area = abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2.0
+        along = sum(np.hypot(*np.diff(edge, axis=0).T).sum() for edge in (left, right)) / 2.0
+        name = head(lanelet.id)
+        ground[name] = ground.get(name, 0.0) + area
+        length[name] = length.get(name, 0.0) + along
+    wide = {name for name in ground if ground[name] >= TWO_CARS * length[name]}
+    return {lanelet for lanelet in street if head(lanelet) in wide}
+
+
+def _lines(osm: OsmFile, strips: list[Strip], left_hand: bool) -> dict[str, tuple[Array, Array]]:
+    """Left and right edge (., 3) of each strip.
+
+    Where a half meets a whole lanelet it widens to it over TAPER m, so that traffic need not jump.
+    """
+    starts = {s.start for s in strips if not s.half}
+    ends = {s.end for s in strips if not s.half}
+    lines = {}
+    for strip in strips:
+        left, right = osm.line(strip.left), osm.line(strip.right)
+        if strip.half:
+            left, right = rounded(left), rounded(right)
+            middle = middle_line(left, right)
+            share = np.linspace(0.0, 1.0, len(middle))
+            room = TAPER / max(np.hypot(*np.diff(middle[:, :2], axis=0).T).sum(), TAPER)
+            widened = (strip.start in ends) * (1.0 - share / room)
+            widened = np.maximum(widened, (strip.end in starts) * (1.0 - (1.0 - share) / room))
+            outer = at_share(right if left_hand else left, share)
+            middle = middle + np.maximum(widened, 0.0)[:, None] * (outer - middle)
+            left, right = (left, middle) if left_hand else (middle, right)
+        lines[strip.id] = left, right
+    return lines
 
 
 def _lanes(
@@ -276,7 +326,7 @@ def _lanes(
         audience = _audience(strip.relation)
         kind = FOR.get(audience or "", LaneKind.OTHER)
         opposite = by_left.get(strip.left[::-1], "") or by_right.get(strip.right[::-1], "")
-        if audience == "vehicle" and tags.get("one_way", "yes") in ("no", "false"):
+        if audience == "vehicle" and _is_two_way(strip.relation):
             if strip.half:
                 reverse = strip.id.removesuffix(" reverse")
                 opposite = reverse if reverse != strip.id else f"{strip.id} reverse"

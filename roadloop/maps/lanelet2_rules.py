@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -51,6 +50,19 @@ class _Signal:
     stops: dict[str, float | None] = field(default_factory=dict)
 
 
+class _Middles(dict[str, Array]):
+    """Middle lines of lanelets, each found when first asked for."""
+
+    def __init__(self, edges: Mapping[str, tuple[Array, Array]]) -> None:
+        super().__init__()
+        self.edges = edges
+
+    def __missing__(self, lanelet: str) -> Array:
+        left, right = self.edges[lanelet]
+        self[lanelet] = middle_line(rounded(left), rounded(right))
+        return self[lanelet]
+
+
 def speed(words: str) -> float | None:
     """m/s of ``50``, ``50 km/h``, ``30 mph``; None where it is none."""
     found = _NUMBER.match(words.lower())
@@ -87,7 +99,7 @@ def read_rules(osm: OsmFile, lines: Mapping[str, tuple[Array, Array]], notes: li
             f"{osm.source}: lanelet {users[ref][0]} refers to regulatory element {ref}, which is "
             "not in the file; export it with all its parts"
         )
-    middle = {i: middle_line(rounded(a), rounded(b)) for i, (a, b) in lines.items()}
+    middle = _Middles(lines)
     signals: dict[str, _Signal] = {}
     yields: dict[YieldDraft, None] = {}
     speeds: dict[str, float] = {}
@@ -144,7 +156,7 @@ def _limit(osm: OsmFile, element: Relation) -> float | None:
 
 
 def _stops(
-    osm: OsmFile, element: Relation, lanelets: list[str], middle: Mapping[str, Array],
+    osm: OsmFile, element: Relation, lanelets: list[str], middle: _Middles,
     notes: list[str],
 ) -> dict[str, float | None]:  # fmt: skip
     """m along each lanelet's middle where its traffic stops, None for its end."""
@@ -157,9 +169,7 @@ def _stops(
     painted = shapely.MultiLineString([line.tolist() for line in lines])
     stops: dict[str, float | None] = {}
     chosen = lanelets or [
-        lanelet
-        for lanelet, line in middle.items()
-        if _ends_at(shapely.linestrings(line[:, :2]), lines)
+        lanelet for lanelet, edges in middle.edges.items() if _ends_at(*edges, lines)
     ]
     for lanelet in chosen:
         line = shapely.linestrings(middle[lanelet][:, :2])
@@ -178,15 +188,11 @@ def _stops(
     return stops
 
 
-def _ends_at(line: Any, painted: list[Array]) -> bool:
-    """Whether a middle line ends at one of the stop lines and heads across it."""
+def _ends_at(left: Array, right: Array, painted: list[Array]) -> bool:
+    """Whether a lane of these edges ends at one of the stop lines and heads across it."""
     import shapely
 
-    length = shapely.length(line)
-    before, end = (
-        np.array(shapely.line_interpolate_point(line, s).coords[0])
-        for s in (max(length - 1.0, 0.0), length)
-    )
+    before, end = ((left[k] + right[k])[:2] / 2.0 for k in (-2, -1))
     for stop in painted:
         way, along = end - before, stop[-1] - stop[0]
         width = np.hypot(*along)
@@ -198,7 +204,7 @@ def _ends_at(line: Any, painted: list[Array]) -> bool:
     return False
 
 
-def _draft(osm: OsmFile, signal: _Signal, middle: Mapping[str, Array]) -> SignalDraft:
+def _draft(osm: OsmFile, signal: _Signal, middle: _Middles) -> SignalDraft:
     line = osm.line(osm.ways[signal.way].nodes)
     # it faces the traffic it addresses; without any, across its own width
     way = line[-1] - line[0]
