@@ -156,7 +156,7 @@ def as_text(found: dict[str, SuiteResults]) -> str:
     lines = ["  ".join(["nuPlan's score, %".ljust(width), *(d.rjust(columns[d]) for d in found)])]
     by_case = {driver: {c.case: c for c in r.cases} for driver, r in found.items()}
     for drive in drives:
-        cells = [_cell(by_case[d].get(drive)).rjust(columns[d]) for d in found]
+        cells = [cell(by_case[d].get(drive)).rjust(columns[d]) for d in found]
         lines.append("  ".join([drive.ljust(width), *cells]))
     means = []
     for driver, results in found.items():
@@ -175,7 +175,8 @@ def _nuplan(case: CaseResult) -> float:
     return next(s["value"] for s in case.scores if s["name"] == "nuplan")
 
 
-def _cell(case: CaseResult | None) -> str:
+def cell(case: CaseResult | None) -> str:
+    """The marks and nuPlan's score of one drive, a dash where it was not driven."""
     if case is None or case.failed:
         return "-"
     lost = {
