@@ -7,6 +7,7 @@ that cross it, by turn; a light that stands for some turns only governs the lane
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -24,13 +25,14 @@ DEFAULT_LIMITS: dict[str, float] = {
     "mainCarriageWay": 130.0 / 3.6,
     "highway": 100.0 / 3.6,
     "country": 100.0 / 3.6,
-    "urban": 50.0 / 3.6,
     "accessRamp": 60.0 / 3.6,
     "exitRamp": 60.0 / 3.6,
-    "driveWay": 20.0 / 3.6,
+    "urban": 50.0 / 3.6,
 }
 """m/s by lanelet type or scenario tag where nothing is signed: German law and custom (StVO section
-3: 50 km/h in towns, 100 outside, 130 advised on motorways), which most scenarios come from"""
+3: 50 km/h in towns, 100 outside, 130 advised on motorways), which most scenarios come from. The
+first of them that is said counts: converters write ``urban`` on every lanelet, the motorways of
+NGSIM too, and ``driveWay`` on whatever OpenDRIVE calls driving"""
 
 MARKS: dict[str, tuple[MarkKind, float]] = {
     "solid": (MarkKind.SOLID, 0.12),
@@ -70,6 +72,8 @@ def map_draft(file: CommonRoadFile) -> MapDraft:
     turns, junction_of, notes = _turns(file)
     signs = {e.get("id"): signs_of(file, e) for e in file.root.iterfind("trafficSign")}
     tags = _tags(file)
+    # the type "intersection" is also written on what leads there: it counts where nothing else does
+    by_type = not junction_of
     unknown_signs = sorted({s.code for each in signs.values() for s in each if not s.known})
     if unknown_signs:
         notes.append(f"traffic signs of no known meaning, kept as other: {unknown_signs}")
@@ -79,7 +83,11 @@ def map_draft(file: CommonRoadFile) -> MapDraft:
     ]
     signals += sign_drafts(file, lanelets, signs)
     lanes = tuple(
-        _lane(file, key, lanelet, signs, junction_of.get(key, ""), tags)
+        dataclasses.replace(
+            _lane(file, key, lanelet, signs, tags),
+            junction=junction_of.get(key, ""),
+            in_junction=key in junction_of or (by_type and "intersection" in lanelet.types),
+        )
         for key, lanelet in lanelets.items()
         if "crosswalk" not in lanelet.types
     )
@@ -107,7 +115,6 @@ def _lane(
     key: str,
     lanelet: Lanelet,
     signs: dict[str, list[Sign]],
-    junction: str,
     tags: list[str],
 ) -> LaneDraft:
     element = lanelet.element
@@ -131,22 +138,20 @@ def _lane(
         opposite=neighbours["opposite"],
         change_left=crossing["left"] not in CLOSED | {"solid_dashed"},
         change_right=crossing["right"] not in CLOSED | {"dashed_solid"},
-        in_junction=bool(junction) or "intersection" in lanelet.types,
-        junction=junction,
     )
 
 
 def _limit(
     file: CommonRoadFile, lanelet: Lanelet, signs: dict[str, list[Sign]], tags: list[str]
 ) -> float | None:
-    """m/s: the lowest signed, else that of 2018b, else the default of the type or the tags."""
+    """m/s: the lowest signed, else that of 2018b, else the default of its types and the tags."""
     signed = [s.speed for key in lanelet.signs for s in signs[key] if s.speed]
     if signed:
         return min(signed)
     if lanelet.element.find("speedLimit") is not None:
         return file.number(lanelet.element, "speedLimit")
-    defaults = [DEFAULT_LIMITS[t] for t in (*lanelet.types, *tags) if t in DEFAULT_LIMITS]
-    return defaults[0] if defaults else None
+    said = {*lanelet.types, *tags}
+    return next((limit for word, limit in DEFAULT_LIMITS.items() if word in said), None)
 
 
 def _tags(file: CommonRoadFile) -> list[str]:

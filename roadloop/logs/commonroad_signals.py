@@ -51,15 +51,17 @@ def light_draft(
     for identity in governed:
         lanelet = lanelets[identity]
         after = {e.get("ref") for e in lanelet.element.iterfind("successor")}
-        wanted = {
-            target
-            for turn in DIRECTIONS.get(direction, ())
-            for target in turns.get(identity, {}).get(turn, ())
-        } & after  # fmt: skip
-        if wanted and wanted != after:
-            stops += [(target, 0.0) for target in sorted(wanted)]
-        else:
+        by_turn = turns.get(identity, {})
+        known = after & set().union(*by_turn.values())
+        wanted = known & {
+            target for turn in DIRECTIONS.get(direction, ()) for target in by_turn.get(turn, ())
+        }
+        if direction == "all" or not known or wanted == after:
             stops.append((identity, stop_s(file, lanelet)))
+        else:  # for some of the turns, or for none that this lanelet has
+            stops += [(target, 0.0) for target in sorted(wanted)]
+    if governed and not stops:
+        stops = [(i, stop_s(file, lanelets[i])) for i in governed]
     at = lanelets[governed[0]] if governed else None
     return SignalDraft(
         id=key,

@@ -89,7 +89,7 @@ def read_commonroad(path: Path) -> CommonRoadFile:
     Raises RoadloopError for broken XML (with the line), another root or version, ids used twice,
     and references to lanelets, signs and lights that are not there.
     """
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     content = read_bytes(path)
     parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)

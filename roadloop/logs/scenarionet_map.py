@@ -355,9 +355,9 @@ def _heading(along: Array) -> float:
 def _points(feature: dict[str, Any], field: str, what: str, has_height: bool = False) -> Array:
     """(n, 3) of a field (n, 2 or 3), z 0 where its third column is no height."""
     try:
-        points = np.asarray(feature[field], float)
+        points: Array = np.asarray(feature[field], float)
     except (KeyError, TypeError, ValueError):
-        points = np.zeros(0)
+        points = np.zeros((0, 0))
     if points.ndim != 2 or points.shape[1] not in (2, 3) or not np.isfinite(points[:, :2]).all():
         raise RoadloopError(f"{what}: its {field} is missing or no list of points")
     z = points[:, 2] if has_height and points.shape[1] == 3 else np.zeros(len(points))
