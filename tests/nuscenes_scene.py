@@ -326,14 +326,15 @@ def write_expansion(path: Path) -> Expansion:
         }
     )
     paint = town.nodes([[0.0, 1.8], [20.0, 1.8], [50.0, 1.8]])
-    kinds = ("DOUBLE_DASHED_WHITE", "SINGLE_SOLID_YELLOW", "NIL")
+    layers["line"].append({"token": "divider", "node_tokens": paint})
+    kinds = ("DOUBLE_DASHED_WHITE", "SINGLE_SOLID_YELLOW")
     layers["lane_divider"].append(
         {
             "token": "d",
-            "line_token": "l",
+            "line_token": "divider",
             "lane_divider_segments": [
                 {"node_token": node, "segment_type": kind}
-                for node, kind in zip(paint, kinds, strict=True)
+                for node, kind in zip(paint[:-1], kinds, strict=True)
             ],
         }
     )

@@ -97,6 +97,8 @@ def expansion_draft(path: Path) -> MapDraft:
     if not lanes:
         raise RoadloopError(f"{path} has no lane with a centreline; is it of map expansion 1.3?")
     left_hand = path.stem.startswith("singapore")
+    if dividers := len(layers.content.get("road_divider", ())):
+        unsupported.append(f"{dividers} road dividers: the map does not say how they are painted")
     if walkways := len(layers.rows("walkway")):
         unsupported.append(f"{walkways} walkways: areas without a direction")
     drivable = [
@@ -181,12 +183,13 @@ class _Layers:
             raise self.fault("polygon", token, "it encloses no area")
         return max(parts, key=lambda part: part.area)
 
-    def line(self, layer: str, record: dict[str, Any]) -> Array:
-        """(n, 2)"""
+    def line(self, layer: str, record: dict[str, Any]) -> tuple[list[str], Array]:
+        """Tokens of its nodes and where they are, (n, 2)."""
         token = record.get("line_token")
         if token not in self._lines:
             raise self.fault(layer, record.get("token"), f"line {token!r} is not in the layer line")
-        return self.nodes("line", token, self._lines[token]["node_tokens"])
+        nodes = self._lines[token]["node_tokens"]
+        return nodes, self.nodes("line", token, nodes)
 
     def centreline(self, layer: str, token: str, paths: list[dict[str, Any]]) -> Array:
         """(n, 3)"""
@@ -250,22 +253,21 @@ def _without_holes(polygon: Polygon) -> list[Polygon]:
 
 
 def _marks(layers: _Layers) -> list[MarkDraft]:
-    """Lane dividers, split where their paint changes."""
+    """Lane dividers, split where their paint changes: a node tells that of the piece after it."""
     marks = []
     for record in layers.rows("lane_divider"):
-        segments = record.get("lane_divider_segments") or []
-        kinds = [str(segment.get("segment_type")) for segment in segments]
-        xy = layers.nodes("lane_divider", record["token"], [s["node_token"] for s in segments])
-        first = 0
-        for k in range(1, len(kinds)):
-            if k + 1 < len(kinds) and kinds[k] == kinds[first]:
-                continue
-            words = kinds[first].split("_")
-            paint = MARKS.get("_".join(words[:2]))
-            if paint is not None and len(words) == 3:
-                colour = MarkColour.YELLOW if words[2] == "YELLOW" else MarkColour.WHITE
-                marks.append(MarkDraft(_flat(xy[first : k + 1]), paint, colour))
-            first = k
+        tokens, xy = layers.line("lane_divider", record)
+        paint = {
+            segment["node_token"]: str(segment.get("segment_type"))
+            for segment in record.get("lane_divider_segments") or ()
+        }
+        kinds = [paint.get(token, "NIL") for token in tokens[:-1]]
+        starts = [k for k in range(len(kinds)) if k == 0 or kinds[k] != kinds[k - 1]]
+        for first, last in zip(starts, [*starts[1:], len(kinds)]):
+            shape, _, colour = kinds[first].rpartition("_")
+            if shape in MARKS:
+                tint = MarkColour.YELLOW if colour == "YELLOW" else MarkColour.WHITE
+                marks.append(MarkDraft(_flat(xy[first : last + 1]), MARKS[shape], tint))
     return marks
 
 
@@ -312,7 +314,7 @@ def _signals(layers: _Layers, lanes: dict[str, Lane], unsupported: list[str]) ->
         token, pose = record["token"], record.get("pose")
         governed = stops.get(token, {})
         if pose is None:
-            x, y = layers.line("traffic_light", record).mean(0).tolist()
+            x, y = layers.line("traffic_light", record)[1].mean(0).tolist()
             pose = {"tx": x, "ty": y, "tz": 0.0, "rz": 0.0}
         heading = float(pose["rz"])
         if governed:
