@@ -31,11 +31,14 @@ def recording(tmp_path_factory):
 def mine(monkeypatch):
     """A module with finders of one's own."""
     module = types.ModuleType("my_finders")
-    module.face = lambda rgb: FACE
-    module.nobody = lambda rgb: np.zeros((0, 4))
-    module.both = lambda rgb: {"face": FACE, "plate": [[100, 60, 130, 70], [0, 90, 20, 400]]}
-    module.bad = lambda rgb: np.zeros((2, 3))
-    module.turned = lambda rgb: np.array([[70.0, 20.0, 40.0, 50.0]])
+    plates = [[100, 60, 130, 70], [0, 90, 20, 400]]
+    vars(module).update(
+        face=lambda rgb: FACE,
+        nobody=lambda rgb: np.zeros((0, 4)),
+        both=lambda rgb: {"face": FACE, "plate": plates},
+        bad=lambda rgb: np.zeros((2, 3)),
+        turned=lambda rgb: np.array([[70.0, 20.0, 40.0, 50.0]]),
+    )
     monkeypatch.setitem(sys.modules, "my_finders", module)
 
 
@@ -72,6 +75,7 @@ def test_only_what_is_found_changes(recording, mine) -> None:
     assert edit.regions == {"region": 1} and edit.pictures == 1
     assert isinstance(changed, LoggedImage) and changed.encoded is not None
     decoded = cv2.imdecode(np.frombuffer(changed.encoded(), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
     np.testing.assert_array_equal(decoded[..., ::-1], changed.rgb)
     assert changed.timestamp_us == image.timestamp_us and changed.depth is None
 
@@ -87,10 +91,13 @@ def test_counts_by_kind_and_several_finders(recording, mine) -> None:
     edit = Anonymizer(recording, "my_finders:both, my_finders:face")
     changed = edit("front", recording.frames_of("front")[0].read())
     assert edit.regions == {"face": 1, "plate": 2, "region": 1} and edit.pictures == 1
+    assert isinstance(changed, LoggedImage) and changed.encoded is not None
     content = changed.encoded()
     assert content.startswith(b"\xff\xd8")  # as it came: a JPEG
     again = Anonymizer(recording, "my_finders:both, my_finders:face")
-    assert again("front", recording.frames_of("front")[0].read()).encoded() == content
+    same = again("front", recording.frames_of("front")[0].read())
+    assert isinstance(same, LoggedImage) and same.encoded is not None
+    assert same.encoded() == content
 
 
 def test_logs_hold_the_changed_pictures(recording, mine, tmp_path: Path) -> None:

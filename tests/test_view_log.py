@@ -112,7 +112,7 @@ def test_boxes_are_drawn_where_their_corners_are(recording) -> None:
     camera = FRONT.camera
     picture = np.zeros((camera.height, camera.width, 3), np.uint8)
     assert draw_boxes(picture, camera, FRONT.ego_from_camera, boxes, labels=False) == 3
-    drawn = picture.any(-1)
+    drawn = np.asarray(picture.any(-1))
     ego = recording.world_from_ego[5]
     inside = np.zeros_like(drawn)
     for k in range(3):

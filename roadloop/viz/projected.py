@@ -183,7 +183,7 @@ def draw_boxes(
         if extent is None:
             continue
         seen += 1
-        colour = box_colour(kinds[k])
+        colour = box_colour(int(kinds[k]))
         if int(boxes["lidar_points"][k]) == 0:
             colour = (colour[0] * 5 // 9, colour[1] * 5 // 9, colour[2] * 5 // 9)
         high = extent[3] - extent[1]

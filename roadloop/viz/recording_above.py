@@ -49,8 +49,9 @@ class FromAbove:
         if road_map is not None:
             x, y = recording.ego.x, recording.ego.y
             reach = 150.0
-            box = (x.min() - reach, y.min() - reach, x.max() + reach, y.max() + reach)
-            self._ground = ground_of(road_map, tuple(map(float, box)))
+            west, south = float(x.min()) - reach, float(y.min()) - reach
+            east, north = float(x.max()) + reach, float(y.max()) + reach
+            self._ground = ground_of(road_map, (west, south, east, north))
             self._bounds = self._ground.bounds() + np.array([-1, -1, 1, 1]) * KERB_WIDTH
             self._kerbed = np.isin(self._ground.paint, KERBED)
 
@@ -129,8 +130,8 @@ class FromAbove:
                 local = np.stack([scan.x, scan.y, scan.z], axis=-1).astype(np.float64)
                 pose = frame.world_from_ego
                 world = local @ pose[:3, :3].T + pose[:3, 3]
-                for xy, colour in zip(world[:, :2], radar_colours(scan), strict=True):
-                    canvas.ring(xy, tuple(map(int, colour)), 3)
+                for xy, (r, g, b) in zip(world[:, :2], radar_colours(scan).tolist(), strict=True):
+                    canvas.ring(xy, (r, g, b), 3)
 
     def _draw_trails(self, canvas: _Canvas, moment: Moment) -> None:
         recording, step = self.recording, moment.step

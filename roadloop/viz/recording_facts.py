@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def start_text(recording: Recording) -> str:
     if start is None:
         return ""
     try:
-        when = datetime.fromtimestamp(int(start) * 1e-6, UTC)
+        when = datetime.fromtimestamp(int(start) * 1e-6, timezone.utc)
     except (ValueError, OverflowError, OSError, TypeError):
         return ""
     return when.strftime("%Y-%m-%d %H:%M:%S UTC") if YEARS[0] <= when.year < YEARS[1] else ""
