@@ -112,6 +112,11 @@ def test_labels_at_ten_hertz_become_keyframes_at_two(drive: Recording, tmp_path:
     assert keyframes(dense).tolist() == [0, 5, 10]
     uneven = replace(dense, timestamp_us=drive.timestamp_us + np.arange(11) % 2 * 7_000)
     assert keyframes(uneven).tolist() == [0, 5, 10]
+    # without the first five sweeps the first keyframe is the sixth step
+    late = tuple(f for f in dense.frames if f.kind != "lidar" or f.step >= 5)
+    assert keyframes(replace(dense, frames=late)).tolist() == [5, 10]
+    pictures = tuple(f for f in dense.frames if f.kind == "camera")
+    assert keyframes(replace(dense, frames=pictures)).tolist() == [0, 5, 10]
     export_nuscenes([dense], tmp_path / "out")
     boxes = {row["token"]: row for row in table(tmp_path / "out", "sample_annotation")}
     instance = table(tmp_path / "out", "instance")[0]

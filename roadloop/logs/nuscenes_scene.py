@@ -37,7 +37,7 @@ KEY_US = 500_000
 QUALITY = 95
 """of pictures that were not JPEG before"""
 
-PREFIX = {"camera": "CAM_", "lidar": "LIDAR_", "radar": "RADAR_"}
+PREFIX = {"lidar": "LIDAR_", "camera": "CAM_", "radar": "RADAR_"}
 
 
 def token(*parts: object) -> str:
@@ -46,14 +46,31 @@ def token(*parts: object) -> str:
 
 
 def keyframes(recording: Recording) -> Array:
-    """Steps that become keyframes: labelled ones, 0.5 s or more apart."""
+    """Steps that become keyframes: labelled ones, 0.5 s or more apart, at which there is a sweep.
+
+    That is one of the first LiDAR, or a picture of the first camera where there is none, not older
+    than a step: many folders hold the files of few of their labelled steps.
+    """
     slack = int(0.5e6 * recording.dt)
+    kinds = {frame.sensor: frame.kind for frame in recording.frames}
+    clock = next(
+        (name for kind in PREFIX for name in channel_order(recording) if kinds[name] == kind), ""
+    )
+    stamps = np.array([frame.timestamp_us for frame in recording.frames_of(clock)], np.int64)
+    times = recording.timestamp_us
+    newest = np.searchsorted(stamps, times, side="right") - 1
+    seen = (newest >= 0) & (times - stamps[np.maximum(newest, 0)] < 1e6 * recording.dt)
     chosen: list[int] = []
-    for k in np.flatnonzero(recording.is_labelled).tolist():
-        stamp = int(recording.timestamp_us[k])
-        if not chosen or stamp >= int(recording.timestamp_us[chosen[-1]]) + KEY_US - slack:
+    for k in np.flatnonzero(recording.is_labelled & seen).tolist():
+        if not chosen or times[k] >= times[chosen[-1]] + KEY_US - slack:
             chosen.append(k)
     return np.array(chosen, int)
+
+
+def channel_order(recording: Recording) -> list[str]:
+    """Sensors that measured something, in the order of the rig."""
+    measured = {frame.sensor for frame in recording.frames}
+    return [s.name for s in recording.rig.sensors if s.name in measured]
 
 
 def channel_names(recording: Recording) -> dict[str, str]:
@@ -63,7 +80,7 @@ def channel_names(recording: Recording) -> dict[str, str]:
     """
     kind = {frame.sensor: frame.kind for frame in recording.frames}
     names: dict[str, str] = {}
-    for sensor in (s.name for s in recording.rig.sensors if s.name in kind):
+    for sensor in channel_order(recording):
         name = sensor.upper().replace("-", "_")
         prefix = PREFIX[kind[sensor]]
         names[sensor] = name if name.startswith(prefix) else prefix + name
@@ -80,6 +97,12 @@ class SceneRecords:
     """Writes one recording: its records by ``add``, its sensor files below ``folder``."""
 
     def __init__(self, recording: Recording, folder: Path, add: Add) -> None:
+        if not recording.frames:
+            raise RoadloopError(f"{recording.name} has no pictures or sweeps to export")
+        if not recording.continuous:
+            raise RoadloopError(
+                f"{recording.name} holds single pictures; nuScenes' schema is for drives"
+            )
         self._recording = recording
         self._folder = folder
         self._add = add
@@ -100,14 +123,8 @@ class SceneRecords:
     def write(self) -> None:
         """All records and files. RoadloopError as reading the frames."""
         recording = self._recording
-        if not recording.frames:
-            raise RoadloopError(f"{recording.name} has no pictures or sweeps to export")
-        if not recording.continuous:
-            raise RoadloopError(
-                f"{recording.name} holds single pictures; nuScenes' schema is for drives"
-            )
         if not len(self._keys):
-            raise RoadloopError(f"{recording.name} has no labelled step to be a keyframe")
+            raise RoadloopError(f"{recording.name} has no labelled step with a sweep or picture")
         scene, log = self._token("scene"), self._token("log")
         self._add("log", self._log(log))
         self._add(
