@@ -254,9 +254,8 @@ def test_waymo_lights_are_sorted_signals_and_stop_signs_are_off(tmp_path: Path) 
     ]  # fmt: skip
     # the truck of 8 m has no class of its own there
     content["tracks"]["p"]["metadata"]["type"] = "VEHICLE"
-    assert (
-        AgentKind.TRUCK in scenarionet.open_drive(written(tmp_path, content), "scene-1").agents.kind
-    )
+    agents = scenarionet.open_drive(written(tmp_path, content), "scene-1").agents
+    assert agents is not None and AgentKind.TRUCK in agents.kind
 
 
 def test_drives_are_those_of_the_mapping_that_are_there(tmp_path: Path) -> None:

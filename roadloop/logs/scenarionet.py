@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 
 from roadloop.errors import RoadloopError
-from roadloop.geometry import rotation_from_euler, se3, wrap_angle
-from roadloop.logs.motion import ego_of_poses, velocities
+from roadloop.geometry import rotation_from_euler, se3
+from roadloop.logs.motion import ego_of_poses
 from roadloop.logs.nuscenes import ZOE
 from roadloop.logs.recording import Recording
 from roadloop.logs.restricted_pickle import read_pickle, strings_at_head
 from roadloop.logs.scenarionet_map import light_ids, map_draft
+from roadloop.logs.scenarionet_tracks import Track, agents_of
 from roadloop.logs.source import read_bytes
 from roadloop.logs.waymo_fields import VEHICLE
-from roadloop.logs.waymo_motion import LONG, STAYS
 from roadloop.maps.road_map import RoadMap
 from roadloop.rig import SensorRig
-from roadloop.types import AgentKind, AgentStates, LightState, VehicleParameters
+from roadloop.types import LightState, VehicleParameters
 
 Array = np.ndarray
 
@@ -49,36 +49,6 @@ turns (scene-0916: at 0.02 m from it), of Waymo's it is 1 m behind the position"
 
 KEYFRAMES = {"nuscenes": 5}
 """steps from one label to the next; those between are interpolated"""
-
-_KIND = AgentKind
-CATEGORIES: dict[str, AgentKind] = {
-    "vehicle.car": _KIND.CAR,
-    "vehicle.emergency.police": _KIND.CAR,
-    "vehicle.ego": _KIND.CAR,
-    "vehicle.emergency.ambulance": _KIND.VAN,
-    "vehicle.truck": _KIND.TRUCK,
-    "vehicle.construction": _KIND.TRUCK,
-    "vehicle.trailer": _KIND.TRUCK,
-    "vehicle.bus.rigid": _KIND.BUS,
-    "vehicle.bus.bendy": _KIND.BUS,
-    "vehicle.motorcycle": _KIND.MOTORCYCLE,
-    "vehicle.bicycle": _KIND.CYCLIST,
-}
-"""categories of the data set behind, where ``metadata["type"]`` of a track has one"""
-
-TYPES: dict[str, AgentKind] = {
-    "VEHICLE": _KIND.CAR,
-    "CYCLIST": _KIND.CYCLIST,
-    "PEDESTRIAN": _KIND.PEDESTRIAN,
-    "TRAFFIC_CONE": _KIND.STATIC,
-    "TRAFFIC_BARRIER": _KIND.STATIC,
-    "TRAFFIC_OBJECT": _KIND.STATIC,
-}
-"""ScenarioNet's own track types; a VEHICLE without a category that is longer than any car or van
-(``waymo_motion.LONG``) is taken for a truck"""
-
-NOT_NAMED = frozenset({"OTHER", "UNSET"})
-"""track types that say nothing: STATIC where it stays, and left out, with a note, where it moves"""
 
 LIGHTS: dict[str, LightState] = {
     "LANE_STATE_STOP": LightState.RED,
@@ -137,7 +107,7 @@ def open_drive(root: Path, name: str) -> Recording:
     if ego_id not in tracks:
         raise RoadloopError(f'{path}: the ego "{ego_id}" (metadata sdc_id) is no track')
     times = _times(meta, path)
-    ego = _Track(ego_id, tracks.pop(ego_id), len(times), path)
+    ego = Track(ego_id, tracks.pop(ego_id), len(times), path)
     there = np.flatnonzero(ego.valid)
     if not len(there) or there[-1] - there[0] + 1 != len(there):
         raise RoadloopError(f'{path}: the ego "{ego_id}" is not there in one piece')
@@ -149,15 +119,15 @@ def open_drive(root: Path, name: str) -> Recording:
 
     vehicle = _vehicle(dataset, ego, notes)
     poses = _ego_poses(dataset, ego, vehicle)[steps]
-    others = [_Track(key, track, len(times), path) for key, track in tracks.items()]
-    agents, categories, ids = _agents(others, dataset, steps, stamps, path, notes)
+    others = [Track(key, track, len(times), path) for key, track in tracks.items()]
+    agents, categories, ids = agents_of(others, dataset, steps, stamps, path, notes)
     lights, signals = _light_states(scenario, dataset, len(times), path)
     every = KEYFRAMES.get(dataset)
     labelled = None if every is None else np.arange(steps.start, steps.stop) % every == 0
     if every is not None:
         notes.append(
             f"road users are labelled at every {every}th step and interpolated between by "
-            "ScenarioNet; the ego's pose is another sensor's, up to 0.05 s off their clock"
+            "ScenarioNet; the ego's poses are another sensor's (scene-0061: 0.05 s off their clock)"
         )
     about = {
         "start_us": start_us,
@@ -185,35 +155,6 @@ def open_drive(root: Path, name: str) -> Recording:
         about=about,
         notes=tuple(notes),
     )
-
-
-class _Track:
-    """One track, its arrays checked and brought to (T,) and (T, 3)."""
-
-    def __init__(self, key: str, track: Any, steps: int, path: Path) -> None:
-        self.id = key
-        where = f'{path}: track "{key}"'
-        try:
-            state = track["state"]
-            self.type = str(track["type"])
-        except (KeyError, TypeError):
-            raise RoadloopError(f"{where} has no type or no state") from None
-        self.category = str((track.get("metadata") or {}).get("type", self.type))
-        self.valid = _field(state, "valid", (steps,), where) > 0.5
-        self.position = _field(state, "position", (steps, 3), where)
-        self.heading = _field(state, "heading", (steps,), where)
-        self.velocity = _field(state, "velocity", (steps, 2), where)
-        sizes = [_field(state, name, (steps,), where) for name in ("length", "width", "height")]
-        self.size = np.stack(sizes, axis=-1)
-        values = np.column_stack([self.position, self.heading, self.size])
-        bad = self.valid & ~np.isfinite(values).all(axis=1)
-        if bad.any():
-            raise RoadloopError(f"{where}: its state at step {int(np.argmax(bad))} is not finite")
-
-    def bottom(self, height: Array) -> Array:
-        """(T,) of the ground under the box; positions without any height are on it."""
-        z = self.position[:, 2]
-        return z if not z[self.valid].any() else z - height / 2.0
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -278,22 +219,7 @@ def _spacing(stamps: Array) -> float:
     return round(float(np.median(np.diff(stamps))) * 1e-6, 3) if len(stamps) > 1 else 0.1
 
 
-def _field(state: Any, name: str, shape: tuple[int, ...], where: str) -> Array:
-    """A field of a track's state as float64 of ``shape``; (T, 1) counts as (T,)."""
-    try:
-        value = np.asarray(state[name], np.float64)
-    except (KeyError, TypeError, ValueError):
-        raise RoadloopError(f"{where}: its {name} is missing or no array of numbers") from None
-    if len(shape) == 1 and value.shape == (*shape, 1):
-        value = value[:, 0]
-    if name == "position" and value.shape == (shape[0], 2):
-        value = np.column_stack([value, np.zeros(len(value))])
-    if value.shape != shape:
-        raise RoadloopError(f"{where}: its {name} has shape {value.shape}, not {shape}")
-    return value
-
-
-def _vehicle(dataset: str, ego: _Track, notes: list[str]) -> VehicleParameters:
+def _vehicle(dataset: str, ego: Track, notes: list[str]) -> VehicleParameters:
     """The recording car; where it is not known, by the size of its box.
 
     Then wheelbase and rear overhang are 0.6 and 0.2 of the length, as on most cars. The box of
@@ -318,7 +244,7 @@ def _vehicle(dataset: str, ego: _Track, notes: list[str]) -> VehicleParameters:
     )
 
 
-def _ego_poses(dataset: str, ego: _Track, vehicle: VehicleParameters) -> Array:
+def _ego_poses(dataset: str, ego: Track, vehicle: VehicleParameters) -> Array:
     """(T, 4, 4) on the ground under the rear axle, upright."""
     zero = np.zeros(len(ego.heading))
     place = ego.position.copy()
@@ -328,78 +254,6 @@ def _ego_poses(dataset: str, ego: _Track, vehicle: VehicleParameters) -> Array:
         place[:, 1] -= back * np.sin(ego.heading)
         place[:, 2] = ego.bottom(ego.size[:, 2])
     return se3(rotation_from_euler(zero, zero, ego.heading), place)
-
-
-def _agents(
-    tracks: list[_Track],
-    dataset: str,
-    steps: slice,
-    stamps: Array,
-    path: Path,
-    notes: list[str],
-) -> tuple[AgentStates, list[str], list[str]]:
-    """The road users (T, A), and the category and id of each."""
-    found: list[_Track] = []
-    kinds: list[AgentKind] = []
-    left_out = 0
-    for track in tracks:
-        kind = _kind(track)
-        if kind is None and track.type in NOT_NAMED:
-            left_out += 1
-            continue
-        if kind is None:
-            raise RoadloopError(
-                f'{path}: track "{track.id}" is of the type {track.type!r}, which roadloop does '
-                f"not know; known: {', '.join(TYPES)}"
-            )
-        if track.valid[steps].any():
-            found.append(track)
-            kinds.append(kind)
-    if left_out:
-        notes.append(f"{left_out} moving tracks of no stated class (OTHER, UNSET) left out")
-    shape = (steps.stop - steps.start, len(found))
-    valid = _stacked([t.valid[steps] for t in found], shape).astype(bool)
-
-    def of(values: list[Array]) -> Array:
-        return np.where(valid, _stacked(values, shape), 0.0)
-
-    x, y = (of([t.position[steps, k] for t in found]) for k in (0, 1))
-    if dataset == "waymo":
-        vx, vy = (of([t.velocity[steps, k] for t in found]) for k in (0, 1))
-    else:
-        vx, vy = velocities(x, y, valid, stamps)
-    states = AgentStates(
-        id=np.broadcast_to(np.arange(1, len(found) + 1, dtype=np.int64), shape).copy(),
-        kind=np.broadcast_to(np.array(kinds, np.uint8), shape).copy(),
-        x=x,
-        y=y,
-        z=of([t.bottom(t.size[:, 2])[steps] for t in found]),
-        heading=wrap_angle(of([t.heading[steps] for t in found])),
-        vx=vx,
-        vy=vy,
-        length=of([t.size[steps, 0] for t in found]),
-        width=of([t.size[steps, 1] for t in found]),
-        height=of([t.size[steps, 2] for t in found]),
-        valid=valid,
-    )
-    return states, [t.category for t in found], [t.id for t in found]
-
-
-def _kind(track: _Track) -> AgentKind | None:
-    """None where neither the category nor the type says."""
-    if track.category in CATEGORIES:
-        return CATEGORIES[track.category]
-    there = track.position[track.valid, :2]
-    if track.type in NOT_NAMED:
-        stays = not len(there) or np.ptp(there, axis=0).max() < STAYS
-        return AgentKind.STATIC if stays else None
-    if track.type == "VEHICLE" and len(there) and np.median(track.size[track.valid, 0]) > LONG:
-        return AgentKind.TRUCK
-    return TYPES.get(track.type)
-
-
-def _stacked(columns: list[Array], shape: tuple[int, int]) -> Array:
-    return np.stack(columns, axis=1) if columns else np.zeros(shape)
 
 
 def _light_states(
