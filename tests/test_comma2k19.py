@@ -158,6 +158,10 @@ def test_arrays_that_do_not_fit_are_said(root: Path) -> None:
     save(pose / "frame_orientations", bad)
     with pytest.raises(RoadloopError, match="row 7 is no unit quaternion"):
         open_recording(root, format="comma2k19")
+    bad[7] = np.nan
+    save(pose / "frame_orientations", bad)
+    with pytest.raises(RoadloopError, match="row 7 is not finite"):
+        open_recording(root, format="comma2k19")
     save(pose / "frame_orientations", np.array([{}, {}], object))
     with pytest.raises(RoadloopError, match=r"is truncated or no \.npy array"):
         open_recording(root, format="comma2k19")

@@ -15,7 +15,6 @@ arXiv:1812.05752. Columns: README.md of commaai/comma2k19.
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +28,7 @@ from roadloop.logs.lazy import LoggedImage
 from roadloop.logs.motion import ego_of_poses, poses_at
 from roadloop.logs.raw_video import video_frame
 from roadloop.logs.recording import Frame, Recording, step_of
-from roadloop.logs.source import picture, read_bytes
+from roadloop.logs.source import picture
 from roadloop.readings import RadarScan
 from roadloop.rig import CAMERA_AXES, CameraSensor, Mount, RadarSensor, SensorRig
 from roadloop.types import VehicleParameters
@@ -263,17 +262,28 @@ def _is_segment(folder: Path) -> bool:
     return (folder / "global_pose" / "frame_positions").is_file()
 
 
-def _array(path: Path, row: tuple[int, ...], length: int | None = None) -> Array:
-    """A .npy without its extension: (length, *row) finite numbers; RoadloopError where not."""
+def _array(
+    path: Path, row: tuple[int, ...], length: int | None = None, mapped: bool = False
+) -> Array:
+    """A .npy without its extension: (length, *row) numbers; RoadloopError where it is none.
+
+    Args:
+        mapped: leave it in its file, of which only the rows that are looked at are read.
+    """
+    if not path.is_file():
+        raise RoadloopError(f"{path} is missing; download it, or leave this drive out")
     try:
-        values = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        values = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise RoadloopError(f"{path} is truncated or no .npy array: {reason}") from None
     if values.ndim != 1 + len(row) or values.shape[1:] != row or values.dtype.kind not in "fiu":
         raise RoadloopError(f"{path} has shape {values.shape}, expected {('rows', *row)}")
     if length is not None and len(values) != length:
         raise RoadloopError(f"{path} has {len(values)} rows, its times {length}")
+    if not mapped and not np.isfinite(values).all():
+        bad = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(1)))
+        raise RoadloopError(f"{path}, row {bad} is not finite")
     return values
 
 
@@ -365,7 +375,7 @@ def radar_scan(
     the ego's own by the cosine of the azimuth (0.05 m/s on average up to 0.3 rad; without it 0.43
     beyond 0.2 rad). ``speed`` is that of CAN, to which the radar agrees better than to the poses.
     """
-    values = _array(path, (7,))[slice(*rows)]
+    values = np.array(_array(path, (7,), mapped=True)[slice(*rows)])
     if len(values) != rows[1] - rows[0]:
         raise RoadloopError(f"{path} ends before row {rows[1]}, unlike its times")
     ahead, left, rate = values[:, 0], values[:, 1], values[:, 2]
