@@ -16,7 +16,12 @@ import numpy as np
 from roadloop.errors import RoadloopError
 from roadloop.maps.conflicts import with_conflicts
 from roadloop.maps.draft import LaneDraft, MapDraft
-from roadloop.maps.draft_junctions import with_junctions, with_opposites, with_roads
+from roadloop.maps.draft_junctions import (
+    with_junctions,
+    with_legs_joined,
+    with_opposites,
+    with_roads,
+)
 from roadloop.maps.draft_shapes import (
     GAP,
     SHORTEST,
@@ -126,7 +131,8 @@ def compile_map(draft: MapDraft) -> RoadMap:
     )
     inside = np.array([lane.in_junction or bool(lane.junction) for lane in lanes])
     named = np.array([lane.junction for lane in lanes], dtype=str)
-    road_map = with_roads(with_opposites(with_junctions(road_map, inside, named)))
+    road_map = with_opposites(with_junctions(road_map, inside, named))
+    road_map = with_roads(with_legs_joined(road_map, named))
     road_map = dataclasses.replace(road_map, lane_speed_limit=_speed_limits(road_map))
     road_map = with_conflicts(road_map)
     return dataclasses.replace(

@@ -1,9 +1,9 @@
 """Junctions, roads and lane numbers of maps that only know lanes.
 
-A junction is a set of lanes that share ground: those a data set says lie inside an intersection,
-or, where it says so of none, those that cross others at an angle. Lanes side by side in one
-direction, and those of the other direction beside them, are a road, as in OpenDRIVE; so are, inside
-a junction, lanes that follow one another without a fork.
+A junction is a set of lanes that share ground or a leg of the intersection: those a data set says
+lie inside one, or, where it says so of none, those that cross others at an angle. Lanes side by
+side in one direction, and those of the other direction beside them, are a road, as in OpenDRIVE; so
+are, inside a junction, lanes that follow one another without a fork.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ CROSSING = np.radians(20.0)
 """lanes that meet at less are drawn too close, or weave"""
 TOUCHING = 0.5
 """m between the edges of lanes without a median"""
+LEG = 30.0
+"""m, the widest leg of an intersection"""
 
 
 def with_junctions(road_map: RoadMap, inside: Array, named: Array) -> RoadMap:
@@ -119,6 +121,52 @@ def with_opposites(road_map: RoadMap) -> RoadMap:
         if max(share[i, k], share[k, i]) > 0.5 and opposite[i] < 0 and opposite[k] < 0:
             opposite[i], opposite[k] = k, i
     return dataclasses.replace(road_map, lane_opposite=opposite)
+
+
+def with_legs_joined(road_map: RoadMap, named: Array) -> RoadMap:
+    """The map with junctions made one that meet the same leg of an intersection.
+
+    A turn that shares no ground with others leaves the road the others leave, beside them, or
+    enters the road they come from. ``named`` (L,) as in ``with_junctions``: names are left alone.
+    """
+    junction = road_map.lane_junction
+    rows = np.arange(road_map.lanes)
+    sides = [road_map.lane_left, road_map.lane_right]
+    beside = np.concatenate([np.column_stack([rows, side])[side >= 0] for side in sides])
+    carriageway = _components(beside, road_map.lanes)
+    across = np.flatnonzero(road_map.lane_opposite >= 0)
+    oncoming = dict(
+        zip(carriageway[across], carriageway[road_map.lane_opposite[across]], strict=True)
+    )
+    start, end = road_map.point_start[:-1], road_map.point_start[1:] - 1
+    legs: dict[tuple[int, bool], list[tuple[int, Array]]] = {}
+    for lane, following in _edges(road_map).tolist():
+        if junction[lane] < 0 <= junction[following] and not named[following]:
+            place = following, road_map.point_xyz[start[following]]
+            legs.setdefault((int(carriageway[lane]), True), []).append(place)
+        elif junction[following] < 0 <= junction[lane] and not named[lane]:
+            # where a road leaves, the oncoming one arrives
+            out = int(carriageway[following])
+            key = (int(oncoming[out]), True) if out in oncoming else (out, False)
+            legs.setdefault(key, []).append((lane, road_map.point_xyz[end[lane]]))
+    links = [
+        (junction[lane], junction[other])
+        for leg in legs.values()
+        for k, (lane, place) in enumerate(leg)
+        for other, there in leg[:k]
+        if np.linalg.norm(place - there) < LEG
+    ]
+    count = len(road_map.junction_id)
+    head = _components(np.array(links, np.int64).reshape(-1, 2), count)
+    kept, index = np.unique(head, return_inverse=True)
+    return dataclasses.replace(
+        road_map,
+        lane_junction=np.where(junction >= 0, index[junction], -1).astype(np.int32)
+        if count
+        else junction,
+        junction_id=road_map.junction_id[kept],
+        junction_is_roundabout=np.zeros(len(kept), bool),
+    )
 
 
 def with_roads(road_map: RoadMap) -> RoadMap:
