@@ -32,6 +32,9 @@ Array = np.ndarray
 LICENCE = "CC BY-NC-SA 3.0"
 PLACE = "Karlsruhe, Germany"
 
+UNCORRECTED = "sweeps are as published: the devkit says of no correction for the ego's motion"
+"""note of every benchmark but odometry, whose devkit says that its sweeps are corrected"""
+
 PASSAT = VehicleParameters(
     length=4.775, width=1.820, height=1.516, wheelbase=2.709, rear_overhang=1.05
 )

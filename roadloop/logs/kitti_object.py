@@ -17,6 +17,7 @@ from roadloop.logs.kitti_files import (
     LICENCE,
     PASSAT,
     PLACE,
+    UNCORRECTED,
     frames_of,
     read_calibration,
     rig_of,
@@ -65,7 +66,7 @@ def open_drive(root: Path, name: str) -> Recording:
         boxes, more = read_labels(labels, calibration, lambda _: poses[0], tracking=False)
         users = road_users(boxes, stamps)
         notes += [*more, "road users outside cam2's picture are not labelled; all stand still here"]
-    notes.append("points are not moved for the ego's motion during the sweep")
+    notes.append(UNCORRECTED)
     return Recording(
         name=name,
         dataset="kitti-object",

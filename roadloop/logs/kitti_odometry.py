@@ -99,7 +99,7 @@ def open_drive(root: Path, name: str) -> Recording:
     notes += absent({CAMERAS[k][0]: pictures[k] for k in CAMERAS}, len(poses))
     notes += absent({"velodyne": sweeps}, len(poses))
     if sweeps:
-        notes.append("points are moved for the ego's motion as the data set has them")
+        notes.append("sweeps are corrected for the ego's motion by their authors (devkit)")
     return Recording(
         name=name,
         dataset="kitti-odometry",

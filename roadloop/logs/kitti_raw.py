@@ -26,6 +26,7 @@ from roadloop.logs.kitti_files import (
     OXTS_FIELDS,
     PASSAT,
     PLACE,
+    UNCORRECTED,
     Calibration,
     absent,
     frames_of,
@@ -124,7 +125,7 @@ def open_drive(root: Path, name: str) -> Recording:
         notes.append("road users are labelled only while cam2 sees them")
     rig = rig_of("kitti-raw", calibration, pictures, bool(sweeps))
     notes += absent({CAMERAS[k]: pictures[k] for k in CAMERAS} | {SWEEPS: sweeps}, steps)
-    notes.append("points are not moved for the ego's motion during the sweep")
+    notes.append(UNCORRECTED)
     return Recording(
         name=name,
         dataset="kitti-raw",

@@ -20,6 +20,7 @@ from roadloop.logs.kitti_files import (
     OXTS_FIELDS,
     PASSAT,
     PLACE,
+    UNCORRECTED,
     absent,
     frames_of,
     mercator_poses,
@@ -91,7 +92,7 @@ def open_drive(root: Path, name: str) -> Recording:
     rig = rig_of("kitti-tracking", calibration, pictures, bool(sweeps))
     folders = {CAMERAS[k]: pictures[k] for k in CAMERAS} | {"velodyne": sweeps}
     notes += absent(folders, len(poses))
-    notes.append("points are not moved for the ego's motion during the sweep")
+    notes.append(UNCORRECTED)
     return Recording(
         name=name,
         dataset="kitti-tracking",
