@@ -79,7 +79,8 @@ def place_text(recording: Recording) -> str:
 
 def licence_text(recording: Recording) -> str:
     """The data's licence, in the words of the reader."""
-    return str(recording.about.get("licence", "")) or "licence not stated"
+    simulated = "simulated" if "scenario" in recording.about else "licence not stated"
+    return str(recording.about.get("licence", "")) or simulated
 
 
 def length_text(recording: Recording) -> str:
