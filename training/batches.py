@@ -1,4 +1,4 @@
-"""Samples to batches: padded with masks, and handed from worker to trainer in one block of memory.
+"""Samples to batches: stacked, padded with masks.
 
 A batch has a key per array of ``training.sample_spec`` with a leading axis B. Arrays of varying
 length are padded with zeros; ``boxes_valid``, ``points_valid``, ``radar_valid``,
@@ -8,7 +8,6 @@ lenses become float32, but ``world_from_ego``, whose coordinates may be large.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,6 @@ Batch = dict[str, Any]
 EXACT = ("world_from_ego",)
 """stays float64"""
 
-_ALIGN = 64
 _GROUP = {key: group for group, keys in RAGGED.items() for key in keys}
 
 
@@ -137,115 +135,3 @@ def _is_row(row: Array, value: Array) -> bool:
 
 def _type(key: str, value: Array) -> np.dtype:
     return np.dtype(np.float32) if value.dtype == np.float64 and key not in EXACT else value.dtype
-
-
-class Block:
-    """Memory that a worker shares with the trainer, in which a batch lies.
-
-    PyTorch sends every tensor of a batch as a file of its own, some tenths of a millisecond each;
-    a batch has thirty. So all arrays lie in two blocks: one made before the samples are, for
-    pictures (``allocate``), one for the rest.
-    """
-
-    def __init__(self, size: int, shared: bool) -> None:
-        self.size = size
-        self._shared = shared
-        self._rows: dict[str, tuple[torch.Tensor, Array]] = {}
-        self._next = 0
-
-    def row(self, number: int) -> Any:
-        """An ``Allocate`` for the sample that becomes this row of the batch."""
-
-        def allocate(key: str, shape: tuple[int, ...], dtype: Any) -> Array:
-            if key not in self._rows:
-                count = self.size * math.prod(shape) * np.dtype(dtype).itemsize
-                memory = _bytes(count, self._shared)
-                array = memory.numpy().view(dtype).reshape(self.size, *shape)
-                self._rows[key] = memory, array
-            rows = self._rows[key][1]
-            if rows.shape[1:] != shape or rows.dtype != dtype:
-                return np.empty(shape, dtype)  # said when the batch is put together
-            return rows[number]
-
-        return allocate
-
-    def ready(self) -> dict[str, Array]:
-        """The arrays that samples were made in, as samples hold them."""
-        return {
-            key: np.moveaxis(rows, -1, -3) if key.endswith("images") else rows
-            for key, (_, rows) in self._rows.items()
-        }
-
-    def packed(self, batch: Batch) -> Packed:
-        """The batch in this block; arrays that lie elsewhere are copied into a second one."""
-        layout: dict[str, tuple[int, int, tuple[int, ...], str, tuple[int, ...]]] = {}
-        memories: list[torch.Tensor] = []
-        other, rest = 0, {}
-        for key, value in batch.items():
-            if isinstance(value, list):
-                continue
-            home = self._rows.get(key)
-            if home is not None and np.may_share_memory(home[1], value):
-                layout[key] = (len(memories), 0, value.shape, value.dtype.str, _order(value))
-                memories.append(home[0])
-            else:
-                rest[key] = other
-                other += -(-value.nbytes // _ALIGN) * _ALIGN
-        if rest:
-            memory = _bytes(max(other, 1), self._shared)
-            flat = memory.numpy()
-            for key, start in rest.items():
-                value = batch[key]
-                order = _order(value)
-                rows = flat[start : start + value.nbytes].view(value.dtype)
-                rows.reshape([value.shape[k] for k in order])[...] = value.transpose(order)
-                layout[key] = (len(memories), start, value.shape, value.dtype.str, order)
-            memories.append(memory)
-        texts = {key: value for key, value in batch.items() if isinstance(value, list)}
-        return Packed(memories, layout, texts, list(batch))
-
-
-class Packed:
-    """A batch in blocks of memory: what goes from a worker to the trainer."""
-
-    def __init__(
-        self,
-        memories: list[torch.Tensor],
-        layout: dict[str, tuple[int, int, tuple[int, ...], str, tuple[int, ...]]],
-        texts: dict[str, list],
-        keys: list[str],
-    ) -> None:
-        self.memories, self.layout, self.texts, self.keys = memories, layout, texts, keys
-
-    def pin_memory(self) -> Packed:
-        """In memory a GPU copies from by itself; PyTorch's loader calls this."""
-        return Packed([m.pin_memory() for m in self.memories], self.layout, self.texts, self.keys)
-
-    def batch(self) -> Batch:
-        """The tensors."""
-        found: Batch = {}
-        for key in self.keys:
-            if key in self.texts:
-                found[key] = self.texts[key]
-                continue
-            number, start, shape, kind, order = self.layout[key]
-            dtype = torch.from_numpy(np.zeros(0, kind)).dtype
-            count = math.prod(shape) * dtype.itemsize
-            flat = self.memories[number][start : start + count].view(dtype)
-            tensor = flat.view([shape[k] for k in order])
-            found[key] = tensor.permute([order.index(k) for k in range(len(order))])
-        return found
-
-
-def _order(value: Array) -> tuple[int, ...]:
-    """Axes from the one with the longest stride to the shortest: how the array lies in memory."""
-    axes = range(value.ndim)
-    return tuple(sorted(axes, key=lambda k: (-value.strides[k], k)))
-
-
-def _bytes(count: int, shared: bool) -> torch.Tensor:
-    """(count,) uint8 with any content, in memory other processes can see if ``shared``."""
-    if not shared:
-        return torch.empty(count, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(count)  # as PyTorch's own default_collate
-    return torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]

@@ -31,6 +31,7 @@ from training.loader_jobs import Job, check_team, picked_jobs, stream_jobs
 from training.loader_worker import Batches, Failure, Transform, alone
 from training.sample_spec import BOX, Sample, SampleSpec
 from training.shard_streams import ShardSource, open_shards
+from training.shared_batches import Ring
 from training.sources import LogSource, Source
 
 __all__ = [
@@ -143,13 +144,15 @@ class Loader:
         self.damaged: list[str] = []
         self._done = 0  # jobs of this epoch whose batches were given out
         self._jobs: tuple[int, list[Job]] | None = None
+        # those that wait, one being filled, and those the trainer has at hand
+        self._ring = Ring(workers, prefetch + 2) if workers else None
         batches = Batches(
             source,
             (seed, shuffle, streams, rank, world_size),
             transform=transform,
             pad_to=pad_to,
             skip_damaged=skip_damaged,
-            shared=workers > 0,
+            ring=self._ring,
         )
         self._left = _Left()
         self._loader = DataLoader(

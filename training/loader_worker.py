@@ -10,10 +10,11 @@ import torch
 from torch.utils.data import Dataset
 
 from roadloop.errors import RoadloopError
-from training.batches import Block, Packed, collate_arrays
+from training.batches import collate_arrays
 from training.loader_jobs import Job
 from training.sample_spec import Sample
 from training.shard_streams import Make, Order, ShardSource
+from training.shared_batches import Block, Packed, Ring
 from training.sources import LogSource, Source
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
@@ -31,7 +32,7 @@ class Batches(Dataset):
 
     Args:
         order: what the order of shards depends on.
-        shared: batches go to another process.
+        ring: memory for batches that go to another process.
     """
 
     def __init__(
@@ -42,17 +43,18 @@ class Batches(Dataset):
         transform: Transform | None,
         pad_to: dict[str, int],
         skip_damaged: bool,
-        shared: bool,
+        ring: Ring | None,
     ) -> None:
         self._source, self._order, self._transform = source, order, transform
-        self._pad_to, self._skip, self._shared = pad_to, skip_damaged, shared
+        self._pad_to, self._skip, self._ring = pad_to, skip_damaged, ring
+        self._expected = 0
         self._streams: dict[int, _Stream] = {}
 
     def __getitem__(self, job: Job) -> tuple[Packed, list[str]] | Failure | None:
         if not job.is_real:
             return None
         damaged: list[str] = []
-        block = Block(len(job.indices) or job.count, self._shared)
+        block = Block(len(job.indices) or job.count, self._ring, self._expected)
         try:
             read = self._picked if job.indices else self._streamed
             samples = []
@@ -61,8 +63,11 @@ class Batches(Dataset):
                     rng = np.random.default_rng([self._order[0], job.epoch, number])
                     sample = self._transform(sample, rng)
                 samples.append(sample)
-            return block.packed(collate_arrays(samples, self._pad_to, block.ready())), damaged
+            packed = block.packed(collate_arrays(samples, self._pad_to, block.ready()))
+            self._expected = max(block.used, self._expected)
+            return packed, damaged
         except RoadloopError as error:
+            block.drop()
             return Failure(str(error))
 
     def _picked(self, job: Job, block: Block, damaged: list[str]) -> Iterator[tuple[int, Sample]]:

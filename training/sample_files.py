@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,8 @@ def raw_of(members: Members, where: str) -> RawSample:
         facts = json.loads(members["json"])
         arrays = {key: np.array(value) for key, value in load(members["safetensors"]).items()}
         cameras = facts.pop("cameras")
-        lenses = [_lens(camera) for camera in cameras]
-        names = [str(camera["name"]) for camera in cameras]
+        names = [str(camera.pop("name")) for camera in cameras]
+        lenses = [_lens(tuple(camera.items())) for camera in cameras]
     except (KeyError, ValueError, TypeError, SafetensorError) as error:
         raise RoadloopError(f"{where}: a sample is damaged or of something else: {error}") from None
     pictures = {}
@@ -184,6 +185,8 @@ def _lens_facts(lens: Pinhole) -> dict[str, Any]:
     return {"model": model, **{name: getattr(lens, name) for name in SIZE}, **bent}
 
 
-def _lens(facts: dict[str, Any]) -> Pinhole:
-    values = {key: value for key, value in facts.items() if key not in ("name", "model")}
-    return _MODELS[facts["model"]](**values)
+@lru_cache(maxsize=4096)
+def _lens(facts: tuple[tuple[str, Any], ...]) -> Pinhole:
+    values = dict(facts)
+    model = values.pop("model")
+    return _MODELS[model](**values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class View:
     turned: tuple[float, ...] = ()
     """source_from_target row by row, where the picture is warped"""
 
-    @property
+    @cached_property
     def is_same(self) -> bool:
         """Whether the picture is taken as it is."""
         return not self.turned and self.source == self.target

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -178,9 +178,10 @@ def finish(raw: RawSample, spec: SampleSpec, allocate: Allocate | None = None) -
     sample |= {key: a for key, a in raw.arrays.items() if key not in PER_CAMERA}
     if not raw.cameras:
         return sample
-    slots = slots_of(spec, raw.cameras, raw.lenses, raw.arrays["mounts"], raw.where)
-    sample["cameras"] = tuple(slot.name for slot in slots)
-    sample |= _calibration(raw, slots)
+    fixed = _fixed(spec, tuple(raw.cameras), tuple(raw.lenses), raw.arrays["mounts"].tobytes())
+    slots = fixed.slots
+    sample["cameras"] = fixed.names
+    sample |= _calibration(raw, fixed)
     make = allocate or _empty
     width, height = slots[0].view.target.width, slots[0].view.target.height
     for product in spec.products:
@@ -297,31 +298,67 @@ def _count_pixels(arrays: dict[str, Array], images: list[Any]) -> None:
             np.add.at(total, at[match], np.asarray(seen.pixels)[match].astype(np.int32))
 
 
-def _calibration(raw: RawSample, slots: list[Slot]) -> dict[str, Array]:
-    """The arrays with an axis of cameras, in the order of the slots."""
+@dataclass(frozen=True)
+class _Fixed:
+    """What the cameras of a drive have in all its samples."""
+
+    slots: list[Slot]
+    names: tuple[str, ...]
+    source: Array
+    """(N,) index of the recording's camera, -1: none"""
+    source_from_target: Array
+    """(N, 4, 4)"""
+    mounts: Array
+    """(N, 4, 4)"""
+    same: bool
+    """the cameras of the sample are those of the recording, not turned"""
+    intrinsics: Array
+    lens: Array
+    distortion: Array
+
+
+@lru_cache(maxsize=1024)
+def _fixed(
+    spec: SampleSpec, cameras: tuple[str, ...], lenses: tuple[Pinhole, ...], mounts: bytes
+) -> _Fixed:
+    poses = np.frombuffer(mounts).reshape(-1, 4, 4)
+    where = f"cameras {', '.join(cameras)}"
+    slots = slots_of(spec, list(cameras), list(lenses), poses, where)
     source = np.array([slot.source for slot in slots])
-    seen = source >= 0
-    turned = np.array([slot.source_from_target for slot in slots])
-    mounts = np.array([slot.mount for slot in slots])
-    lenses = [slot.view.target for slot in slots]
-    kinds, coefficients = lens_arrays(lenses)
+    targets = [slot.view.target for slot in slots]
+    kinds, coefficients = lens_arrays(targets)
+    return _Fixed(
+        slots,
+        tuple(slot.name for slot in slots),
+        source,
+        np.array([slot.source_from_target for slot in slots]),
+        np.array([slot.mount for slot in slots]),
+        not spec.virtual,
+        np.array([lens.matrix for lens in targets]),
+        kinds,
+        coefficients,
+    )
+
+
+def _calibration(raw: RawSample, fixed: _Fixed) -> dict[str, Array]:
+    """The arrays with an axis of cameras, in the order of the slots."""
     found: dict[str, Array] = {
-        "intrinsics": np.array([lens.matrix for lens in lenses]),
-        "lens": kinds,
-        "distortion": coefficients,
+        "intrinsics": fixed.intrinsics.copy(),
+        "lens": fixed.lens.copy(),
+        "distortion": fixed.distortion.copy(),
     }
-    for key in PER_CAMERA:
-        if key == "mounts" or key not in raw.arrays:
-            continue
+    keys = [key for key in PER_CAMERA[1:] if key in raw.arrays]
+    if fixed.same:
+        return found | {key: raw.arrays[key] for key in keys}
+    count, seen = len(fixed.source), fixed.source >= 0
+    for key in keys:
         values = np.moveaxis(raw.arrays[key], 1, 0) if key in _HISTORY else raw.arrays[key]
-        here = values[source[seen]]
+        here = values[fixed.source[seen]]
+        made = np.zeros((count, *values.shape[1:]), values.dtype)
         if key.endswith("ego_from_camera"):
-            wide = (len(slots), *values.shape[1:])
-            made = np.broadcast_to(mounts.reshape(len(slots), *[1] * (values.ndim - 3), 4, 4), wide)
-            made = made.copy()
-            here = here @ turned[seen].reshape(-1, *[1] * (values.ndim - 3), 4, 4)
-        else:
-            made = np.zeros((len(slots), *values.shape[1:]), values.dtype)
+            wide = (count, *[1] * (values.ndim - 3), 4, 4)
+            made[:] = fixed.mounts.reshape(wide)
+            here = here @ fixed.source_from_target[seen].reshape(-1, *wide[1:])
         made[seen] = here
         found[key] = np.moveaxis(made, 0, 1) if key in _HISTORY else made
     return found
