@@ -35,7 +35,9 @@ def arc(radius: float, angles: Array, height: float = 0.0) -> Array:
     return np.column_stack([x, y, np.full_like(x, height)])
 
 
-def lane(name: str, *points: tuple[float, ...], width: float = 3.5, **more: object) -> LaneDraft:
+def lane(
+    name: str, *points: tuple[float, ...], width: float | Array = 3.5, **more: object
+) -> LaneDraft:
     return LaneDraft(name, centreline=line(*points), width=width, **more)  # pyright: ignore
 
 

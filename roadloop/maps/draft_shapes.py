@@ -47,7 +47,6 @@ _BEYOND = 5.0
 """m edges are drawn on beyond their ends, for normals at skewed ends"""
 _SIMPLER = 0.002
 """m edges may move to have fewer points when feet on them are looked for"""
-_REFINEMENTS = 2
 _THIRD = np.array([-1.0, 3.0, -3.0, 1.0])
 
 
@@ -280,7 +279,7 @@ def middle_line(left: Array, right: Array) -> Array:
     across = float(np.hypot(*(at_share(left, share) - at_share(right, share))[:, :2].T).mean())
     room = np.minimum(share, 1.0 - share) * _length(middle)
     weight = np.clip(room / max(across, SHORTEST) - 0.5, 0.0, 1.0)[:, None]
-    for _ in range(_REFINEMENTS if weight.any() else 0):
+    if weight.any():
         feet = (_feet(middle, left) + _feet(middle, right)) / 2.0
         middle = middle + weight * (feet - middle)
     return middle
