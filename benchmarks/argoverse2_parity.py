@@ -181,7 +181,7 @@ def run_devkit(folders: list[Path], target: Path, python: Path = DEVKIT) -> list
 
 def compare(root: Path, name: str, folder: Path, theirs: dict[str, Array]) -> dict[str, Any]:
     """One drive of ours and theirs: counts, shares and largest differences by name."""
-    from roadloop.logs.formats import open_recording
+    from roadloop.datasets.formats import open_recording
     from roadloop.maps.argoverse2 import city_code, map_file, read_draft
     from roadloop.maps.locate import lanes_at
 
@@ -205,8 +205,8 @@ def compare(root: Path, name: str, folder: Path, theirs: dict[str, Array]) -> di
 
 
 def _log_differences(recording: Any, folder: Path, theirs: dict[str, Array]) -> dict[str, Any]:
+    from roadloop.datasets.argoverse2.poses import AXLE_HEIGHT
     from roadloop.geometry import transform_points
-    from roadloop.logs.argoverse2_poses import AXLE_HEIGHT
     from roadloop.maps.argoverse2 import ground_height
     from roadloop.maps.georeference import parse_georeference
 
@@ -403,7 +403,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare_all(data: Path, devkit: Path = DEVKIT) -> dict[str, dict[str, Any]]:
     """Every drive under a folder by name."""
-    from roadloop.logs import argoverse2, argoverse2_motion
+    from roadloop.datasets.argoverse2 import motion as argoverse2_motion
+    from roadloop.datasets.argoverse2 import reader as argoverse2
 
     logs = argoverse2.find_logs(data)
     scenarios = {n: p.parent for n, p in argoverse2_motion.find_scenarios(data).items()}

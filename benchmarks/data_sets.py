@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from roadloop.datasets.formats import FORMATS, list_drives, open_recording
 from roadloop.errors import RoadloopError
-from roadloop.logs.formats import FORMATS, list_drives, open_recording
 
 DEEPEST = 4
 """levels of folders below DIR that are asked whether they are a data set"""

@@ -32,11 +32,11 @@ import numpy as np
 
 from perception.detection_benchmark import NUSCENES, BoxTable, in_range
 from perception.detection_metrics import evaluate_detections
+from roadloop.datasets.nuscenes import reader as nuscenes
+from roadloop.datasets.nuscenes.export import SPLIT, export_nuscenes
+from roadloop.datasets.nuscenes.tables import Tables
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, se3
-from roadloop.logs import nuscenes
-from roadloop.logs.nuscenes_export import SPLIT, export_nuscenes
-from roadloop.logs.nuscenes_tables import Tables
 from roadloop.logs.recording import Recording
 from roadloop.types import at
 
@@ -149,7 +149,7 @@ def devkit_python(venv: Path) -> Path:
 def simulated(folder: Path, seconds: float) -> Recording:
     """A drive of the simulator with the sensors of nuScenes, small pictures."""
     from deploy.stack import make_driver
-    from roadloop.logs.formats import open_recording
+    from roadloop.datasets.formats import open_recording
     from roadloop.rig import load_rig
     from sim.record import record_drive
     from sim.scenarios import build_scenario

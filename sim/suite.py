@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from roadloop.config import config_folder, load_config, unknown
+from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
-from roadloop.logs.formats import open_recording
 from roadloop.maps.cache import load_map
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import Scenario

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from hand_map import HandLane, HandMap, straight
 
+from roadloop.datasets.motion import ego_of_poses
+from roadloop.datasets.source import picture
 from roadloop.geometry import rotation_from_euler, se3
-from roadloop.logs.motion import ego_of_poses
 from roadloop.logs.recording import Frame, Recording
-from roadloop.logs.source import picture
 from roadloop.readings import LidarSweep
 from roadloop.rig import CameraSensor, LidarSensor, Mount, SensorRig
 from roadloop.types import AgentKind, AgentStates, VehicleParameters

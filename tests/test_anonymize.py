@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from recorded_drive import BACK, FRONT, recorded, without
 
+from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, transform_points
 from roadloop.logs.anonymize import CELLS, Anonymizer, blur, check_finders
-from roadloop.logs.formats import open_recording
 from roadloop.logs.lazy import LoggedImage
 from roadloop.logs.writer import write_recording
 

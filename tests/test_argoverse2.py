@@ -16,12 +16,12 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from roadloop.datasets.argoverse2.poses import AXLE_HEIGHT
+from roadloop.datasets.argoverse2.reader import KINDS
+from roadloop.datasets.argoverse2.sensors import BEAMS
+from roadloop.datasets.formats import list_drives, open_recording
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
-from roadloop.logs.argoverse2 import KINDS
-from roadloop.logs.argoverse2_poses import AXLE_HEIGHT
-from roadloop.logs.argoverse2_sensors import BEAMS
-from roadloop.logs.formats import list_drives, open_recording
 from roadloop.logs.recording import Recording
 from roadloop.maps.argoverse2 import CITIES, georeference, ground_height, load_map, read_draft
 from roadloop.maps.georeference import parse_georeference

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from roadloop.datasets import comma2k19
+from roadloop.datasets.comma2k19 import CAMERA_HEIGHT, CARS, enu_from_ecef, geodetic
+from roadloop.datasets.formats import open_recording
+from roadloop.datasets.raw_video import video_frame
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, transform_points
-from roadloop.logs import comma2k19
-from roadloop.logs.comma2k19 import CAMERA_HEIGHT, CARS, enu_from_ecef, geodetic
-from roadloop.logs.formats import open_recording
-from roadloop.logs.raw_video import video_frame
 from roadloop.logs.recording import Recording
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "comma2k19"

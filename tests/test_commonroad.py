@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roadloop.datasets.commonroad import reader as commonroad
+from roadloop.datasets.commonroad.file import read_commonroad
+from roadloop.datasets.commonroad.map import read_commonroad_map
+from roadloop.datasets.commonroad.obstacles import obstacles
+from roadloop.datasets.commonroad.signals import light_cycle
+from roadloop.datasets.commonroad.signs import sign_speed
+from roadloop.datasets.formats import list_drives, open_recording
 from roadloop.errors import RoadloopError
 from roadloop.geometry import box_corners
-from roadloop.logs import commonroad
-from roadloop.logs.commonroad_map import read_commonroad_map
-from roadloop.logs.commonroad_obstacles import obstacles
-from roadloop.logs.commonroad_signals import light_cycle
-from roadloop.logs.commonroad_signs import sign_speed
-from roadloop.logs.commonroad_xml import read_commonroad
-from roadloop.logs.formats import list_drives, open_recording
 from roadloop.maps.compile_draft import compile_map
 from roadloop.maps.road_map import LaneKind, MarkKind, SignalKind
 from roadloop.types import AgentKind, LightState

@@ -15,9 +15,16 @@ import pytest
 from recorded_drive import STEPS, recorded, without
 
 from roadloop.cli import main
+from roadloop.datasets.convert import (
+    Outcome,
+    Task,
+    chosen,
+    clear_unfinished,
+    convert_drive,
+    is_there,
+)
+from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
-from roadloop.logs.convert import Outcome, Task, chosen, clear_unfinished, convert_drive, is_there
-from roadloop.logs.formats import open_recording
 from roadloop.logs.sensor_folder import SUMS
 from roadloop.logs.sensor_reader import SensorLogReader
 from roadloop.logs.writer import write_recording

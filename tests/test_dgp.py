@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from roadloop.datasets import dgp
+from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
-from roadloop.logs import dgp
-from roadloop.logs.formats import open_recording
 from roadloop.logs.recording import Recording
 from roadloop.rig import CAMERA_AXES
 from roadloop.types import AgentKind

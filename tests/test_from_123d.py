@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roadloop.datasets import from_123d
+from roadloop.datasets.argoverse2 import reader as argoverse2
+from roadloop.datasets.argoverse2.poses import AXLE_HEIGHT
+from roadloop.datasets.formats import open_recording
+from roadloop.datasets.from_123d import DEFAULTS, KINDS, agent_kind
+from roadloop.datasets.from_123d_map import map_draft
 from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3
-from roadloop.logs import argoverse2, from_123d
-from roadloop.logs.argoverse2_poses import AXLE_HEIGHT
-from roadloop.logs.formats import open_recording
-from roadloop.logs.from_123d import DEFAULTS, KINDS, agent_kind
-from roadloop.logs.from_123d_map import map_draft
 from roadloop.maps.compile_draft import compile_map
 from roadloop.maps.road_map import LaneKind, MarkKind, SignalKind
 from roadloop.types import AgentKind, LightState

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roadloop.errors import RoadloopError
-from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
-from roadloop.logs import kitti_object, kitti_odometry, kitti_raw, kitti_tracking
-from roadloop.logs.formats import list_drives, open_recording
-from roadloop.logs.kitti_files import (
+from roadloop.datasets.formats import list_drives, open_recording
+from roadloop.datasets.kitti import object as kitti_object
+from roadloop.datasets.kitti import odometry as kitti_odometry
+from roadloop.datasets.kitti import raw as kitti_raw
+from roadloop.datasets.kitti import tracking as kitti_tracking
+from roadloop.datasets.kitti.files import (
     EARTH_RADIUS,
     EGO_FROM_VELODYNE,
     FRAME_PERIOD,
@@ -20,6 +21,8 @@ from roadloop.logs.kitti_files import (
     read_calibration,
     read_rows,
 )
+from roadloop.errors import RoadloopError
+from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
 from roadloop.logs.recording import Recording
 from roadloop.types import AgentKind
 

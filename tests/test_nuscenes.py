@@ -27,13 +27,13 @@ from nuscenes_scene import (
 from scipy.spatial.transform import Rotation, Slerp
 from shapely import Polygon
 
+from roadloop.datasets.formats import list_drives
+from roadloop.datasets.nuscenes import reader as nuscenes
+from roadloop.datasets.nuscenes.files import radar_bytes, read_lidar, read_radar
+from roadloop.datasets.nuscenes.map import arcline_points, expansion_draft, load_expansion
+from roadloop.datasets.nuscenes.tables import rotation_of, slerp
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
-from roadloop.logs import nuscenes
-from roadloop.logs.formats import list_drives
-from roadloop.logs.nuscenes_files import radar_bytes, read_lidar, read_radar
-from roadloop.logs.nuscenes_map import arcline_points, expansion_draft, load_expansion
-from roadloop.logs.nuscenes_tables import rotation_of, slerp
 from roadloop.maps.road_map import MarkColour, MarkKind, SignalKind
 from roadloop.readings import CameraImage, RadarScan
 from roadloop.types import AgentKind

@@ -17,13 +17,13 @@ import pytest
 from nuscenes_scene import SCENE, START, write_expansion, write_scene
 
 from roadloop.camera import BrownConrady
+from roadloop.datasets.nuscenes import reader as nuscenes
+from roadloop.datasets.nuscenes.classes import CATEGORIES, attribute_of, category_of
+from roadloop.datasets.nuscenes.export import TABLES, export_nuscenes
+from roadloop.datasets.nuscenes.mask import MARGIN, mask_png, png, world_offset
+from roadloop.datasets.nuscenes.scene import channel_names, keyframes
 from roadloop.errors import RoadloopError
-from roadloop.logs import nuscenes
 from roadloop.logs.lazy import LoggedImage
-from roadloop.logs.nuscenes_classes import CATEGORIES, attribute_of, category_of
-from roadloop.logs.nuscenes_export import TABLES, export_nuscenes
-from roadloop.logs.nuscenes_mask import MARGIN, mask_png, png, world_offset
-from roadloop.logs.nuscenes_scene import channel_names, keyframes
 from roadloop.logs.recording import Recording
 from roadloop.readings import CameraImage
 from roadloop.types import AgentKind

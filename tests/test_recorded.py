@@ -12,8 +12,8 @@ from hand_map import HandLane, HandMap, HandSign, straight
 
 from deploy.stack import make_driver
 from roadloop.cli import main
+from roadloop.datasets.motion import ego_of_poses
 from roadloop.errors import RoadloopError
-from roadloop.logs.motion import ego_of_poses
 from roadloop.logs.recording import Recording
 from roadloop.logs.store import RolloutWriter, read_rollout
 from roadloop.logs.writer import write_recording

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from hand_map import HandLane, HandMap, straight
 
+from roadloop.datasets.formats import list_drives, open_recording
+from roadloop.datasets.motion import ego_of_poses, poses_at, velocities
+from roadloop.datasets.source import picture
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points, wrap_angle
-from roadloop.logs.formats import list_drives, open_recording
 from roadloop.logs.lazy import LoggedImage
-from roadloop.logs.motion import ego_of_poses, poses_at, velocities
 from roadloop.logs.own import open_drive
 from roadloop.logs.recording import Frame, Recording
-from roadloop.logs.source import picture
 from roadloop.logs.writer import write_recording
 from roadloop.readings import LidarSweep
 from roadloop.rig import CameraSensor, LidarSensor, Mount, SensorRig

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roadloop.datasets.formats import list_drives, open_recording
+from roadloop.datasets.restricted_pickle import read_pickle, strings_at_head
+from roadloop.datasets.scenarionet import reader as scenarionet
+from roadloop.datasets.scenarionet.map import ground_within, map_draft
 from roadloop.errors import RoadloopError
 from roadloop.geometry import box_corners
-from roadloop.logs import scenarionet
-from roadloop.logs.formats import list_drives, open_recording
-from roadloop.logs.restricted_pickle import read_pickle, strings_at_head
-from roadloop.logs.scenarionet_map import ground_within, map_draft
 from roadloop.maps.road_map import SignalKind
 from roadloop.types import AgentKind, LightState
 

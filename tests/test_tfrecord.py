@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from waymo_messages import message, parsed
 
+from roadloop.datasets import tfrecord
+from roadloop.datasets.protobuf_wire import Field, Message, decode
+from roadloop.datasets.tfrecord import Record, crc32c, framed, is_tfrecord, masked_crc32c, records
+from roadloop.datasets.waymo.example import EXAMPLE
+from roadloop.datasets.waymo.fields import FRAME, LANE, SCENARIO, TRACK
 from roadloop.errors import RoadloopError
-from roadloop.logs import tfrecord
-from roadloop.logs.protobuf_wire import Field, Message, decode
-from roadloop.logs.tfrecord import Record, crc32c, framed, is_tfrecord, masked_crc32c, records
-from roadloop.logs.waymo_example import EXAMPLE
-from roadloop.logs.waymo_fields import FRAME, LANE, SCENARIO, TRACK
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

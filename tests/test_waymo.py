@@ -13,13 +13,14 @@ import pytest
 from waymo_messages import message
 from waymo_scenario import STEPS, TURN, as_example, as_json, line, scenario
 
+from roadloop.datasets.protobuf_wire import decode
+from roadloop.datasets.tfrecord import framed, records
+from roadloop.datasets.waymo import motion as waymo_motion
+from roadloop.datasets.waymo import perception as waymo_perception
+from roadloop.datasets.waymo.beside import ground_to_edges, lane_widths, look_beside
+from roadloop.datasets.waymo.fields import SCENARIO
+from roadloop.datasets.waymo.map import map_draft
 from roadloop.errors import RoadloopError
-from roadloop.logs import waymo_motion, waymo_perception
-from roadloop.logs.protobuf_wire import decode
-from roadloop.logs.tfrecord import framed, records
-from roadloop.logs.waymo_beside import ground_to_edges, lane_widths, look_beside
-from roadloop.logs.waymo_fields import SCENARIO
-from roadloop.logs.waymo_map import map_draft
 from roadloop.maps.area import drivable_polygons
 from roadloop.maps.road_map import LaneKind
 from roadloop.types import AgentKind, LightState

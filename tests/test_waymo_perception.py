@@ -14,12 +14,13 @@ import pytest
 from waymo_messages import message
 from waymo_scenario import scenario
 
+from roadloop.datasets import parquet_rows
+from roadloop.datasets.protobuf_wire import decode
+from roadloop.datasets.tfrecord import framed, records
+from roadloop.datasets.waymo import perception as waymo_perception
+from roadloop.datasets.waymo.fields import FRAME
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, transform_points
-from roadloop.logs import parquet_rows, waymo_perception
-from roadloop.logs.protobuf_wire import decode
-from roadloop.logs.tfrecord import framed, records
-from roadloop.logs.waymo_fields import FRAME
 from roadloop.semantics import SemanticClass
 from roadloop.types import AgentKind
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from waymo_messages import message
 
-from roadloop.logs.waymo_fields import VEHICLE
+from roadloop.datasets.waymo.fields import VEHICLE
 
 STEPS = 20
 TURN = 0.3

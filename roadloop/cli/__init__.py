@@ -22,6 +22,7 @@ from roadloop.cli.record import Record
 from roadloop.cli.replay import Replay
 from roadloop.cli.report import Report
 from roadloop.cli.score import Score
+from roadloop.cli.shard import Shard
 from roadloop.cli.view import View
 from roadloop.command_line import run
 
@@ -73,6 +74,7 @@ VERBS: dict[str, type] = {
     "compare": Compare,
     "report": Report,
     "export": Export,
+    "shard": Shard,
     "doctor": Doctor,
     "version": Version,
 }

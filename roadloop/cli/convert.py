@@ -19,7 +19,7 @@ from roadloop.errors import RoadloopError
 from roadloop.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from roadloop.logs.convert import Outcome, Task
+    from roadloop.datasets.convert import Outcome, Task
 
 LISTED = 200
 """drives that the table at the end has at most"""
@@ -72,8 +72,8 @@ class Convert:
 
     def run(self) -> int:
         from roadloop.cli.view_log import drives_text
-        from roadloop.logs.convert import Task, chosen
-        from roadloop.logs.formats import list_drives
+        from roadloop.datasets.convert import Task, chosen
+        from roadloop.datasets.formats import list_drives
 
         format, names = list_drives(self.source, self.format)
         names = chosen(names, self.drives)
@@ -99,7 +99,7 @@ class Convert:
         return self._convert(tasks, folder)
 
     def _convert(self, tasks: list[Task], folder: Path) -> int:
-        from roadloop.logs.convert import Outcome, clear_unfinished
+        from roadloop.datasets.convert import Outcome, clear_unfinished
         from sim.workers import choose_workers
 
         try:
@@ -138,8 +138,8 @@ class Convert:
         return DAMAGED if failed else 0
 
     def _export(self, format: str, names: list[str], folder: Path) -> int:
-        from roadloop.logs.formats import open_recording
-        from roadloop.logs.nuscenes_export import export_nuscenes
+        from roadloop.datasets.formats import open_recording
+        from roadloop.datasets.nuscenes.export import export_nuscenes
 
         if self.anonymize:
             raise RoadloopError(
@@ -183,7 +183,7 @@ def _run(tasks: list[Task], workers: int, end: Callable[..., None], bar: Any) ->
 
 
 def _work(done: Any, task: Task) -> Outcome:
-    from roadloop.logs.convert import convert_drive
+    from roadloop.datasets.convert import convert_drive
 
     told = 0.0
 
@@ -221,7 +221,7 @@ class _Watched:
 
 def _row(task: Task, outcome: Outcome) -> dict[str, Any]:
     """Plain values of one drive."""
-    from roadloop.logs.convert import size_of
+    from roadloop.datasets.convert import size_of
 
     row: dict[str, Any] = {"drive": task.drive, "error": outcome.why, "seconds": outcome.seconds}
     row["kept"] = outcome.written is None and not outcome.why

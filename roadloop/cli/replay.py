@@ -80,8 +80,8 @@ class Replay:
         self._run("idm")
 
     def run(self) -> int:
-        from roadloop.logs.convert import chosen
-        from roadloop.logs.formats import list_drives
+        from roadloop.datasets.convert import chosen
+        from roadloop.datasets.formats import list_drives
         from roadloop.suites.summary import write_summary
         from roadloop.viz.suite_page import write_suite_page
         from sim.suite import recorded_suite

@@ -46,7 +46,7 @@ def view_log(
     Raises:
         RoadloopError: as ``open_recording``; a moment after the end; a name of another kind.
     """
-    from roadloop.logs.formats import list_drives, open_recording
+    from roadloop.datasets.formats import list_drives, open_recording
 
     kind = None if out is None else _kind(out)
     if kind in (".mp4", ".html") and at is not None:
@@ -73,7 +73,7 @@ def view_log(
 
 def drives_text(root: Path, format: str, names: list[str], *, choose: bool = True) -> str:
     """The drives of a data set, and how one is chosen."""
-    from roadloop.logs.formats import FORMATS
+    from roadloop.datasets.formats import FORMATS
 
     more = [f"... and {len(names) - LISTED} more"] if len(names) > LISTED else []
     count = "1 drive" if len(names) == 1 else f"{len(names)} drives"

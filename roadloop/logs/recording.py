@@ -50,7 +50,7 @@ class Recording:
     name: str
     """unique in its data set, fit to be a folder's name"""
     dataset: str
-    """the format it was read from, a key of ``roadloop.logs.formats.FORMATS``"""
+    """the format it was read from, a key of ``roadloop.datasets.formats.FORMATS``"""
     dt: float
     """s between steps, as meant; ``timestamp_us`` says when they were"""
     timestamp_us: Array

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roadloop.config import unknown
+from roadloop.datasets.source import read_bytes
 from roadloop.errors import RoadloopError
-from roadloop.logs.source import read_bytes
 from roadloop.maps.draft import LaneDraft, MapDraft, MarkDraft
 from roadloop.maps.road_map import LaneKind, MarkColour, MarkKind
 

@@ -1,0 +1,1 @@
+"""CommonRoad 2018b and 2020a."""

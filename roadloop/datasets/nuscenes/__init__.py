@@ -1,0 +1,1 @@
+"""nuScenes and Lyft Level 5: tables, sensors, labels, map; and export to its schema."""

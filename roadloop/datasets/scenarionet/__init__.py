@@ -1,0 +1,1 @@
+"""ScenarioNet, of any data set it was made from."""
