@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from roadloop.datasets.convert import chosen
+from roadloop.datasets.formats import list_drives, open_recording
 from roadloop.errors import RoadloopError
-from roadloop.logs.formats import list_drives, open_recording
 from roadloop.logs.recording import Recording
 from training.sample_labels import newest
 from training.sample_map import MapPieces
@@ -45,7 +46,7 @@ class Drive:
 
 
 class LogSource:
-    """Every fitting step of recorded drives; what ``roadloop.logs.formats`` reads will do.
+    """Every fitting step of recorded drives; what ``roadloop.datasets.formats`` reads will do.
 
     All drives are opened once to see which steps fit, sensor files are not: some tens of
     milliseconds each. For more than some hundred drives write shards (``training.shards``).
@@ -54,6 +55,7 @@ class LogSource:
         logs: folders of data sets or of single drives (all drives in each), or Recordings.
         spec: what is read.
         format: of the folders; auto looks.
+        drives: names with commas between them, ``*`` and ``?`` as in a shell; empty: all.
         open_drives: how many are kept open in each process, the last ones used.
 
     Raises:
@@ -65,6 +67,7 @@ class LogSource:
         logs: Sequence[str | Path | Recording],
         spec: SampleSpec,
         format: str = "auto",
+        drives: str = "",
         open_drives: int = 64,
     ) -> None:
         self.spec = spec
@@ -78,7 +81,7 @@ class LogSource:
                 self._add(log, Path(), log.dataset)
                 continue
             found, names = list_drives(log, format)
-            for name in names:
+            for name in chosen(names, drives):
                 self._add(open_recording(log, name, found), Path(log), found)
         self._ends = np.cumsum([len(drive.steps) for drive in self.drives])
         if not len(self):
