@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DEVKITS := .venv-devkits
 RUN := runs/drive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drive test test-slow bench clean
+.PHONY: help setup drive test test-slow devkits bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -25,8 +26,10 @@ test: $(VENV)/.ready-test ## formatting, lint, types, import contract, tests
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(VENV)/.ready-test ## the tests that take a minute or more each
+test-slow: $(VENV)/.ready-test $(DEVKITS)/.ready ## the tests that take a minute or more each
 	@$(BIN)/python -m pytest -q -n 2 -m slow
+
+devkits: $(DEVKITS)/.ready ## the devkits our readers are held against, in .venv-devkits
 
 bench: $(VENV)/.ready-bench ## print the benchmark figures of this machine
 	@set -e; for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f; done
@@ -55,3 +58,12 @@ $(VENV)/.ready-bench: pyproject.toml | $(VENV)/bin/python
 	@echo "installing roadloop and its benchmark tools into $(VENV) (once, needs the network)"
 	@$(PIP) --editable '.[bench]'
 	@touch $(VENV)/.ready $@
+
+# They ask for an older NumPy and another OpenCV than ours, so they live apart; av2's other
+# dependencies (7 GB) are not needed for what is compared.
+$(DEVKITS)/.ready: benchmarks/devkits.txt | $(VENV)/bin/python
+	@echo "installing the devkits into $(DEVKITS) (once, needs the network)"
+	@$(PYTHON) -m venv $(DEVKITS)
+	@$(DEVKITS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/devkits.txt
+	@$(DEVKITS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps av2==0.3.6
+	@touch $@

@@ -3,13 +3,7 @@
     python benchmarks/argoverse2_parity.py [--data DIR] [--devkit PYTHON]
 
 ``av2`` 0.3.6 needs packages that do not go together with ours (it brings an OpenCV of its own), so
-it runs in a virtual environment of its own, made once by::
-
-    python3 -m venv .venv-devkits
-    .venv-devkits/bin/pip install "numpy<2" "pyarrow<20" "pandas<3" numba matplotlib scipy \
-        pyproj universal-pathlib opencv-python-headless
-    .venv-devkits/bin/pip install --no-deps av2==0.3.6
-
+it runs in a virtual environment of its own, which ``make devkits`` makes.
 There this file runs a second time and writes what ``av2`` reads. Compared are, as the largest
 difference in a log:
 

@@ -654,7 +654,7 @@ def test_parity_with_the_av2_package() -> None:
     if not DATA.is_dir():
         pytest.skip(f"no sample of Argoverse 2 at {DATA}")
     if not parity.DEVKIT.is_file():
-        pytest.skip(f"{parity.DEVKIT} is missing; benchmarks/argoverse2_parity.py says how")
+        pytest.skip(f"{parity.DEVKIT} is missing: make devkits")
     rows = parity.compare_all(DATA)
     assert len(rows) == 5
     assert [line for name, row in rows.items() for line in parity.missed(name, row)] == []
