@@ -15,8 +15,9 @@
       lidar/top/000012.parquet     one sweep
       SHA256SUMS                   of every file, once the log is closed
 
-Columns: ``sensor_tables``; pictures: ``sensor_files``; reading: ``sensor_reader``. Files appear
-whole, a step's row of ``ego`` last: a killed process loses at most the steps since the last flush.
+Columns: ``sensor_tables``, rows: ``sensor_rows``, pictures: ``sensor_files``, reading:
+``sensor_reader``. Files appear whole, a step's row of ``ego`` last: a killed process loses at most
+the steps since the last flush.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import numpy as np
 
 from roadloop import __version__
 from roadloop.errors import RoadloopError
-from roadloop.logs.schema import EGO_FIELDS, Table, enum_names
+from roadloop.logs.schema import Table
 from roadloop.logs.sensor_boxes import add_seen, boxes_in_ego, instance_counts, points_inside
 from roadloop.logs.sensor_checks import (
     check_ego,
@@ -55,11 +56,12 @@ from roadloop.logs.sensor_folder import (
     write_sums,
 )
 from roadloop.logs.sensor_poses import PoseHistory, level_pose, pose_columns
-from roadloop.logs.sensor_tables import OPTIONAL, SCHEMA_VERSION, TABLES, table_bytes
+from roadloop.logs.sensor_rows import box_rows, ego_row, light_rows, sample_rows, scan_rows
+from roadloop.logs.sensor_tables import SCHEMA_VERSION, TABLES, table_bytes
 from roadloop.maps.cache import map_bytes
 from roadloop.readings import CameraImage, LidarSweep, RadarScan
 from roadloop.rig import CameraSensor, SensorRig
-from roadloop.types import AgentKind, LightState, Observation
+from roadloop.types import Observation
 
 if TYPE_CHECKING:
     from roadloop.maps.road_map import RoadMap
@@ -206,7 +208,7 @@ class SensorLogWriter:
         self._measured_from = measured_from or {}
         self._counted = lidar_points is not None
         if observation.lights is not None:
-            self._add("lights", _light_rows(where, step, np.asarray(observation.lights)))
+            self._add("lights", light_rows(where, step, np.asarray(observation.lights)))
         if observation.tracks is not None:
             states = observation.tracks.states
             try:
@@ -222,10 +224,9 @@ class SensorLogWriter:
         for name, scan in observation.radars.items():
             if self._is_new(where, name, scan, observation, scan.x):
                 self._add_scan(where, observation, name, scan)
-        self._add_samples(step, observation)
-        self._add(
-            "ego", {**_ego_row(observation, pose), "labelled": labelled}
-        )  # last: now the step is complete
+        for table, rows in sample_rows(observation):
+            self._add(table, rows)
+        self._add("ego", ego_row(observation, pose, labelled))  # last: now the step is complete
         self._last = observation
         self._steps += 1
         if len(self._rows["ego"]) >= self._flush_every + self._delay:
@@ -304,13 +305,10 @@ class SensorLogWriter:
             self._add("frames", {**frame, "kind": kind, "file": file})
         boxes = self._labelled(where, frame)
         if image.boxes is not None and "boxes" in sensor.products:
-            b = image.boxes
-            rows = {f.name: np.asarray(getattr(b, f.name)) for f in dataclasses.fields(b)}
-            rows["kind"] = enum_names(AgentKind)[rows["kind"]]
-            rows["timestamp_us"] = np.full(len(b.id), image.timestamp_us)
-            self._add("boxes_2d", _of_sensor(observation.step, sensor.name, rows))
+            rows = box_rows(observation.step, sensor.name, image.boxes, image.timestamp_us)
+            self._add("boxes_2d", rows)
             if boxes is not None:
-                add_seen(boxes, "pixels", b.id, b.pixels)
+                add_seen(boxes, "pixels", image.boxes.id, image.boxes.pixels)
         elif image.instance is not None and boxes is not None:
             add_seen(boxes, "pixels", *instance_counts(image.instance))
 
@@ -328,35 +326,18 @@ class SensorLogWriter:
 
     def _add_scan(self, where: str, observation: Observation, name: str, scan: RadarScan) -> None:
         check_scan(where, name, scan)
-        count = len(scan.x)
-        rows: Table = {"timestamp_us": np.full(count, scan.timestamp_us)}
-        rows |= {key: getattr(scan, key) for key in ("x", "y", "z", "radial_speed", "rcs")}
-        for key in OPTIONAL:
-            given = getattr(scan, key)
-            empty = np.full(count, given is None)
-            rows[key] = np.ma.MaskedArray(np.zeros(count) if given is None else given, empty)
-        self._add("radar", _of_sensor(observation.step, name, rows))
+        self._add("radar", scan_rows(observation.step, name, scan))
         frame = self._frame(observation, name, scan.timestamp_us)
         self._add("frames", {**frame, "kind": "radar", "file": "radar.parquet"})
 
-    def _add_samples(self, step: int, observation: Observation) -> None:
-        for name, samples in observation.imus.items():
-            rows = {"timestamp_us": samples.timestamp_us}
-            rows |= dict(zip(("ax", "ay", "az"), np.asarray(samples.acceleration).T))
-            rows |= dict(zip(("wx", "wy", "wz"), np.asarray(samples.angular_velocity).T))
-            self._add("imu", _of_sensor(step, name, rows))
-        for table, readings in (("gnss", observation.gnss), ("odometry", observation.odometry)):
-            for name, reading in readings.items():
-                rows = {key: np.array([value]) for key, value in vars(reading).items()}
-                self._add(table, _of_sensor(step, name, rows))
-
     def _frame(self, observation: Observation, name: str, timestamp_us: int) -> dict[str, Any]:
         """A row of ``frames`` but for its kind and file."""
+        pose = self._measured_from.get(name)
         return {
             **{"step": observation.step, "time": observation.time, "timestamp_us": timestamp_us},
             "label_step": self._poses.nearest(timestamp_us),
             "sensor": name,
-            **pose_columns(self._measured_from.get(name, self._poses.at(timestamp_us))),
+            **pose_columns(self._poses.at(timestamp_us) if pose is None else pose),
         }
 
     def _labelled(self, where: str, frame: Mapping[str, Any]) -> Table | None:
@@ -396,33 +377,3 @@ class SensorLogWriter:
     def _write(self, name: str, content: bytes) -> None:
         self._sums[name] = write_file(self.folder, name, content)
         self.bytes += len(content)
-
-
-def _of_sensor(step: int, name: str, rows: Table) -> Table:
-    """The rows of a measurement with the columns that all of them share."""
-    count = len(rows["timestamp_us"])
-    return {"step": np.full(count, step), "sensor": np.full(count, name), **rows}
-
-
-def _ego_row(observation: Observation, world_from_ego: Array) -> dict[str, float]:
-    """Position and attitude from the pose, everything else as the observation has it."""
-    return {
-        **{"step": observation.step, "time": float(observation.time)},
-        **{key: float(getattr(observation.ego, key)) for key in EGO_FIELDS},
-        **pose_columns(world_from_ego),
-    }
-
-
-def _light_rows(where: str, step: int, lights: Array) -> Table:
-    if lights.ndim != 1 or (
-        lights.size and not 0 <= lights.min() <= lights.max() < len(LightState)
-    ):
-        raise RoadloopError(
-            f"{where}: lights has shape {lights.shape} and values up to {lights.max(initial=0)}; "
-            "must be (signals,) of LightState"
-        )
-    return {
-        "step": np.full(len(lights), step),
-        "signal": np.arange(len(lights), dtype=np.int32),
-        "state": enum_names(LightState)[lights.astype(np.int64)],
-    }
