@@ -107,6 +107,44 @@ def test_a_folder_of_something_else_is_not_touched(source: Path, tmp_path: Path)
     assert "holds another drive" in convert_drive(other).why
 
 
+def test_only_logs_are_overwritten(source: Path, tmp_path: Path) -> None:
+    """`convert SRC/DRIVE SRC --overwrite` would replace the raw drive; so would any folder."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "mine.txt").write_text("mine")
+    again = task(source, tmp_path, overwrite=True)
+    assert "no log of roadloop" in convert_drive(again).why
+    assert [p.name for p in (tmp_path / "first").iterdir()] == ["mine.txt"]
+    own = Task(source / "first", "roadloop", "first", source / "first", overwrite=True)
+    before = sums(source / "first")
+    assert "is what is read" in convert_drive(own).why and sums(source / "first") == before
+    above = dataclasses.replace(own, folder=source)
+    assert "is what is read" in convert_drive(above).why
+
+
+def test_two_processes_do_not_write_the_same(source: Path, tmp_path: Path) -> None:
+    drive = open_recording(source, "first")
+
+    def meanwhile(step: int) -> None:
+        with pytest.raises(RoadloopError, match="being written by another process"):
+            write_recording(drive, tmp_path / "first")
+        clear_unfinished([task(source, tmp_path)])  # by Ctrl-C of the other one
+
+    write_recording(drive, tmp_path / "first", on_step=meanwhile)
+    SensorLogReader(tmp_path / "first").verify()
+    assert [p.name for p in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_copy_of_a_copy_says_where_it_comes_from(source: Path, tmp_path: Path) -> None:
+    drive = dataclasses.replace(open_recording(source, "first"), dataset="nuscenes")
+    write_recording(
+        dataclasses.replace(drive, about={"converted": {"anonymize": "labels"}}), tmp_path / "first"
+    )
+    assert convert_drive(task(tmp_path, tmp_path / "copy")).why == ""
+    about = open_recording(tmp_path / "copy", "first").about
+    assert about["dataset"] == "nuscenes"
+    assert about["converted"]["from"] == {"anonymize": "labels"}
+
+
 def test_pictures_as_they_are_do_not_pass_for_anonymised(source: Path, tmp_path: Path) -> None:
     convert_drive(task(source, tmp_path))
     outcome = convert_drive(task(source, tmp_path, anonymize="labels"))

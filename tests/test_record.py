@@ -12,8 +12,10 @@ import pytest
 
 from roadloop.cli import main
 from roadloop.cli.record import seeds_of
+from roadloop.datasets.convert import Task, convert_drive
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, transform_points
+from roadloop.logs.own import open_drive
 from roadloop.logs.sensor_boxes import box_poses
 from roadloop.logs.sensor_reader import SensorLogReader
 from roadloop.logs.store import read_rollout
@@ -117,6 +119,56 @@ def test_the_log_is_what_the_sensors_gave(small: Path, scenario: Scenario) -> No
                     assert found[name].timestamp_us == reading.timestamp_us
                 else:
                     same(found[name], reading)
+
+
+@pytest.mark.parametrize(
+    ("every", "lossless", "blind"), [(1, True, False), (3, False, False), (2, False, True)]
+)
+def test_a_converted_recording_keeps_every_reading(
+    tmp_path: Path, scenario: Scenario, every: int, lossless: bool, blind: bool
+) -> None:
+    """Late ones too, exact pictures as exact ones; twice, as steps are numbered anew."""
+    rig = dataclasses.replace(
+        RIG,
+        cameras=() if blind else RIG.cameras,
+        lidars=(dataclasses.replace(RIG.lidars[0], latency=0.12),),
+    )
+    first = tmp_path / "recorded" / "drive"
+    record_drive(scenario, Coast(), rig, first, every=every, lossless=lossless)
+    for folder in (tmp_path / "once", tmp_path / "twice"):
+        assert convert_drive(Task(first.parent, "roadloop", "drive", folder / "drive")).why == ""
+        one, two = open_drive(first.parent, "drive"), open_drive(folder, "drive")
+        assert two.dt == one.dt == pytest.approx(0.1 * every)
+        assert two.rig == rig and two.lossless == lossless and len(two.frames) > 2 * (9 // every)
+        np.testing.assert_array_equal(two.timestamp_us, one.timestamp_us)
+        np.testing.assert_array_equal(two.lidar_points, one.lidar_points)
+        assert one.road_map is not None and two.road_map is not None
+        assert two.road_map.content_hash == one.road_map.content_hash
+        assert one.world_from_agent is not None and two.world_from_agent is not None
+        np.testing.assert_allclose(two.world_from_agent, one.world_from_agent, atol=1e-9)
+        for a, b in zip(one.frames, two.frames, strict=True):
+            assert (a.sensor, a.timestamp_us, a.step) == (b.sensor, b.timestamp_us, b.step)
+            np.testing.assert_allclose(a.world_from_ego, b.world_from_ego, atol=1e-9)
+            reading, copy = a.read(), b.read()
+            for name in ("rgb", "depth", "semantic", "instance", "flow", "boxes", "points"):
+                np.testing.assert_equal(
+                    seen(copy, name), seen(reading, name), err_msg=f"{a.sensor} {name}"
+                )
+        a, b = SensorLogReader(first), SensorLogReader(folder / "drive")
+        for table in ("ego", "lights", "boxes_3d", "boxes_2d", "radar", "imu", "gnss", "odometry"):
+            rows, copies = a.rows(table), b.rows(table)
+            assert len(rows["step"]) or table == "lights" or (table == "boxes_2d" and blind)
+            for key in set(rows) - {"step"}:
+                if rows[key].dtype.kind == "f":
+                    np.testing.assert_allclose(copies[key], rows[key], atol=1e-9, err_msg=key)
+                else:
+                    np.testing.assert_array_equal(copies[key], rows[key], err_msg=key)
+        first = folder / "drive"
+
+
+def seen(reading: Any, name: str) -> Any:
+    found = getattr(reading, name, None)
+    return dataclasses.asdict(found) if dataclasses.is_dataclass(found) else found
 
 
 def test_what_a_pixel_shows_lies_in_its_3d_box(small: Path) -> None:

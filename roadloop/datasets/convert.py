@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from roadloop.datasets.formats import reader_of
 from roadloop.errors import RoadloopError
 from roadloop.logs.anonymize import Anonymizer
 from roadloop.logs.sensor_folder import SUMS, read_meta
-from roadloop.logs.writer import Written, write_recording
+from roadloop.logs.writer import Written, clear_part, write_recording
 
 CONVERTED = "converted"
 """in a log's ``about``: what it was made of, and how"""
@@ -65,11 +64,16 @@ def convert_drive(task: Task, on_share: Callable[[float], None] | None = None) -
         return round(time.perf_counter() - began, 3)
 
     try:
+        root, folder = task.root.resolve(), task.folder.resolve()
+        if folder == root or folder in root.parents:
+            raise RoadloopError(f"{task.folder} is what is read: give another folder to write to")
         if not task.overwrite and is_there(task):
             return Outcome()
         # not by open_recording, which would list all the drives once more
         recording = reader_of(task.format).open_drive(task.root, task.drive)
         how: dict[str, Any] = {"format": task.format, "anonymize": task.anonymize}
+        if CONVERTED in recording.about:
+            how["from"] = recording.about[CONVERTED]
         recording = dataclasses.replace(recording, about={**recording.about, CONVERTED: how})
         edit = Anonymizer(recording, task.anonymize) if task.anonymize else None
         part = 1.0 / len(recording)
@@ -126,7 +130,7 @@ def is_there(task: Task) -> bool:
 def clear_unfinished(tasks: Sequence[Task]) -> None:
     """Take away what interrupted workers have begun."""
     for task in tasks:
-        shutil.rmtree(task.folder.with_name(f".{task.folder.name}.part"), ignore_errors=True)
+        clear_part(task.folder)
 
 
 def chosen(names: Sequence[str], words: str) -> list[str]:

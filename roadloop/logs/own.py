@@ -39,7 +39,7 @@ def open_drive(root: Path, name: str) -> Recording:
     return Recording(
         name=name,
         dataset="roadloop",
-        dt=float(reader.meta["dt"]) * int(about.get("every", 1)),
+        dt=float(reader.meta["dt"]) * int(about.pop("every", 1)),
         timestamp_us=_stamps(reader, ego["time"]),
         ego=EgoState(**{key: ego[key] for key in EGO_FIELDS}, vehicle=vehicle),
         world_from_ego=reader.world_from_ego,
@@ -50,6 +50,7 @@ def open_drive(root: Path, name: str) -> Recording:
         frames=tuple(reader.frames()),
         samples=reader.samples,
         continuous=bool(about.pop("continuous", True)),
+        lossless=bool(reader.meta.get("lossless", False)),
         notes=tuple(about.pop("notes", ())),
         about=about,
         **fields,

@@ -85,6 +85,8 @@ class Recording:
     """what IMUs, GNSS and odometry gave at a step: those fields of Observation by name"""
     continuous: bool = True
     """False: steps are single pictures of different places; nothing can be replayed"""
+    lossless: bool = False
+    """True: a log of exact pictures, which a copy keeps to the bit"""
     about: dict[str, Any] = field(default_factory=dict)
     """facts for ``meta.json``, plain JSON values: start_us (Unix time), licence, place, ..."""
     notes: tuple[str, ...] = ()
