@@ -109,7 +109,7 @@ def _stacked(key: str, values: Sequence[Any], ready: Array | None) -> Array:
         if np.shape(value) != first.shape:
             raise RoadloopError(
                 f"{key} has the shapes {first.shape} and {np.shape(value)} in one batch; give "
-                "size and cameras in the spec"
+                "size, and cameras that all drives have or a virtual rig, in the spec"
             )
     if ready is not None and all(_is_row(row, value) for row, value in zip(ready, values)):
         return ready[: len(values)]

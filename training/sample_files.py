@@ -85,7 +85,7 @@ def raw_of(members: Members, where: str) -> RawSample:
 
 def baked(raw: RawSample, spec: SampleSpec) -> RawSample:
     """The sample with its pictures in the size and lens of the spec; itself where they are so."""
-    if not raw.cameras:
+    if not spec.cameras or not (raw.cameras or spec.virtual):
         return raw
     slots = slots_of(spec, raw.cameras, raw.lenses, raw.arrays["mounts"], raw.where)
     if not spec.virtual and all(slot.view.is_same for slot in slots):

@@ -32,7 +32,7 @@ radar                                (R, 6)                    ``TARGET``
 lights, light_poses                  (S,) uint8, (S, 4)        LightState; x, y, z, heading
 map_lines                            (L, V, 3)                 points along pieces of lines
 map_line_kind, map_line_width        (L,) uint8, (L,)          ``MapLine``; m, of lanes, else 0
-history_images                       (h, N, 3, H, W)           earlier pictures, newest first
+history_images                       (h, N, 3, H, W) uint8     earlier pictures, newest first
 history_image_valid                  (h, N) bool
 history_ego_from_camera              (h, N, 4, 4)              in the ego's frame of that time
 history_now_from_past                (h, 4, 4)                 the ego's motion from then to now

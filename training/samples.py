@@ -125,7 +125,7 @@ def gather(
         labels, there = box_labels(recording, step, spec)
         arrays |= labels
     pictures: dict[tuple[str, int, str], Stored] = {}
-    if names:
+    if spec.cameras:
         frames, valid, poses = _moment(recording, step, spec, names, mounts)
         stamps = np.array([frame.timestamp_us if frame else 0 for frame in frames], np.int64)
         arrays |= {"mounts": mounts, "image_valid": valid, "image_timestamp_us": stamps}
@@ -176,7 +176,7 @@ def finish(raw: RawSample, spec: SampleSpec, allocate: Allocate | None = None) -
         "timestamp_us": np.int64(facts["timestamp_us"]),
     }
     sample |= {key: a for key, a in raw.arrays.items() if key not in PER_CAMERA}
-    if not raw.cameras:
+    if not spec.cameras or not (raw.cameras or spec.virtual):
         return sample
     fixed = _fixed(spec, tuple(raw.cameras), tuple(raw.lenses), raw.arrays["mounts"].tobytes())
     slots = fixed.slots
@@ -281,7 +281,7 @@ def _history(
         frames, valid[k], poses[k] = _moment(recording, past, spec, names, mounts)
         _look(recording, names, frames, k + 1, spec, pictures)
     arrays: dict[str, Array] = {"history_now_from_past": now_from_past, "history_valid": known}
-    if names:
+    if spec.cameras:
         arrays |= {"history_image_valid": valid, "history_ego_from_camera": poses}
     return arrays
 
