@@ -15,6 +15,7 @@ import warp as wp
 from roadloop.maps.road_map import SignalKind
 from roadloop.types import AgentKind, LightState
 from sim.car_following import HARDEST, following, free_road, stopping
+from sim.collision import boxes_overlap
 from sim.lane_graph import LEVEL, LaneGraph, wrap
 from sim.path import refill
 from sim.replay import settle_replayed
@@ -25,7 +26,17 @@ ASTRAY = wp.constant(0.5)
 BESIDE = wp.constant(0.1)
 """m to the side within which a body blocks the path"""
 STANDING = wp.constant(0.5)
-"""m/s, slower than this nobody drives out of its record onto the lanes"""
+"""m/s, slower than this nobody drives out of its record onto the lanes, nor counts as reversing"""
+CATCH_UP = wp.constant(1.0)
+"""m/s by which who is less than ASTRAY behind is faster than its record"""
+ROOM = wp.constant(1.0)
+"""m to the next body that is not where its record has it, for somebody to enter the scene"""
+
+
+@wp.func
+def horizon_of(speed: wp.float32):
+    """m of path that concern somebody that fast."""
+    return speed * speed / 4.0 + 2.0 * wp.abs(speed) + 12.0
 
 
 @wp.func
@@ -39,6 +50,14 @@ def astray(replay: wp.array(dtype=Pose), o: Agent, ot: Traits, step: wp.int32):
     dx = wp.float32(o.x - p.x)
     dy = wp.float32(o.y - p.y)
     return dx * dx + dy * dy > ASTRAY * ASTRAY
+
+
+@wp.func
+def direction(p: Pose):
+    """1, or -1 where the record drives backwards."""
+    if p.speed < -STANDING:
+        return -1.0
+    return 1.0
 
 
 @wp.func
@@ -66,8 +85,9 @@ def gap_on_path(
     p = replay[t.replay + at]
     dx = wp.float32(o.x - p.x)
     dy = wp.float32(o.y - p.y)
-    c = wp.cos(p.heading)
-    s = wp.sin(p.heading)
+    way = direction(p)
+    c = way * wp.cos(p.heading)
+    s = way * wp.sin(p.heading)
     ahead = p.along - a.along + dx * c + dy * s
     turn = wrap(o.heading - p.heading)
     along = wp.abs(wp.cos(turn))
@@ -76,7 +96,7 @@ def gap_on_path(
     if side > BESIDE or ahead <= 0.0:
         return 1.0e9, 0.0
     reach = 0.5 * (ot.length * along + ot.width * across)
-    return ahead - reach - 0.5 * t.length, wp.max(o.speed * wp.cos(turn), 0.0)
+    return ahead - reach - 0.5 * t.length, wp.max(way * o.speed * wp.cos(turn), 0.0)
 
 
 @wp.func
@@ -127,20 +147,42 @@ def enter(
     t: Traits,
     step: wp.int32,
 ):
-    """The agent as its record begins, unless somebody who is astray stands there."""
-    p = replay[t.replay + wp.min(step, t.replay_steps - 1)]
-    if step >= t.replay_steps or not wp.isfinite(p.x):
+    """The agent as its record begins, once there is room: a queue may reach that far.
+
+    It comes no faster than lets it stop behind who is in its way: it has seen him from afar.
+    """
+    row = int(step)
+    if step >= t.replay_steps or not wp.isfinite(replay[t.replay + row].x):
         return a
+    going = bool(True)
+    while going and row > 0:
+        if wp.isfinite(replay[t.replay + row - 1].x):
+            row = row - 1
+        else:
+            going = False
+    b = place(replay, a, t, row)
+    b.valid = 1
+    around = t
+    around.length = t.length + 2.0 * ROOM
+    around.width = t.width + 2.0 * BESIDE
+    horizon = horizon_of(b.speed)
+    slower = wp.abs(b.speed)
     for j in range(agents.shape[1]):
-        if agents[w, j].valid == 1 and j != i:
-            dx = wp.float32(agents[w, j].x - p.x)
-            dy = wp.float32(agents[w, j].y - p.y)
-            room = 0.5 * (traits[w, j].length + t.length) + 1.0
-            if dx * dx + dy * dy < room * room:
-                if astray(replay, agents[w, j], traits[w, j], step - 1):
+        o = agents[w, j]
+        ot = traits[w, j]
+        dx = wp.float32(o.x - b.x)
+        dy = wp.float32(o.y - b.y)
+        reach = horizon + ot.length
+        near = o.valid == 1 and j != i and dx * dx + dy * dy < reach * reach
+        if near and wp.abs(o.z - b.z) < LEVEL:
+            if astray(replay, o, ot, step - 1):
+                if boxes_overlap(b, around, o, ot):
                     return a
-    a.valid = 1
-    return place(replay, a, t, wp.min(step, t.replay_steps - 1))
+                gap, speed = gap_on_path(replay, b, t, o, ot, horizon)
+                stops = speed * speed + 2.0 * t.b * wp.max(gap - t.min_gap, 0.0)
+                slower = wp.min(slower, wp.sqrt(stops))
+    b.speed = wp.clamp(b.speed, -slower, slower)
+    return b
 
 
 @wp.func
@@ -188,6 +230,14 @@ def place_along(replay: wp.array(dtype=Pose), a: Agent, t: Traits, along: wp.flo
 
 
 @wp.func
+def goes_on(replay: wp.array(dtype=Pose), a: Agent, t: Traits):
+    """Whether the record holds on after the agent's place: it may have been hidden, or be over."""
+    if a.row + 1 >= t.replay_steps:
+        return False
+    return wp.isfinite(replay[t.replay + a.row + 1].x)
+
+
+@wp.func
 def react(
     g: LaneGraph,
     agents: wp.array2d(dtype=Agent),
@@ -212,16 +262,19 @@ def react(
             a = settle_replayed(g, a, route, w, i)
         return a
     late = astray(replay, a, t, step)
+    now = replay[t.replay + wp.min(step, t.replay_steps - 1)]
     next_row = wp.min(step + 1, t.replay_steps - 1)
     record = replay[t.replay + next_row]
     ends = step + 1 >= t.replay_steps or not wp.isfinite(record.x)
+    here = replay[t.replay + a.row]
+    way = direction(here)
+    v = way * a.speed  # along its path
     wanted = float(HARDEST)
     if t.kind != AgentKind.PEDESTRIAN:
-        place_speed = replay[t.replay + a.row].speed
-        wished = wp.min(wp.max(1.3 * place_speed, 4.0), t.max_speed)
-        free = free_road(a.speed, wished, t)
+        wished = wp.min(wp.max(1.3 * wp.abs(here.speed), 4.0), t.max_speed)
+        free = free_road(v, wished, t)
         wanted = free
-        horizon = a.speed * a.speed / 4.0 + 2.0 * a.speed + 12.0
+        horizon = horizon_of(v)
         for j in range(agents.shape[1]):
             if j != i and agents[w, j].valid == 1:
                 dx = wp.float32(agents[w, j].x - a.x)
@@ -233,33 +286,38 @@ def react(
                     if late or astray(replay, agents[w, j], traits[w, j], step):
                         gap, speed = gap_on_path(replay, a, t, agents[w, j], traits[w, j], horizon)
                         if gap < 1.0e8:
-                            pull = following(a.speed, free, gap, speed, t)
+                            pull = following(v, free, gap, speed, t)
                             if pull < wanted:
                                 wanted = pull
                                 a.leader = j
         if late:
             line = distance_to_red(g, a, t, lights, w)
             if line < horizon:
-                wanted = wp.min(wanted, stopping(a.speed, free, wp.max(line - 0.5, 0.05), t))
-    needed = (record.speed - a.speed) / dt
+                wanted = wp.min(wanted, stopping(v, free, wp.max(line - 0.5, 0.05), t))
+    needed = (way * record.speed - v) / dt
     if not late and not ends and (wanted >= needed or a.leader < 0):
-        a = place(replay, a, t, next_row)
+        along = a.along + record.along - now.along + CATCH_UP * dt
+        if a.along < now.along and along < record.along:
+            a = place_along(replay, a, t, along)
+            a.speed = record.speed
+        else:
+            a = place(replay, a, t, next_row)
     elif not late and ends and a.leader < 0:
         a = leave_record(g, route, w, i, a, t, dt)
         return a
     else:
         pull = wp.clamp(wanted, -HARDEST, t.a)
-        speed = wp.max(a.speed + pull * dt, 0.0)
-        along = a.along + 0.5 * (a.speed + speed) * dt
-        last = replay[t.replay + t.replay_steps - 1].along
+        speed = wp.max(v + pull * dt, 0.0)
+        along = a.along + 0.5 * (wp.max(v, 0.0) + speed) * dt
         if not ends and along >= record.along and record.along >= a.along:
             a = place(replay, a, t, next_row)
-        elif along >= last:
-            a = leave_record(g, route, w, i, a, t, dt)
-            return a
         else:
-            a = place_along(replay, a, t, along)
-            a.speed = speed
+            b = place_along(replay, a, t, along)
+            if not goes_on(replay, b, t):
+                a = leave_record(g, route, w, i, a, t, dt)
+                return a
+            a = b
+            a.speed = way * speed
     a.acceleration = (a.speed - was_speed) / dt
     a.yaw_rate = wrap(a.heading - was_heading) / dt
     a = settle_replayed(g, a, route, w, i)

@@ -21,7 +21,16 @@ from roadloop.maps.match import extended, match_drive
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.rig import SensorRig
 from roadloop.scoring.scores import judge
-from roadloop.types import AgentKind, AgentStates, LightState, Observation, Rollout, Scenario
+from roadloop.types import (
+    AgentKind,
+    AgentStates,
+    Control,
+    LightState,
+    Observation,
+    Rollout,
+    Scenario,
+    Trajectory,
+)
 from roadloop.types import VehicleParameters as Vehicle
 from sim.recorded import recorded_scenario
 from sim.run import drive_scenario
@@ -83,9 +92,25 @@ AHEAD = (AgentKind.CAR, lambda t: 70.0 + 10.0 * t, lambda t: 0.0 * t)
 WALKER = (AgentKind.PEDESTRIAN, lambda t: 100.0 + 0.0 * t, lambda t: -6.0 + 1.2 * t)
 
 
+class LateStarter:
+    """Brakes for a while, then drives faster than the recorded ego."""
+
+    name, sensors = "late", ()
+    plan: Trajectory | None = None
+
+    def reset(self, scenario: Scenario) -> None:
+        pass
+
+    def act(self, observation: Observation) -> Control:
+        slow = observation.time < 0.9
+        room = 16.0 - float(observation.ego.speed)
+        return Control(np.array(-4.0 if slow else min(4.0, room)), np.array(0.0))
+
+
 def driven(scenario: Scenario, driver: str) -> list[Observation]:
     steps: list[Observation] = []
-    drive_scenario(scenario, make_driver(driver), SimWorld(), on_step=steps.append)
+    who = LateStarter() if driver == "late" else make_driver(driver)
+    drive_scenario(scenario, who, SimWorld(), on_step=steps.append)
     return steps
 
 
@@ -145,26 +170,8 @@ def test_those_held_up_hold_up_others() -> None:
 def test_who_was_held_up_catches_up_with_the_record() -> None:
     """Never ahead of it, and to the digit on it again."""
 
-    class LateStarter:
-        """Brakes for a while, then drives faster than the recorded ego."""
-
-        name, sensors, plan = "late", (), None
-
-        def reset(self, scenario: Scenario) -> None:
-            pass
-
-        def act(self, observation: Observation):
-            from roadloop.types import Control
-
-            slow = observation.time < 0.9
-            room = 16.0 - float(observation.ego.speed)
-            return Control(np.float64(-4.0 if slow else min(4.0, room)), np.float64(0.0))
-
     log = recording(FOLLOWER)
-    steps: list[Observation] = []
-    drive_scenario(
-        recorded_scenario(log, reactive=True), LateStarter(), SimWorld(), on_step=steps.append
-    )
+    steps = driven(recorded_scenario(log, reactive=True), "late")
     assert log.agents is not None
     behind = log.agents.x[: len(steps), 0] - of(steps, 1, "x")
     assert behind.max() > 0.5 and behind.min() > -1e-6
@@ -184,6 +191,56 @@ def test_where_the_record_ends_vehicles_go_on_and_walkers_are_gone() -> None:
     assert np.isnan(of(steps, 2, "x")[31:]).all()
     steps = driven(recorded_scenario(log), "recorded")
     assert np.isnan(of(steps, 1, "x")[31:]).all()
+
+
+def test_who_enters_the_scene_behind_a_queue_stops_there() -> None:
+    """Its record begins some 8 m behind where the ego stands, with 20 m/s."""
+    comes = lambda t: np.where(t < 3.2, NAN, 0.0 * t)  # noqa: E731
+    log = recording((AgentKind.CAR, lambda t: -22.0 + 20.0 * t, comes))
+    gap = gap_behind_ego(driven(recorded_scenario(log, reactive=True), "stationary"), 1)
+    assert np.isnan(gap[:32]).all() and np.nanmin(gap) > 0.3
+    assert np.isfinite(gap[33:]).all()
+
+
+def test_nobody_appears_beyond_the_queue_that_kept_him_out() -> None:
+    """Its record begins in the standing ego and drives out of it in front."""
+    comes = lambda t: np.where(t < 3.0, NAN, 0.0 * t)  # noqa: E731
+    log = recording((AgentKind.CAR, lambda t: 22.0 + 10.0 * t, comes))
+    steps = driven(recorded_scenario(log, reactive=True), "stationary")
+    assert np.isnan(of(steps, 1, "x")).all()
+
+
+def test_nobody_stands_still_at_speed_where_a_late_record_has_a_gap() -> None:
+    """Held up, he comes to the place from which he was hidden for 6 s after the record did."""
+    hidden = lambda t: np.where((t > 2.0) & (t < 8.0), NAN, 0.0 * t)  # noqa: E731
+    log = recording((AgentKind.CYCLIST, FOLLOWER[1], hidden))
+    steps = driven(recorded_scenario(log, reactive=True), "late")
+    x, speed = of(steps, 1, "x"), of(steps, 1, "speed")
+    there = np.isfinite(x[1:]) & np.isfinite(x[:-1])
+    moved, driven_at = np.diff(x)[there], 0.5 * (speed[1:] + speed[:-1])[there]
+    np.testing.assert_allclose(moved, DT * driven_at, atol=0.21)
+    assert np.isnan(x[60])
+
+
+def test_who_catches_up_does_not_jump() -> None:
+    """The last half metre behind the record, too, at 1 m/s more than the record."""
+    steps = driven(recorded_scenario(recording(FOLLOWER), reactive=True), "late")
+    x, speed = of(steps, 1, "x"), of(steps, 1, "speed")
+    assert np.abs(np.diff(x) - DT * 0.5 * (speed[1:] + speed[:-1])).max() < 0.16
+
+
+def test_who_backs_up_stops_for_those_behind_and_not_for_those_ahead() -> None:
+    """From 80 m backwards at 4 m/s; the ego stands at 54 m, and was recorded to be gone."""
+    log = recording((AgentKind.CAR, lambda t: 80.0 - 4.0 * t, lambda t: 0.0 * t))
+    assert log.agents is not None
+    log = dataclasses.replace(
+        log, agents=dataclasses.replace(log.agents, heading=0.0 * log.agents.heading)
+    )
+    steps = driven(recorded_scenario(log, reactive=True), "stationary")
+    front = np.array([o.ego.x + o.ego.vehicle.length - o.ego.vehicle.rear_overhang for o in steps])
+    x, vx = of(steps, 1, "x"), of(steps, 1, "vx")
+    assert (x - 2.25 - front).min() > 0.3 and abs(vx[-1]) < 0.3
+    assert vx.max() < 0.1 and vx.min() > -4.1 and (np.diff(x) < 1e-6).all()
 
 
 def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
