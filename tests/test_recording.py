@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 import re
 import runpy
+import shutil
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas
 import pytest
 from hand_map import HandLane, HandMap, straight
 
@@ -225,6 +228,67 @@ def test_the_script_of_the_page_fills_a_log(tmp_path: Path, monkeypatch) -> None
     np.testing.assert_allclose(recording.agents.x[5], [25.0])
     np.testing.assert_allclose(recording.agents.z[5], [0.0])
     write_recording(recording, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"vehicle": {"wheels": 4}}, "unexpected keyword argument 'wheels'"),
+        ({"vehicle": {"length": "long"}}, "vehicle.length is 'long'"),
+        ({"dt": "0.1"}, "must be real number"),
+        ({"dt": 0}, "dt is 0"),
+        ({"about": ["mine"]}, "about is"),
+        ({"about": {"every": 0}}, "about.every is 0"),
+        ({"about": {"notes": "mine"}}, "about.notes is no list"),
+    ],
+)
+def test_wrong_facts_of_a_log_by_hand_are_one_line(
+    written: Path, tmp_path: Path, changed: dict, said: str
+) -> None:
+    meta = json.loads((written / "meta.json").read_text()) | changed
+    (opened(written, tmp_path) / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(RoadloopError, match=re.escape(said)) as error:
+        open_drive(tmp_path / "log", "log")
+    assert "meta.json" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "said"),
+    [
+        ("ego", "step", 4, "ego has step 4 twice"),
+        ("ego", "qw", 0.0, "ego at step 3 has qw, qx, qy, qz of length"),
+        ("frames", "qw", 5.0, "must be a unit quaternion"),
+        ("frames", "step", -7, "frames has rows of step -7, which ego does not have"),
+        ("frames", "kind", "radar", "of kind radar for"),
+        ("frames", "file", "../../private.jpg", "and a file in the log"),
+        ("boxes_3d", "step", -1, "boxes_3d has rows of step -1"),
+        ("boxes_3d", "id", 0, "ids begin at 1"),
+        ("boxes_3d", "step", 2, "has id 5 at step 2 2 times"),
+        ("lights", "signal", 2**30, "lights lacks a signal at some step"),
+        ("lights", "signal", -1, "lights lacks a signal at some step"),
+        ("lights", "state", "pink", "lights has the state 'pink'"),
+    ],
+)
+def test_wrong_rows_of_a_log_by_hand_are_one_line(
+    recording: Recording, tmp_path: Path, table: str, column: str, value, said: str
+) -> None:
+    """The fourth row has something else in one column."""
+    lit = dataclasses.replace(recording, lights=np.ones((STEPS, 1), np.uint8))
+    write_recording(lit, tmp_path / "written")
+    part = opened(tmp_path / "written", tmp_path) / f"{table}.parquet" / "part-00000.parquet"
+    rows = pandas.read_parquet(part)
+    rows.loc[3, column] = value
+    rows.to_parquet(part)
+    with pytest.raises(RoadloopError, match=re.escape(said)) as error:
+        open_drive(tmp_path / "log", "log")
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def opened(written: Path, tmp_path: Path) -> Path:
+    """A copy of a log without checksums, as one made by hand."""
+    copy = shutil.copytree(written, tmp_path / "log")
+    (copy / "SHA256SUMS").unlink()
+    return copy
 
 
 def test_motion_of_poses() -> None:

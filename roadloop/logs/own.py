@@ -73,12 +73,17 @@ def _stamps(reader: SensorLogReader, time: Array) -> Array:
 
 def _agents(reader: SensorLogReader) -> dict[str, Any]:
     """Fields of a Recording that describe the road users, one column each."""
-    boxes = reader.rows("boxes_3d")
-    row = np.searchsorted(reader.steps, boxes["step"])
-    kept = row < len(reader.steps)  # boxes of a step that a killed process did not finish
-    boxes, row = {key: values[kept] for key, values in boxes.items()}, row[kept]
+    boxes, row = reader.rows_by_step("boxes_3d")
     ids, column = np.unique(boxes["id"], return_inverse=True)
     shape = (len(reader.steps), len(ids))
+    cells, count = np.unique(row * len(ids) + column, return_counts=True)
+    if (count > 1).any() or (len(ids) and ids[0] < 1):
+        cell = int(cells[np.argmax(count)]) if (count > 1).any() else 0
+        step, number = reader.steps[cell // len(ids)], ids[cell % len(ids)]
+        raise RoadloopError(
+            f"{reader.folder}: boxes_3d has id {number} at step {step} {count.max()} times; ids "
+            "begin at 1 and are unique within a step"
+        )
     pose = reader.world_from_ego[row] @ box_poses(boxes)
     velocity = np.stack([boxes["vx"], boxes["vy"], boxes["vz"]], axis=-1)
     velocity = np.einsum("nij,nj->ni", reader.world_from_ego[row, :3, :3], velocity)
@@ -118,14 +123,14 @@ def _agents(reader: SensorLogReader) -> dict[str, Any]:
 
 def _lights(reader: SensorLogReader) -> Array:
     """(T, S) LightState."""
-    rows = reader.rows("lights")
+    rows, row = reader.rows_by_step("lights")
     number = {name: value for value, name in enumerate(enum_names(LightState).tolist())}
-    row = np.searchsorted(reader.steps, rows["step"])
-    kept = row < len(reader.steps)
-    signals = int(rows["signal"].max()) + 1 if len(rows["signal"]) else 0
-    lights = np.zeros((len(reader.steps), signals), np.uint8)
     if strange := set(rows["state"].tolist()) - set(number):
         raise RoadloopError(f"{reader.folder}: lights has the state {min(strange)!r}")
-    states = np.array([number[state] for state in rows["state"].tolist()], np.uint8)
-    lights[row[kept], rows["signal"][kept]] = states[kept]
+    signals = len(row) // len(reader.steps)
+    cell = row * signals + rows["signal"]
+    if not np.array_equal(np.sort(cell), np.arange(len(reader.steps) * signals)):
+        raise RoadloopError(f"{reader.folder}: lights lacks a signal at some step, or has it twice")
+    lights = np.zeros((len(reader.steps), signals), np.uint8)
+    lights[row, rows["signal"]] = [number[state] for state in rows["state"].tolist()]
     return lights

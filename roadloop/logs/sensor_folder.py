@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from roadloop.files import replaced
 from roadloop.logs.sensor_files import IMAGES
 from roadloop.logs.sensor_tables import SCHEMA_VERSION, TABLES
 from roadloop.rig import SensorRig
+from roadloop.types import VehicleParameters
 
 META = "meta.json"
 RIG = "rig.yaml"
@@ -118,6 +121,7 @@ def read_meta(folder: Path, expected: str | None = None) -> dict[str, Any]:
         missing = {"dt", "vehicle", "about", "tracks", "lights", "finished"} - set(meta)
         if missing:
             raise KeyError(min(missing))
+        _check_facts(meta)
     except (ValueError, KeyError, TypeError) as error:
         raise RoadloopError(f"{folder / META} is damaged or of something else: {error}") from error
     if version > SCHEMA_VERSION:
@@ -126,6 +130,24 @@ def read_meta(folder: Path, expected: str | None = None) -> dict[str, Any]:
             f"{SCHEMA_VERSION}; upgrade roadloop"
         )
     return meta
+
+
+def _check_facts(meta: dict[str, Any]) -> None:
+    """ValueError or TypeError for what a log made by hand may have wrong."""
+    about = meta["about"]
+    if not isinstance(about, dict):
+        raise TypeError(f"about is {about!r}, not facts by name")
+    if not (math.isfinite(meta["dt"]) and meta["dt"] > 0.0):
+        raise ValueError(f"dt is {meta['dt']}; must be above 0 s")
+    every, notes = about.get("every", 1), about.get("notes", [])
+    if not (isinstance(every, int) and every >= 1):
+        raise ValueError(f"about.every is {every!r}; must be a whole number from 1 on")
+    if not (isinstance(notes, list) and all(isinstance(note, str) for note in notes)):
+        raise TypeError("about.notes is no list of texts")
+    vehicle = asdict(VehicleParameters(**meta["vehicle"]))
+    for name, value in vehicle.items():
+        if not (isinstance(value, (int, float)) and math.isfinite(value)):
+            raise ValueError(f"vehicle.{name} is {value!r}; must be a number")
 
 
 def json_bytes(values: dict[str, Any]) -> bytes:

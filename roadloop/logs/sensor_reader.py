@@ -16,7 +16,7 @@ from roadloop.logs.lazy import LoggedImage
 from roadloop.logs.recording import Frame
 from roadloop.logs.schema import EGO_FIELDS, Table, enum_names
 from roadloop.logs.sensor_boxes import agent_kinds, agents_in_world
-from roadloop.logs.sensor_files import image_array, lidar_sweep
+from roadloop.logs.sensor_files import IMAGES, image_array, lidar_sweep
 from roadloop.logs.sensor_folder import (
     MAP,
     META,
@@ -27,7 +27,7 @@ from roadloop.logs.sensor_folder import (
     read_meta,
     read_sums,
 )
-from roadloop.logs.sensor_poses import poses_of
+from roadloop.logs.sensor_poses import QUATERNION, poses_of
 from roadloop.logs.sensor_tables import OPTIONAL, table_rows
 from roadloop.maps.cache import map_of
 from roadloop.maps.road_map import RoadMap
@@ -44,6 +44,9 @@ from roadloop.rig import CameraSensor, LidarSensor, RadarSensor, SensorRig, load
 from roadloop.types import EgoState, LightState, Observation, Tracks, VehicleParameters
 
 Array = np.ndarray
+
+UNIT = 1e-3
+"""by which the length of a quaternion may be off 1"""
 
 
 class SensorLogReader:
@@ -80,6 +83,8 @@ class SensorLogReader:
         if not len(ego.step):
             raise RoadloopError(f"{self.folder}: no step was recorded")
         self.steps = ego.step
+        if len(twice := np.flatnonzero(np.diff(ego.step) == 0)):
+            raise RoadloopError(f"{self.folder}: ego has step {ego.step[twice[0]]} twice")
         self.world_from_ego = poses_of(ego.rows)
         self._frames = self._by_sensor()
         self._vehicle = VehicleParameters(**self.meta["vehicle"])
@@ -148,7 +153,7 @@ class SensorLogReader:
         rows = self._table("frames").rows
         pose = dict(zip(zip(rows["sensor"].tolist(), rows["step"].tolist()), poses_of(rows)))
         number = {int(step): k for k, step in enumerate(self.steps)}
-        found = []
+        found: list[Frame] = []
         for kind in ("camera", "lidar", "radar"):
             for sensor in getattr(self.rig, f"{kind}s"):
                 steps, frames = self._frames.get(sensor.name, ([], []))
@@ -172,6 +177,23 @@ class SensorLogReader:
         for name in self._sums:
             self._content(name)
 
+    def rows_by_step(self, table: str) -> tuple[Table, Array]:
+        """Rows of a table, and for each of them the number of its step.
+
+        Rows after the last step, which a killed process did not finish, are left out. RoadloopError
+        for one of a step before that ``ego`` does not have.
+        """
+        rows = self._table(table).rows
+        kept = rows["step"] <= self.steps[-1]
+        rows = {key: values[kept] for key, values in rows.items()}
+        number = np.searchsorted(self.steps, rows["step"])
+        strange = rows["step"][self.steps[number] != rows["step"]]
+        if len(strange):
+            raise RoadloopError(
+                f"{self.folder}: {table} has rows of step {strange[0]}, which ego does not have"
+            )
+        return rows, number
+
     def _content(self, name: str) -> bytes:
         return read_file(self.folder, name, listed(self.folder, self._sums, name))
 
@@ -185,22 +207,38 @@ class SensorLogReader:
                 lost = self.folder / (missing[0] if missing else folder.name)
                 raise RoadloopError(f"{lost} is missing; the log is incomplete, record it again")
             files = {self.folder / n: self._content(n) for n in names}
-            self._tables[name] = _Rows(table_rows(name, files))
+            rows = table_rows(name, files)
+            if "qw" in rows:
+                length = np.sqrt(sum(rows[key] ** 2 for key in QUATERNION))
+                if len(wrong := np.flatnonzero(~(np.abs(length - 1.0) < UNIT))):
+                    raise RoadloopError(
+                        f"{self.folder}: {name} at step {rows['step'][wrong[0]]} has qw, qx, qy, "
+                        f"qz of length {length[wrong[0]]:g}; must be a unit quaternion"
+                    )
+            self._tables[name] = _Rows(rows)
         return self._tables[name]
 
     def _by_sensor(self) -> dict[str, tuple[list[int], list[tuple[int, dict[str, str]]]]]:
         """Per sensor the steps at which a measurement arrived, and its timestamp and files."""
-        wanted = {s.name for s in (*self.rig.cameras, *self.rig.lidars, *self.rig.radars)}
+        kinds: dict[str, tuple[str, ...]] = {s.name: IMAGES for s in self.rig.cameras}
+        kinds |= {s.name: ("lidar",) for s in self.rig.lidars}
+        kinds |= {s.name: ("radar",) for s in self.rig.radars}
         found: dict[str, tuple[list[int], list[tuple[int, dict[str, str]]]]] = {}
-        rows = self._table("frames").rows
+        rows, _ = self.rows_by_step("frames")
         columns = [rows[key].tolist() for key in ("step", "timestamp_us", "sensor", "kind", "file")]
         for step, stamp, sensor, kind, file in zip(*columns):
-            if sensor in wanted and step <= self.steps[-1]:
-                steps, frames = found.setdefault(sensor, ([], []))
-                if not steps or steps[-1] != step:
-                    steps.append(step)
-                    frames.append((stamp, {}))
-                frames[-1][1][kind] = file
+            if sensor not in kinds:
+                continue
+            if kind not in kinds[sensor] or file.startswith("/") or ".." in file.split("/"):
+                raise RoadloopError(
+                    f"{self.folder}: frames has {file!r} of kind {kind} for {sensor} at step "
+                    f"{step}; expected {' or '.join(kinds[sensor])} and a file in the log"
+                )
+            steps, frames = found.setdefault(sensor, ([], []))
+            if not steps or steps[-1] != step:
+                steps.append(step)
+                frames.append((stamp, {}))
+            frames[-1][1][kind] = file
         return found
 
     def _latest(self, step: int, sensors: Sequence[Any], read: Callable[..., Any]) -> dict:
