@@ -68,7 +68,8 @@ def raw_of(members: Members, where: str) -> RawSample:
     """The sample of its files; RoadloopError, beginning with ``where``, where one is damaged."""
     try:
         facts = json.loads(members["json"])
-        arrays = {key: np.array(value) for key, value in load(members["safetensors"]).items()}
+        loaded = sorted(load(members["safetensors"]).items())  # it keeps no order
+        arrays = {key: np.array(value) for key, value in loaded}
         cameras = facts.pop("cameras")
         names = [str(camera.pop("name")) for camera in cameras]
         lenses = [_lens(tuple(camera.items())) for camera in cameras]
