@@ -157,6 +157,25 @@ def test_a_copy_of_a_log_has_the_same_files(written: Path, tmp_path: Path) -> No
             assert path.is_dir() or copy.read_bytes() == path.read_bytes(), name
 
 
+@pytest.mark.parametrize("end", [".jpg", ".png"])
+def test_a_cut_picture_of_a_data_set_is_refused(tmp_path: Path, end: str) -> None:
+    """OpenCV fills the rest with grey, of a PNG too, as KITTI has them."""
+    smooth = cv2.resize(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, (64, 48))
+    path = tmp_path / f"picture{end}"
+    cv2.imwrite(str(path), np.dstack([smooth] * 3))
+    content = path.read_bytes()
+    assert picture(CAMERA, path, 0).rgb.shape == (48, 64, 3)
+    path.write_bytes(content + bytes(20))  # padding
+    assert picture(CAMERA, path, 0).rgb.shape == (48, 64, 3)
+    damaged = [content[:kept] for kept in (0, 1, 8, 11, len(content) // 2, len(content) - 1)]
+    if end == ".png":
+        damaged += [content[:60] + bytes([content[60] ^ 1]) + content[61:]]  # of which a CRC tells
+    for wrong in damaged:
+        path.write_bytes(wrong)
+        with pytest.raises(RoadloopError, match="truncated or not a picture"):
+            _ = picture(CAMERA, path, 0).rgb
+
+
 def test_an_edit_changes_only_its_pictures(recording: Recording, tmp_path: Path) -> None:
     def black(name: str, image):
         rgb = np.zeros_like(image.rgb)

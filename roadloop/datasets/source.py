@@ -12,6 +12,7 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.logs.lazy import LoggedImage
+from roadloop.logs.pictures import decoded
 
 if TYPE_CHECKING:
     from roadloop.rig import CameraSensor
@@ -77,21 +78,6 @@ def picture(sensor: CameraSensor, path: Path, timestamp_us: int) -> LoggedImage:
         boxes=None,
         encoded=partial(read_bytes, path),
     )
-
-
-def decoded(path: object, content: bytes) -> Array:
-    """(height, width, 3) uint8 RGB of an encoded picture; RoadloopError where it is damaged.
-
-    ``path`` is the file, or what else names the picture in errors.
-    """
-    import cv2
-
-    whole = not content.startswith(b"\xff\xd8") or b"\xff\xd9" in content[-64:]
-    data = np.frombuffer(content, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if whole and len(data) else None
-    if image is None:
-        raise RoadloopError(f"{path} is truncated or not a picture; download it again")
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _rgb(path: Path, width: int, height: int) -> Array:

@@ -28,6 +28,7 @@ import numpy as np
 
 from roadloop.errors import RoadloopError
 from roadloop.logs.lazy import LoggedImage
+from roadloop.logs.pictures import decoded
 from roadloop.logs.sensor_tables import sweep_bytes, sweep_columns
 from roadloop.readings import CameraImage, LidarSweep
 
@@ -106,7 +107,7 @@ def image_array(kind: str, path: Path, content: bytes) -> Array:
                 return arrays[kind]
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise RoadloopError(f"{path} is truncated or holds no {kind}: {error}") from error
-    image = _decoded(path, content, colours=kind == "rgb")
+    image = decoded(path, content, colours=kind == "rgb")
     channels = 3 if kind in ("rgb", "flow") else 1
     wide = kind in ("depth", "instance", "flow")
     found = 1 if image.ndim == 2 else image.shape[2]
@@ -167,19 +168,3 @@ def _encoded(image: Array, end: str) -> bytes:
     if image.ndim == 3:
         image = np.ascontiguousarray(image[..., ::-1])  # OpenCV writes BGR as RGB
     return cv2.imencode(end, image, options)[1].tobytes()
-
-
-def _decoded(path: Path, content: bytes, colours: bool) -> Array:
-    import cv2
-
-    # OpenCV fills what is missing of a truncated picture with grey and only prints a warning
-    whole = content[-12:-8] == bytes(4) and content[-8:-4] == b"IEND"
-    if path.suffix == ".jpg":
-        whole = b"\xff\xd9" in content[-64:]  # some cameras pad what they write
-    image = None
-    if whole:
-        how = cv2.IMREAD_COLOR if colours else cv2.IMREAD_UNCHANGED
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), how)
-    if image is None:
-        raise RoadloopError(f"{path} is truncated or not a picture; record or copy it again")
-    return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image
