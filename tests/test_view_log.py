@@ -17,9 +17,11 @@ from roadloop.camera import BrownConrady, Fisheye, Pinhole
 from roadloop.cli import main
 from roadloop.geometry import inverse, rotation_from_euler, se3, transform_points
 from roadloop.logs.boxes_between import boxes_at
+from roadloop.logs.recording import Frame
 from roadloop.logs.sensor_boxes import boxes_in_ego
 from roadloop.logs.writer import write_recording
-from roadloop.rig import Mount
+from roadloop.readings import RadarScan
+from roadloop.rig import Mount, RadarSensor
 from roadloop.types import at
 from roadloop.viz.projected import (
     NEAR,
@@ -30,6 +32,7 @@ from roadloop.viz.projected import (
     project_beyond,
     projected_lines,
 )
+from roadloop.viz.recording_above import FromAbove
 from roadloop.viz.recording_facts import kinds_of, timing_of
 from roadloop.viz.recording_film import frame_size, seen_rig, steps_at
 from roadloop.viz.recording_moment import Moment, moment_at
@@ -53,6 +56,27 @@ def log(recording, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("logs") / "one"
     write_recording(recording, folder)
     return folder
+
+
+def test_radar_is_seen_from_above_where_there_is_no_lidar(recording) -> None:
+    """A target 10 m ahead is drawn there, with other sensors and without."""
+
+    def scan():
+        one = np.ones(1)
+        return RadarScan(10.0 * one, 0 * one, 0 * one, -5.0 * one, 10.0 * one, timestamp_us=0)
+
+    radar = RadarSensor("radar", Mount(3.5, 0.0, 0.5))
+    frame = Frame("radar", "radar", 0, 0, recording.world_from_ego[0], scan)
+    for frames in ((), recording.frames):
+        blind = dataclasses.replace(without(recording, "agents"), frames=frames)
+        seeing = dataclasses.replace(
+            blind, frames=(*frames, frame), rig=dataclasses.replace(recording.rig, radars=(radar,))
+        )
+        one, two = (
+            FromAbove(r, None).picture(Moment(r, 0), 300, 300, 60.0) for r in (blind, seeing)
+        )
+        v, u = np.nonzero((one != two).any(-1))
+        assert len(u) and abs(u.mean() - 150) < 1.0 and abs(v.mean() - (186 - 50)) < 1.0
 
 
 # --- lines through lenses -----------------------------------------------------------------------

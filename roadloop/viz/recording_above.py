@@ -59,16 +59,13 @@ class FromAbove:
         """(height, width, 3) uint8 RGB; ``metres`` from the upper to the lower edge."""
         canvas = _Canvas(self.recording, moment.step, width, height, metres)
         self._draw_ground(canvas)
-        if not any(kind == "lidar" for kind in (f.kind for f in moment.frames.values())):
-            self._draw_lights(canvas, moment.step)
-            self._draw_trails(canvas, moment)
-            self._draw_agents(canvas, moment, filled=True)
-        else:
+        swept = any(frame.kind == "lidar" for frame in moment.frames.values())
+        if swept:
             self._draw_points(canvas, moment)
-            self._draw_lights(canvas, moment.step)
-            self._draw_radar(canvas, moment)
-            self._draw_trails(canvas, moment)
-            self._draw_agents(canvas, moment, filled=False)
+        self._draw_lights(canvas, moment.step)
+        self._draw_trails(canvas, moment)
+        self._draw_agents(canvas, moment, filled=not swept)
+        self._draw_radar(canvas, moment)
         self._draw_ego(canvas, moment.step)
         canvas.scale_bar()
         return canvas.image
