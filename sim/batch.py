@@ -212,37 +212,44 @@ def _poses(motions: np.ndarray) -> np.ndarray:
     poses = np.zeros(motions.shape[:2], Pose.numpy_dtype())
     poses["x"], poses["y"], poses["speed"] = motions[..., 0], motions[..., 1], motions[..., 3]
     poses["heading"] = wrap_angle(motions[..., 2])
-    for row, motion in zip(poses, motions):
-        there = np.flatnonzero(np.isfinite(motion[:, 0]))
-        row["along"][there] = _path_length(motion[there, :2])
-        for k in range(1, len(row)):  # while it is not there its place on the path stays
-            if not np.isfinite(motion[k, 0]):
-                row["along"][k] = row["along"][k - 1]
+    poses["along"] = _path_length(motions[..., :2])
     return poses.ravel()
 
 
 def _path_length(xy: np.ndarray) -> np.ndarray:
-    """(n,) m driven so far; trembling about a place is not driving."""
-    length, total, anchor = np.zeros(len(xy)), 0.0, 0
-    for k in range(1, len(xy)):
-        step = float(np.hypot(*(xy[k] - xy[anchor])))
-        if step > TREMBLE:
-            total, anchor = total + step, k
-        length[k] = total
+    """(agents, steps) m driven so far on paths (agents, steps, 2), NaN where nobody is there.
+
+    Trembling about a place is not driving, and while somebody is not there his path does not grow.
+    """
+    length = np.zeros(xy.shape[:2])
+    anchor, total = np.full((len(xy), 2), np.nan), np.zeros(len(xy))
+    for k in range(xy.shape[1]):
+        here = xy[:, k]
+        step = np.hypot(*(here - anchor).T)
+        drove = step > TREMBLE
+        total[drove] += step[drove]
+        moved = drove | (np.isnan(anchor[:, 0]) & np.isfinite(here[:, 0]))
+        anchor[moved] = here[moved]
+        length[:, k] = total
     return length
 
 
 def put_light_record(scenarios: Sequence[Scenario], timing: np.ndarray) -> np.ndarray:
-    """The (states,) LightState of all recorded lights, and where each light's are."""
+    """The (states,) LightState of all recorded lights, and where each light's are; as motions are,
+    they may be shared."""
+    starts: dict[int, int] = {}
     parts, total = [np.zeros(1, np.int32)], 1
     for w, s in enumerate(scenarios):
-        if s.lights.recorded is None:
+        recorded = s.lights.recorded
+        if recorded is None:
             continue
-        signals, steps = s.lights.recorded.shape
-        timing["record"][w, :signals] = total + np.arange(signals) * steps
+        signals, steps = recorded.shape
+        if id(recorded) not in starts:
+            starts[id(recorded)] = total
+            parts.append(recorded.astype(np.int32).ravel())
+            total += signals * steps
+        timing["record"][w, :signals] = starts[id(recorded)] + np.arange(signals) * steps
         timing["records"][w, :signals] = steps
-        parts.append(s.lights.recorded.astype(np.int32).ravel())
-        total += signals * steps
     return np.concatenate(parts)
 
 
