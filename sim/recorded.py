@@ -80,12 +80,18 @@ def recorded_scenario(
     if road_map is None:
         raise RoadloopError(f"{where} has no map to drive on: replay needs one")
     times = recording.timestamp_us * 1e-6
-    length = float(times[-1]) - start if seconds is None else min(seconds, float(times[-1]) - start)
-    steps = int(np.floor(length / dt + 1e-6))
-    if start < 0.0 or steps < 1:
+    if not start >= 0.0:
+        raise RoadloopError(f"{where}: start is {start:g} s; it must be 0 or more")
+    if start + dt > float(times[-1]) + 1e-6:
         raise RoadloopError(
             f"{where} lasts {times[-1]:.1f} s: nothing is left of it after {start:g} s"
         )
+    length = float(times[-1]) - start
+    if seconds is not None:
+        if not seconds >= dt:
+            raise RoadloopError(f"{where}: {seconds:g} s of it are less than a step of {dt:g} s")
+        length = min(seconds, length)
+    steps = int(np.floor(length / dt + 1e-6))
     grid = start + np.arange(steps + 1) * dt
     expert = _ego_at(recording.ego, times, grid)
     x, y = expert.box_centre()
@@ -139,7 +145,7 @@ def _agents(recording: Recording, times: Array, grid: Array, reactive: bool) -> 
             kept.append(column)
     count = len(kept)
     replay = np.stack(motions) if count else np.zeros((0, 0, 4))
-    start = _start_states(states, kept, replay)
+    start = _start_states(states, kept, replay, times, grid)
     drives = (start.kind != AgentKind.PEDESTRIAN) & (start.kind != AgentKind.STATIC)
     reacts = drives & np.full(count, reactive)
     fastest = np.nanmax(np.abs(replay[..., 3]), axis=1) if count else np.zeros(0)
@@ -188,7 +194,9 @@ def _motion(track: AgentStates, times: Array, grid: Array, gap: float) -> Array:
     return motion
 
 
-def _start_states(states: AgentStates, columns: Sequence[int], replay: Array) -> AgentStates:
+def _start_states(
+    states: AgentStates, columns: Sequence[int], replay: Array, times: Array, grid: Array
+) -> AgentStates:
     """(agents,) at the first step of the grid; of those that come later, where they will appear."""
     rows = [int(np.flatnonzero(np.isfinite(motion[:, 0]))[0]) for motion in replay]
     first = np.array([m[r] for m, r in zip(replay, rows)]).reshape(-1, 4)
@@ -202,12 +210,17 @@ def _start_states(states: AgentStates, columns: Sequence[int], replay: Array) ->
         values = getattr(states, name)
         return np.array([values[np.argmax(states.valid[:, c]), c] for c in columns])
 
+    def ground(c: int, row: int) -> float:
+        """m of its ground: a drive may begin when it is elsewhere than when it was first seen."""
+        there = states.valid[:, c]
+        return float(np.interp(grid[row], times[there], states.z[there, c]))
+
     return AgentStates(
         id=begin("id").astype(np.int64),
         kind=begin("kind").astype(np.uint8),
         x=first[:, 0],
         y=first[:, 1],
-        z=begin("z").astype(float),
+        z=np.array([ground(c, row) for c, row in zip(columns, rows)], float),
         heading=np.asarray(wrap_angle(first[:, 2])),
         vx=first[:, 3] * np.cos(first[:, 2]),
         vy=first[:, 3] * np.sin(first[:, 2]),

@@ -336,6 +336,47 @@ def test_a_part_of_a_recording() -> None:
     assert scenario.duration == pytest.approx(3.0) and float(scenario.ego.x) == pytest.approx(60.0)
     with pytest.raises(RoadloopError, match="nothing is left of it after 9 s"):
         recorded_scenario(recording(AHEAD), start=9.0)
+    for start in (-1.0, NAN):
+        with pytest.raises(RoadloopError, match=r"start is .* s; it must be 0 or more"):
+            recorded_scenario(recording(AHEAD), start=start)
+    for seconds in (0.0, 0.05, NAN):
+        with pytest.raises(RoadloopError, match=r"less than a step of 0\.1 s"):
+            recorded_scenario(recording(AHEAD), seconds=seconds)
+
+
+def test_road_users_begin_at_the_height_where_they_are() -> None:
+    """Up a ramp of 1 m/s; by where they were first seen they would be on another level."""
+    log = recording(AHEAD)
+    assert log.agents is not None
+    z = np.broadcast_to((np.arange(STEPS) * DT)[:, None], log.agents.z.shape)
+    log = dataclasses.replace(log, agents=dataclasses.replace(log.agents, z=z))
+    assert recorded_scenario(log, start=5.0).agents.states.z == pytest.approx([5.0])
+
+
+def test_worlds_share_what_was_recorded() -> None:
+    scenario = recorded_scenario(recording(AHEAD, lights=np.ones((STEPS, 2), np.uint8)))
+    one, many = (Simulator().reset([scenario] * n).fixed for n in (1, 3))
+    assert len(one.light_record) == len(many.light_record) == 1 + 2 * STEPS
+    assert len(one.replay) == len(many.replay) == 1 + 2 * STEPS
+
+
+def test_worlds_whose_records_differ_in_length() -> None:
+    """Each has its own lights and motions, also after it was restarted with another's."""
+    states = np.tile(np.arange(STEPS)[:, None] % 4 + 1, 2).astype(np.uint8)
+    log = recording(AHEAD, lights=states)
+    scenarios = [recorded_scenario(log, start=start) for start in (0.0, 3.0)]
+    simulator = Simulator()
+    state = simulator.reset(scenarios)
+    for _ in range(10):
+        state = simulator.step(state, np.zeros((2, 2)))
+    assert state.lights.numpy()[:, 0].tolist() == [states[10, 0], states[40, 0]]
+    state = simulator.restart(state, [0], [scenarios[1]])
+    for _ in range(60):
+        state = simulator.step(state, np.zeros((2, 2)))
+    # of the second one 50 steps were left: its lights stay
+    assert state.lights.numpy()[:, 0].tolist() == [states[80, 0], states[80, 0]]
+    x = state.agents.numpy()["x"][:, 1]
+    np.testing.assert_allclose(x, 70.0 + 10.0 * 8.0, atol=1e-9)
 
 
 def test_the_expert_needs_a_recorded_drive() -> None:
@@ -395,3 +436,64 @@ def test_a_drive_on_no_lane_is_an_error() -> None:
     x, y, heading = drive([(0, 40), (50, 40)])
     with pytest.raises(RoadloopError, match="on no lane of map"):
         match_drive(fork(), x, y, heading)
+
+
+def ring() -> RoadMap:
+    """Lane 4 leads into a ring of lanes 0 to 3, 20 m in radius."""
+    quarter = np.linspace(0.0, np.pi / 2, 30)
+    lanes = [
+        HandLane(
+            20.0
+            * np.column_stack([np.cos(quarter + k * np.pi / 2), np.sin(quarter + k * np.pi / 2)]),
+            successors=((k + 1) % 4,),
+        )
+        for k in range(4)
+    ]
+    return HandMap(
+        [*lanes, HandLane(straight((20.0, -60.0), (20.0, 0.0)), successors=(0,))]
+    ).build()
+
+
+def test_twice_around_a_roundabout() -> None:
+    turn = np.linspace(0.0, 5.0 * np.pi, 300)
+    points = [(20.0, -60.0), *zip(20.0 * np.cos(turn), 20.0 * np.sin(turn), strict=True)]
+    matched = match_drive(ring(), *drive(points))
+    assert matched.route.lanes.tolist() == [4, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    longer = extended(ring(), matched.route, 50.0)  # nor does the end go round for ever
+    assert longer.lanes.tolist() == matched.route.lanes.tolist()
+
+
+def test_a_drive_that_turns_back_is_followed_up_to_there() -> None:
+    road_map = HandMap(
+        [HandLane(straight((0.0, 0.0), (200.0, 0.0))), HandLane(straight((200.0, 3.5), (0.0, 3.5)))]
+    ).build()
+    x, y, heading = drive([(10, 0), (100, 0), (102, 1.7), (100, 3.5), (40, 3.5)])
+    matched = match_drive(road_map, x, y, heading)
+    assert matched.route.lanes.tolist() == [0] and matched.first == 0
+    assert x[matched.last] == pytest.approx(100.0, abs=4.0)
+
+
+def test_a_drive_with_some_reversing_in_it_is_one_route() -> None:
+    x = np.concatenate([np.arange(10, 90, 0.5), np.arange(90, 75, -0.5), np.arange(75, 99, 0.5)])
+    matched = match_drive(fork(), x, 0.0 * x, 0.0 * x)
+    assert matched.route.lanes.tolist() == [0]
+    assert (matched.first, matched.last) == (0, len(x) - 1)
+
+
+def test_a_drive_that_leaves_the_map_is_matched_where_it_is_longest() -> None:
+    x, y, heading = drive([(10, 0), (60, 0), (70, -15), (80, -15), (90, 0), (190, 0)])
+    matched = match_drive(fork(), x, y, heading)
+    assert matched.route.lanes.tolist() == [0, 2] and x[matched.first] > 80.0
+    x, y, heading = drive([(10, 0), (60, 0), (65, -6), (72, -6), (77, 0), (190, 0)])
+    assert match_drive(fork(), x, y, heading).first == 0  # a swerve
+
+
+def test_bridges_are_told_apart_by_height() -> None:
+    under, over = ([(x, 0.2 * k, 6.0 * k) for x in np.linspace(0.0, 100.0, 11)] for k in range(2))
+    road_map = HandMap([HandLane(np.array(under)), HandLane(np.array(over))]).build()
+    x, y, heading = drive([(10, 0.1), (90, 0.1)])
+    for level in range(2):
+        route = match_drive(road_map, x, y, heading, np.full(len(x), 6.0 * level)).route
+        assert route.lanes.tolist() == [level]
+    with pytest.raises(RoadloopError, match="of it and of its height"):
+        match_drive(road_map, x, y, heading, np.full(len(x), 20.0))

@@ -65,8 +65,9 @@ def match_drive(
     runs = list(_runs(road_map, np.stack([x[rows], y[rows]], axis=-1), options))
     if not runs:
         raise RoadloopError(
-            f"the drive is on no lane of map {road_map.name}: nearest to its first place "
-            f"({x[0]:.1f}, {y[0]:.1f}) is no lane within {REACH:g} m"
+            f"the drive from ({x[0]:.1f}, {y[0]:.1f}) is on no lane of map {road_map.name}: none "
+            f"passes within {REACH:g} m of it{' and of its height' if z is not None else ''}, "
+            "in its direction"
         )
     places, lanes = max(runs, key=lambda run: (len(run[0]), -run[0][0]))
     route = _route(road_map, places, lanes, options)
@@ -108,11 +109,11 @@ def _options(
     road_map: RoadMap, x: Array, y: Array, heading: Array, z: Array | None
 ) -> list[dict[int, tuple[float, float]]]:
     """Per place the lanes it may be on: price and s."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     travel = np.flatnonzero(np.repeat(road_map.is_travel, np.diff(road_map.point_start)))
     lane_of = np.repeat(np.arange(road_map.lanes), np.diff(road_map.point_start))[travel]
-    tree = cKDTree(road_map.point_xyz[travel, :2])
+    tree = KDTree(road_map.point_xyz[travel, :2])
     found = []
     for k, near in enumerate(tree.query_ball_point(np.stack([x, y], axis=-1), REACH + 0.3)):
         lanes = np.unique(lane_of[near])
