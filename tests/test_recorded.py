@@ -317,6 +317,15 @@ def test_the_verb_replays_logs_of_ours(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "out/recorded/index.html").is_file()
 
 
+def test_a_driver_nobody_knows_is_found_before_anybody_drives(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_recording(recording(FOLLOWER), tmp_path / "logs" / "one")
+    command = ["replay", str(tmp_path / "logs"), "--driver", "stationary,idn", "--workers", "1"]
+    assert main([*command, "--out", str(tmp_path / "out")]) != 0
+    assert "idn" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

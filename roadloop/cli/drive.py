@@ -56,7 +56,7 @@ class Drive:
     scenario: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SCENARIO")] = "dense_town"
     """what to drive; `roadloop list` names them"""
     map: Annotated[File, default_text("the scenario's own")] = None
-    """OpenDRIVE map (.xodr) to drive on"""
+    """map to drive on: OpenDRIVE (.xodr) or Lanelet2 (.osm)"""
     driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""

@@ -37,7 +37,7 @@ class Export:
     mcap: Annotated[File, default_text("none")] = None
     """file to write for Foxglove or Lichtblick (.mcap)"""
     map: Annotated[File, default_text("the one the log names")] = None
-    """OpenDRIVE map that was driven on"""
+    """map (.xodr or .osm) that was driven on"""
     points: Literal["height", "intensity", "semantic"] = "height"
     """by what the rerun recording colours LiDAR points"""
 

@@ -20,16 +20,16 @@ MESSAGES = 10
 
 @dataclass(frozen=True)
 class Map:
-    """Read an OpenDRIVE map, say what is in it and what could not be used, and draw it.
+    """Read a map, say what is in it and what could not be used, and draw it.
 
-    Lengths are metres, speeds metres per second. FILE may be generate:FAMILY
-    (`roadloop list` names the families).
+    FILE is an OpenDRIVE map (.xodr), a Lanelet2 map (.osm), or generate:FAMILY
+    (`roadloop list` names the families). Lengths are metres, speeds metres per second.
 
     Example: roadloop map generate:town --out town.png
     """
 
     file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
-    """.xodr file, or generate:FAMILY"""
+    """.xodr or .osm file, or generate:FAMILY"""
     seed: Seed = 0
     """for generated maps: same seed, same map"""
     out: Annotated[File, default_text("no picture")] = None

@@ -75,7 +75,7 @@ class Record:
     latency: Latency = ""
     """how late the driver's answers come: seconds, or a file of measured ones"""
     map: Annotated[File, default_text("the scenario's own")] = None
-    """OpenDRIVE map (.xodr) to drive on"""
+    """map to drive on: OpenDRIVE (.xodr) or Lanelet2 (.osm)"""
     seconds: Annotated[Seconds, default_text("the scenario's own")] = None
     """s, length of each drive; it ends sooner where the route is finished"""
     agents: Annotated[Count, default_text("the scenario's own")] = None

@@ -91,6 +91,8 @@ class Replay:
         )
         if not drivers:
             raise RoadloopError(f'--driver "{self.driver}" names nobody')
+        for driver in drivers:
+            self._run(driver).check()  # before the first of them drives for an hour
         recordings = []
         for log in self.logs:
             format, names = list_drives(log, self.format)

@@ -22,7 +22,7 @@ class Report:
     rollout: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ROLLOUT")]
     """folder of a drive"""
     map: Annotated[File, default_text("the one the log names")] = None
-    """OpenDRIVE map that was driven on"""
+    """map (.xodr or .osm) that was driven on"""
     out: Annotated[File, default_text("report.html beside the log")] = None
     """file to write"""
 

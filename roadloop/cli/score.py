@@ -66,7 +66,7 @@ class Score:
     replays: Annotated[str, tyro.conf.arg(metavar="WHICH")] = "lost"
     """drives that get a replay page: those that lost a term (lost), all, none"""
     map: Annotated[File, default_text("the one the log names")] = None
-    """for a drive: the OpenDRIVE map it was driven on"""
+    """for a drive: the map (.xodr or .osm) it was driven on"""
     json: bool = False
     """print one JSON object and nothing else"""
 

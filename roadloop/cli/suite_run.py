@@ -54,6 +54,10 @@ class SuiteRun:
         if self.workers is not None and self.workers < 1:
             raise RoadloopError(f"workers is {self.workers}; it must be 1 or more")
 
+    def check(self) -> None:
+        """Raises RoadloopError where there is no such driver, perception, setting or latency."""
+        build_driver(self.driver, self.perception, self.settings, self.latency)
+
     def usual_folder(self, suite: Suite) -> Path:
         """Where the run goes if nobody says: ``runs/SUITE-DRIVER``."""
         driver = build_driver(self.driver, self.perception, self.settings, self.latency)

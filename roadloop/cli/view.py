@@ -58,7 +58,7 @@ class View:
     scenario: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dense_town"
     """what is driven; `roadloop list` names them"""
     map: Annotated[File, default_text("the scenario's own")] = None
-    """OpenDRIVE map (.xodr) to drive on"""
+    """map to drive on: OpenDRIVE (.xodr) or Lanelet2 (.osm)"""
     weather: Annotated[str, tyro.conf.arg(metavar="NAME")] = "clear-noon"
     """weather and hour; `roadloop list` names them, random draws one by the seed"""
     seed: Seed = 0
