@@ -379,7 +379,13 @@ def test_drives_are_the_files_with_traffic(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     written(tmp_path / "a", ROAD + drive(7, "car", 8.0, 0.0), "c.xml")
     (tmp_path / "other.xml").write_text("<osm/>")
+    (tmp_path / "folder.xml").mkdir()
     assert list_drives(tmp_path) == ("commonroad", ["b", "c"])
+    (tmp_path / "empty.xml").write_text("")
+    assert commonroad.drives(tmp_path) == ["b", "c", "empty"]
+    with pytest.raises(RoadloopError, match=r"empty\.xml, line 1: broken XML"):
+        commonroad.open_drive(tmp_path, "empty")
+    (tmp_path / "empty.xml").unlink()
     written(tmp_path / "a", ROAD + drive(7, "car", 8.0, 0.0), "b.xml")
     assert commonroad.drives(tmp_path) == ["a_b", "b", "c"]
 

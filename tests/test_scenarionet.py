@@ -267,6 +267,12 @@ def test_drives_are_those_of_the_mapping_that_are_there(tmp_path: Path) -> None:
     assert list_drives(tmp_path) == ("scenarionet", ["scene-1"])
     assert open_recording(tmp_path).about["file"] == "sd_a.pkl"
     (tmp_path / "dataset_mapping.pkl").unlink()
+    (tmp_path / "part" / "sd_c.pkl").write_bytes(b"")
+    (tmp_path / "folder.pkl").mkdir()
+    assert scenarionet.drives(tmp_path) == ["not_in_it", "scene-1", "sd_c"]
+    with pytest.raises(RoadloopError, match=r"sd_c\.pkl is truncated or no pickle"):
+        open_recording(tmp_path, "sd_c")
+    (tmp_path / "part" / "sd_c.pkl").unlink()
     written(tmp_path / "part", scenario(), "sd_b.pkl")  # twice the same id
     assert scenarionet.drives(tmp_path) == ["part_sd_a", "part_sd_b"]
     written(tmp_path / "part", {"weights": np.zeros(3)}, "sd_a.pkl")

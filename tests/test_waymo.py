@@ -192,8 +192,14 @@ def test_damaged_record_is_named(tmp_path: Path):
     with pytest.raises(RoadloopError, match=r"a\.tfrecord record 1 is damaged"):
         waymo_motion.open_drive(path, "b")
     path.write_bytes(whole[:-3])
+    assert waymo_motion.drives(path) == ["a", "b"]  # the others go on
+    assert len(waymo_motion.open_drive(path, "a")) == STEPS
     with pytest.raises(RoadloopError, match="record 1 is truncated"):
-        waymo_motion.drives(path)
+        waymo_motion.open_drive(path, "b")
+    (tmp_path / "c.tfrecord").write_bytes(b"")
+    assert waymo_motion.drives(tmp_path) == ["a", "b", "c.tfrecord"]
+    with pytest.raises(RoadloopError, match=r"c\.tfrecord is empty"):
+        waymo_motion.open_drive(tmp_path, "c.tfrecord")
 
 
 # --- Motion: other forms ------------------------------------------------------------------------

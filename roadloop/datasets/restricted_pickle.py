@@ -65,17 +65,18 @@ def read_pickle(path: Path) -> Any:
         ) from error
 
 
+def is_pickle(path: Path) -> bool:
+    """Whether a file begins as every pickle since protocol 2."""
+    return _head(path, 1) == b"\x80"
+
+
 def strings_at_head(path: Path, size: int = 4096) -> list[str]:
     """The texts among the first ``size`` bytes of a pickle, in order; [] where it is none.
 
     Nothing is loaded: the opcodes are only listed.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(size)
-    except OSError as error:
-        raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
-    if head[:1] != b"\x80":  # every pickle since protocol 2
+    head = _head(path, size)
+    if head[:1] != b"\x80":
         return []
     found: list[str] = []
     try:
@@ -85,6 +86,14 @@ def strings_at_head(path: Path, size: int = 4096) -> list[str]:
     except (ValueError, IndexError):  # the head ends in the middle of an opcode
         pass
     return found
+
+
+def _head(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
 
 
 class _Restricted(pickle.Unpickler):

@@ -36,6 +36,8 @@ class Record:
     """of its data in the file"""
     length: int
     """bytes of data"""
+    fault: str = ""
+    """why it cannot be read; empty: nothing is known against it"""
 
     def __str__(self) -> str:
         return f"{self.path} record {self.number}"
@@ -50,6 +52,8 @@ class Record:
 
     def read(self) -> bytes:
         """Its data; RoadloopError where the checksum does not hold or the file has changed."""
+        if self.fault:
+            raise RoadloopError(self.fault)
         with _opened(self.path) as file:
             file.seek(self.offset)
             data = file.read(self.length + _CHECKSUM.size)
@@ -62,8 +66,12 @@ class Record:
         return data
 
 
-def records(path: Path) -> list[Record]:
+def records(path: Path, *, with_damaged: bool = False) -> list[Record]:
     """Where the records of a file lie; their data is not read.
+
+    Args:
+        with_damaged: give the record at which the file breaks off as the last one, which raises
+            when it is read; else its fault is raised here.
 
     Raises:
         RoadloopError: a file that cannot be read, a record whose length has a wrong checksum (then
@@ -76,19 +84,24 @@ def records(path: Path) -> list[Record]:
             where = f"{path} record {len(found)}"
             file.seek(offset)
             head = file.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                raise RoadloopError(f"{where} is truncated; download the file again")
-            length, said = _HEAD.unpack(head)
-            if masked_crc32c(head[:8]) != said:
-                hint = "download the file again" if found else "is it a TFRecord file?"
-                raise RoadloopError(f"{where} has a length with a wrong CRC; {hint}")
+            length, said = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
             end = offset + _HEAD.size + length + _CHECKSUM.size
-            if end > size:
-                raise RoadloopError(
+            fault = ""
+            if len(head) < _HEAD.size:
+                fault = f"{where} is truncated; download the file again"
+            elif masked_crc32c(head[:8]) != said:
+                hint = "download the file again" if found else "is it a TFRecord file?"
+                fault, length = f"{where} has a length with a wrong CRC; {hint}", 0
+            elif end > size:
+                fault = (
                     f"{where} is truncated: {length} bytes of data, of which the file has "
                     f"{max(size - offset - _HEAD.size, 0)}; download it again"
                 )
-            found.append(Record(path, len(found), offset + _HEAD.size, length))
+            if fault and not with_damaged:
+                raise RoadloopError(fault)
+            found.append(Record(path, len(found), offset + _HEAD.size, length, fault))
+            if fault:
+                break
             offset = end
     return found
 

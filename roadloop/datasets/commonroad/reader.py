@@ -22,6 +22,7 @@ from roadloop.datasets.commonroad.map import map_draft
 from roadloop.datasets.commonroad.obstacles import HEIGHTS, Obstacle, obstacles, state_facts
 from roadloop.datasets.commonroad.signals import light_cycle
 from roadloop.datasets.motion import ego_of_poses, velocities
+from roadloop.datasets.source import read_bytes
 from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3, wrap_angle
 from roadloop.logs.recording import Recording
@@ -39,6 +40,7 @@ WHEELBASE, REAR_OVERHANG = 0.6, 0.2
 0.62 and 0.18); CommonRoad states neither"""
 
 _HEAD = 4096
+_SCENARIO = b"<commonRoad"
 _MOVING = re.compile(rb"<dynamicObstacle\b|<role>\s*dynamic")
 
 
@@ -119,9 +121,14 @@ def open_drive(root: Path, name: str) -> Recording:
 def _files(root: Path) -> dict[str, Path]:
     """Files with recorded traffic, by drive name."""
     found = [root] if root.is_file() else sorted(root.rglob("*.xml"))
+    found = [path for path in found if path.suffix == ".xml" and path.is_file()]
+    heads = {path: _head(path) for path in found}
+    scenarios = {path for path in found if _SCENARIO in heads[path] and _has_traffic(path)}
+    if scenarios:  # among them what is no XML at all was to be one
+        scenarios |= {path for path in found if b"<" not in heads[path]}
     by_stem: dict[str, list[Path]] = {}
     for path in found:
-        if path.suffix == ".xml" and _has_traffic(path):
+        if path in scenarios:
             by_stem.setdefault(path.stem, []).append(path)
     files: dict[str, Path] = {}
     for stem, paths in by_stem.items():
@@ -131,15 +138,16 @@ def _files(root: Path) -> dict[str, Path]:
     return files
 
 
-def _has_traffic(path: Path) -> bool:
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
-            if b"<commonRoad" not in head:
-                return False
-            content = head + file.read()
+            return file.read(_HEAD)
     except OSError as error:
         raise RoadloopError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _has_traffic(path: Path) -> bool:
+    content = read_bytes(path)
     return b"<trajectory" in content and _MOVING.search(content) is not None
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from roadloop.datasets.motion import ego_of_poses
 from roadloop.datasets.nuscenes.reader import ZOE
-from roadloop.datasets.restricted_pickle import read_pickle, strings_at_head
+from roadloop.datasets.restricted_pickle import is_pickle, read_pickle, strings_at_head
 from roadloop.datasets.scenarionet.map import light_ids, map_draft
 from roadloop.datasets.scenarionet.tracks import Track, agents_of
 from roadloop.datasets.source import read_bytes
@@ -168,10 +168,15 @@ def _files(root: Path) -> dict[str, Path]:
         found = [root / str(folder) / str(file) for file, folder in sorted(mapping.items())]
         found = [path for path in found if path.is_file()]
     else:
-        found = sorted(root.rglob("*.pkl"))
+        found = sorted(path for path in root.rglob("*.pkl") if path.is_file())
+    names = {path: _scenario_id(path) for path in found if path.name not in _INDEX}
+    if any(names.values()):  # among scenarios what is no pickle at all was to be one
+        names = {
+            path: name or ("" if is_pickle(path) else path.stem) for path, name in names.items()
+        }
     by_id: dict[str, list[Path]] = {}
-    for path in found:
-        if path.name not in _INDEX and (name := _scenario_id(path)):
+    for path, name in names.items():
+        if name:
             by_id.setdefault(name, []).append(path)
     files: dict[str, Path] = {}
     for name, paths in by_id.items():

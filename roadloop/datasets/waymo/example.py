@@ -53,15 +53,20 @@ KINDS = (
 """kind of a map point by the number of roadgraph_samples/type"""
 
 
-def is_example(data: memoryview) -> bool:
-    """Whether a message is a tf.Example: one field that holds all of it, a map of named lists."""
+def is_example(data: memoryview, length: int | None = None) -> bool:
+    """Whether a message is a tf.Example: one field that holds all of it, a map of named lists.
+
+    Args:
+        length: of the message in bytes, where ``data`` may be cut off.
+    """
+    length = len(data) if length is None else length
     try:
         for number, wire, value in walk(data[:16]):
-            return number == 1 and wire == BYTES and len(value) == len(data)
+            return number == 1 and wire == BYTES and len(value) == length
     except WireError:
         pass  # its only field goes on beyond the first bytes
     head = bytes(data[:64])
-    return head[:1] == b"\x0a" and b"/" in head and _spans_all(data)
+    return head[:1] == b"\x0a" and b"/" in head and _spans_all(data, length)
 
 
 def example_id(data: bytes, where: object) -> str:
@@ -141,7 +146,7 @@ def _features(data: bytes, where: object) -> dict[str, Any]:
     return values
 
 
-def _spans_all(data: memoryview) -> bool:
+def _spans_all(data: memoryview, whole: int) -> bool:
     """Whether the first field is as long as the message."""
     length = shift = at = 0
     for at in range(1, min(len(data), 11)):
@@ -149,7 +154,7 @@ def _spans_all(data: memoryview) -> bool:
         shift += 7
         if data[at] < 0x80:
             break
-    return at + 1 + length == len(data)
+    return at + 1 + length == whole
 
 
 def _current(features: dict[str, Any], rows: int) -> int:

@@ -54,6 +54,9 @@ LONG = 7.0
 STAYS = 0.5
 """m that a thing that does not move may seem to move"""
 
+SPEAKING = 3
+"""JSON files of a folder, the first by name, that are asked whether they are scenarios"""
+
 
 def drives(root: Path) -> list[str]:
     """Scenario ids under a folder (with those right below it), of a TFRecord or a JSON file."""
@@ -76,15 +79,23 @@ def open_drive(root: Path, name: str) -> Recording:
 def _sources(root: Path) -> dict[str, Record | Path]:
     """Where each scenario lies."""
     found: dict[str, Record | Path] = {}
+    empty: list[Path] = []
     for path in _files(root):
         state = path.stat()
         for name, source in _in_file(path, state.st_mtime_ns, state.st_size):
             found.setdefault(name, source)
+        if not state.st_size:
+            empty.append(path)
+    if found:  # among scenarios an empty file was to be one
+        for path in empty:
+            found.setdefault(
+                path.name, Record(path, 0, 0, 0, f"{path} is empty; download it again")
+            )
     return found
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """TFRecord and JSON files, by name; the first JSON file of a folder speaks for the others."""
+    """TFRecord and JSON files, by name; the first JSON files of a folder speak for the others."""
     if root.is_file():
         yield root
         return
@@ -98,7 +109,7 @@ def _files(root: Path) -> Iterator[Path]:
             continue
         yield from (p for p in files if ".tfrecord" in p.name and p.suffix != ".json")
         texts = [p for p in files if p.suffix == ".json"]
-        if texts and json_names(texts[0]):
+        if any(json_names(path) for path in texts[:SPEAKING]):
             yield from texts
 
 
@@ -117,8 +128,8 @@ def _in_file(path: Path, changed_ns: int, size: int) -> tuple[tuple[str, Record 
         first = Record.first(path)
         if not _name(content, first):
             return ()
-        for record in records(path):
-            found.append((_name(content, record) or f"unnamed-{record.number}", record))
+        for record in records(path, with_damaged=True):
+            found.append((_name(content, record) or _nameless(record), record))
     return tuple(found)
 
 
@@ -131,14 +142,22 @@ def _name(content: Any, record: Record) -> str:
         if len(data) < 2:
             return ""
         if data[0] != (1 << 3 | FIXED64):  # a Scenario begins with its times
-            return example_id(bytes(data), record) if is_example(data) else ""
+            if not is_example(data, record.length):
+                return ""
+            whole_one = len(data) == record.length
+            return example_id(bytes(data), record) if whole_one else _nameless(record)
         try:
             for number, wire, value in walk(data):
                 if number == 5 and wire == BYTES:
                     return str(value, "utf-8", "replace")
         except WireError:
-            return f"damaged-{record.number}"
+            return _nameless(record)
     return ""
+
+
+def _nameless(record: Record) -> str:
+    """The name of a scenario whose id cannot be read."""
+    return f"{record.path.name}-{record.number}"
 
 
 def _scenario(source: Record | Path) -> tuple[dict[str, Any], str]:

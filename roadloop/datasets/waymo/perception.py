@@ -130,7 +130,7 @@ def _in_file(path: Path, changed_ns: int, size: int) -> tuple[tuple[str, Record]
             return ((name, Record(path, 0, 0, size)),) if name else ()
         if not _name(content, Record.first(path)):
             return ()
-        for record in records(path):
+        for record in records(path, with_damaged=True):
             found.append((_name(content, record), record))
     # a record whose name cannot be read is damaged: its neighbours' drive says so when opened
     return tuple((name or found[0][0], record) for name, record in found)
