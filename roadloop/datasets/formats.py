@@ -52,14 +52,15 @@ FORMATS: dict[str, Format] = {
     "dgp": Format("datasets.dgp", "DGP (TRI)"),
     "py123d": Format("datasets.from_123d", "123D: nuPlan, KITTI-360, PandaSet, ..."),
 }
-"""by the name that ``--format`` takes; ``auto`` asks them in this order"""
+"""by the name that ``--format`` takes; ``auto`` asks all of them"""
 
 
 def list_drives(root: str | Path, format: str = "auto") -> tuple[str, list[str]]:
     """The format of a data set and the names of its drives.
 
     Raises:
-        RoadloopError: no such file or folder, an unknown format, or nothing of it there.
+        RoadloopError: no such file or folder, an unknown format, nothing of it there, or, for
+            ``auto``, drives of several formats.
     """
     root = Path(root)
     if not root.exists():
@@ -71,9 +72,14 @@ def list_drives(root: str | Path, format: str = "auto") -> tuple[str, list[str]]
                 f"{root} holds no drive of {FORMATS[format].title}; see docs/data.md"
             )
         return format, names
-    for candidate in FORMATS:
-        if names := reader_of(candidate).drives(root):
-            return candidate, names
+    found = {name: drives for name in FORMATS if (drives := reader_of(name).drives(root))}
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if found:
+        counts = ", ".join(f"{name} ({len(drives)})" for name, drives in found.items())
+        raise RoadloopError(
+            f"{root} holds drives of several formats, {counts}: give --format, or the folder of one"
+        )
     raise RoadloopError(
         f"{root} is of no format roadloop knows: give --format, one of {', '.join(FORMATS)}; "
         "docs/data.md says how each is laid out"
