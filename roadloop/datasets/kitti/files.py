@@ -69,9 +69,11 @@ the odometry's times.txt it is 0.1037, and the tracking's OXTS positions and spe
 EARTH_RADIUS = 6378137.0
 """m, of the devkit's Mercator projection"""
 
+FARTHEST = 1000.0
+"""m, beyond which no LiDAR sees: other bytes read as numbers"""
+
 OXTS_FIELDS = 30
 _IMAGES = (".png", ".jpg")
-_PIXELS = 4
 _ORTHONORMAL = 1e-3
 _WORDS = ("calib_time",)
 
@@ -228,8 +230,13 @@ def rig_of(
     """The sensors there are files of; ``pictures`` of each camera number."""
     cameras = []
     for number, files in sorted(pictures.items()):
-        if files and number in calibration.projection:
-            cameras.append(calibration.camera(number, *picture_size(next(iter(files.values())))))
+        if files:
+            first = next(iter(files.values()))
+            if number not in calibration.projection:
+                raise RoadloopError(
+                    f"{first}: the calibration has no P{number} for it; is it truncated?"
+                )
+            cameras.append(calibration.camera(number, *picture_size(first)))
     lidar = LidarSensor(
         name="velodyne",
         mount=Mount.of(EGO_FROM_VELODYNE),
@@ -306,7 +313,11 @@ def read_sweep(path: Path, timestamp_us: int) -> LidarSweep:
             f"{path} is truncated: {len(content)} bytes are no rows of 4 float32 numbers; record "
             f"{len(content) // 16} is incomplete"
         )
-    points = np.frombuffer(content, "<f4").reshape(-1, _PIXELS)
+    points = np.frombuffer(content, "<f4").reshape(-1, 4)
+    sound = (np.abs(points[:, :3]) < FARTHEST).all(axis=1) & np.isfinite(points[:, 3])
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise RoadloopError(f"{path}: record {row}, {points[row].tolist()}, is no point of a sweep")
     xyz = transform_points(EGO_FROM_VELODYNE, points[:, :3].astype(float))
     points = np.concatenate([xyz, np.clip(points[:, 3:], 0.0, 1.0)], axis=1).astype(np.float32)
     return LidarSweep(points, timestamp_us)

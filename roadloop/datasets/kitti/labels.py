@@ -54,9 +54,12 @@ def read_labels(
     Args:
         world_from_ego: gives the pose (4, 4) at a step.
     """
+    content = read_bytes(path)
+    if tracking and not content.strip():
+        raise RoadloopError(f"{path} is empty; download it again")
     boxes, ignored = [], 0
     lead = 2 if tracking else 0
-    for number, line in enumerate(read_bytes(path).decode("ascii", "replace").splitlines(), 1):
+    for number, line in enumerate(content.decode("ascii", "replace").splitlines(), 1):
         words = line.split()
         if not words:
             continue
@@ -128,6 +131,9 @@ def _turned(turn: float) -> Array:
 def _number(element: object, key: str, where: str) -> float:
     text = element.findtext(key)  # type: ignore[attr-defined]
     try:
-        return float(text or "")
+        number = float(text or "")
+        if np.isfinite(number):
+            return number
+        raise ValueError
     except ValueError:
-        raise RoadloopError(f"{where}: {key} is {text!r}, expected a number") from None
+        raise RoadloopError(f"{where}: {key} is {text!r}, expected a finite number") from None

@@ -30,6 +30,7 @@ from roadloop.datasets.kitti.files import (
 from roadloop.datasets.kitti.labels import read_labels
 from roadloop.datasets.labelled_boxes import road_users
 from roadloop.datasets.motion import ego_of_poses
+from roadloop.datasets.source import read_bytes
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse
 from roadloop.logs.recording import Recording
@@ -132,5 +133,9 @@ def _last_frame(labels: Path) -> int:
     """The last frame of a label text, -1 where there is none."""
     if not labels.is_file():
         return -1
-    firsts = [line.split()[0] for line in labels.read_text().splitlines() if line.strip()]
+    firsts = [
+        line.split()[0]
+        for line in read_bytes(labels).decode("ascii", "replace").splitlines()
+        if line.strip()
+    ]
     return max((int(word) for word in firsts if word.isdigit()), default=-1)
