@@ -80,7 +80,7 @@ def open_drive(root: Path, name: str) -> Recording:
     scene = read_json(text)
     try:
         return _recording(text, scene, name)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, StopIteration) as error:
         raise RoadloopError(
             f"{text}: {error!r} is missing or of another kind; is it DGP?"
         ) from error
@@ -207,8 +207,13 @@ def _pose(where: str, pose: Mapping[str, Mapping[str, float]]) -> Array:
     """(4, 4) of a translation and a quaternion."""
     from scipy.spatial.transform import Rotation
 
-    turn = np.array([pose["rotation"][f"q{key}"] for key in "xyzw"], float)
-    place = np.array([pose["translation"][key] for key in "xyz"], float)
+    try:
+        turn = np.array([pose["rotation"][f"q{key}"] for key in "xyzw"], float)
+        place = np.array([pose["translation"][key] for key in "xyz"], float)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RoadloopError(f"{where}: its pose is damaged ({error!r})") from None
+    if turn.shape != (4,) or place.shape != (3,):
+        raise RoadloopError(f"{where}: its pose is damaged (lists for numbers)")
     if not np.isfinite([*turn, *place]).all() or abs(np.linalg.norm(turn) - 1.0) > 1e-3:
         raise RoadloopError(f"{where}: its rotation is no unit quaternion, or a number not finite")
     return se3(Rotation.from_quat(turn).as_matrix(), place)
@@ -333,7 +338,7 @@ def _boxes(
             size = (float(box["length"]), float(box["width"]), float(box["height"]))
             pose, number = box["pose"], int(row["class_id"])
             track, points = str(row["instance_id"]), int(row.get("num_points", -1))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise RoadloopError(f"{where} is incomplete or of another kind") from None
         category = classes.get(number, f"class {number}")
         if category not in KINDS:

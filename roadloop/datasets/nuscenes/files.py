@@ -53,7 +53,7 @@ def read_lidar(path: Path, ego_from_lidar: Array, timestamp_us: int) -> LidarSwe
     nuScenes has taken the ego's motion during the sweep out, to ``timestamp_us``.
     """
     content = read_bytes(path)
-    if len(content) % 20:
+    if len(content) % 20 or not content:
         raise RoadloopError(
             f"{path} is truncated: {len(content)} bytes are not a whole number of points of 20"
         )

@@ -81,7 +81,7 @@ class Tables:
         """(records, count) float64 of a field that is a list of finite numbers."""
         try:
             values = np.array([r[key] for r in records], np.float64).reshape(len(records), -1)
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             values = np.full((len(records), 0), np.nan)
         if not records:
             return np.zeros((0, count))
@@ -105,7 +105,10 @@ class Tables:
     ) -> RoadloopError:
         for record in records:
             value = self.value(table, record, key)
-            numbers = [v for v in np.ravel(value).tolist() if isinstance(v, (int, float))]
+            try:
+                numbers = np.ravel(np.asarray(value, np.float64))
+            except (ValueError, TypeError, OverflowError):
+                numbers = np.zeros(0)
             if len(numbers) != count or not np.isfinite(numbers).all():
                 return self.fault(
                     table, record, f"{key} is {value!r}: expected {count} finite numbers"

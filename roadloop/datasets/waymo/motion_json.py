@@ -85,7 +85,7 @@ def scenario_of_json(content: bytes, path: Path) -> dict[str, Any]:
             "linked": False,
             "notes": list(dict.fromkeys(notes)),
         }
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         what = f"{type(error).__name__} {error}"
         raise RoadloopError(
             f"{path} is no scenario of GPUDrive or Nocturne ({what}); download it again"
