@@ -289,6 +289,16 @@ def test_bad_exports_say_why_and_leave_nothing(drive: Recording, tmp_path: Path)
     assert nuscenes.drives(out / "deeper") == [SCENE]
 
 
+@pytest.mark.parametrize("start", ["monday", None, -1, 10**20, 1.5])
+def test_a_start_that_is_no_time_is_one_line(
+    drive: Recording, tmp_path: Path, start: object
+) -> None:
+    wrong = replace(drive, about={**drive.about, "start_us": start})
+    with pytest.raises(RoadloopError, match="expected Unix time"):
+        export_nuscenes([wrong], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def _fail(name: str) -> None:
     raise RoadloopError(f"{name} is missing")
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ Add = Callable[[str, Record], None]
 
 KEY_US = 500_000
 """between keyframes: 2 Hz"""
+
+LATEST_US = 253_402_300_800_000_000
+"""Unix time of the year 10000, from which there are no dates"""
 
 QUALITY = 95
 """of pictures that were not JPEG before"""
@@ -108,7 +112,12 @@ class SceneRecords:
         self._add = add
         self._keys = keyframes(recording)
         self._channels = channel_names(recording)
-        self._start = int(recording.about.get("start_us", 0))
+        start = recording.about.get("start_us", 0)
+        if not (isinstance(start, Integral) and 0 <= int(start) < LATEST_US):
+            raise RoadloopError(
+                f"{recording.name}: start_us is {start!r}; expected Unix time in whole us"
+            )
+        self._start = int(start)
         self._offset = np.array([*world_offset(recording), 0.0])
         self._sample = [self._token("sample", k) for k in self._keys.tolist()]
         self._key_points: dict[int, list[Array]] = {}
