@@ -43,7 +43,7 @@ LEAST = 0.95
 
 def main() -> int:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/replay-logs"))
     parser.add_argument("--workers", type=int, default=2)

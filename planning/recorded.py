@@ -45,7 +45,7 @@ class RecordedExpert:
         self.plan = Trajectory(
             expert.x[rows], expert.y[rows], expert.heading[rows], expert.speed[rows], self._dt
         )
-        return Control(np.float64(expert.acceleration[k]), np.float64(expert.steering[k]))
+        return Control(np.asarray(expert.acceleration[k]), np.asarray(expert.steering[k]))
 
 
 class Stationary:
@@ -61,7 +61,7 @@ class Stationary:
 
     def act(self, observation: Observation) -> Control:
         """A firm brake, the wheel straight."""
-        return Control(np.float64(-4.0), np.float64(0.0))
+        return Control(np.array(-4.0), np.array(0.0))
 
 
 class ConstantVelocity:
@@ -80,4 +80,4 @@ class ConstantVelocity:
     def act(self, observation: Observation) -> Control:
         """What little acceleration keeps the speed."""
         behind = self._speed - float(observation.ego.speed)
-        return Control(np.float64(np.clip(behind, -1.0, 1.0)), np.float64(0.0))
+        return Control(np.asarray(np.clip(behind, -1.0, 1.0)), np.array(0.0))
