@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import feather
 
 from roadloop.datasets.formats import FORMATS, list_drives, reader_of
 from roadloop.datasets.kitti.files import read_sweep
+from roadloop.datasets.source import check_times, read_table
 from roadloop.errors import RoadloopError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -83,3 +86,23 @@ def test_bytes_that_are_no_sweep_are_named_by_record(tmp_path: Path) -> None:
         (tmp_path / "a.bin").write_bytes(points.tobytes())
         with pytest.raises(RoadloopError, match=r"a\.bin: record 3, .* is no point of a sweep"):
             read_sweep(tmp_path / "a.bin", 0)
+
+
+def test_columns_of_letters_and_empty_values_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.feather"
+    feather.write_feather(
+        pa.table({"n": [1, 2, None], "x": ["a", "b", "c"], "w": ["u", "v", "w"]}), path
+    )
+    assert read_table(path, ["w"], ["w"])["w"].tolist() == ["u", "v", "w"]
+    with pytest.raises(RoadloopError, match=r"a\.feather: column x holds string: expected numbers"):
+        read_table(path, ["w", "x"], ["w"])
+    with pytest.raises(RoadloopError, match=r"a\.feather: row 2: n is empty"):
+        read_table(path, ["n"])
+
+
+def test_times_out_of_order_name_file_and_row() -> None:
+    check_times(np.array([0, 1, 5]), "a.txt", "line")
+    with pytest.raises(
+        RoadloopError, match=r"^a\.txt, line 3: its time is not after that of line 2$"
+    ):
+        check_times(np.array([0, 4, 4, 9]), "a.txt", "line", first=1)

@@ -24,7 +24,7 @@ import numpy as np
 
 from roadloop.datasets.motion import ego_of_poses, poses_at
 from roadloop.datasets.raw_video import video_frame
-from roadloop.datasets.source import picture
+from roadloop.datasets.source import check_times, picture
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, rotation_from_euler, se3
 from roadloop.logs.lazy import LoggedImage
@@ -130,6 +130,7 @@ def open_drive(root: Path, name: str) -> Recording:
     ego_from_device = se3(tilt, np.array([front - RADAR_TO_CAMERA, 0.0, CAMERA_HEIGHT]))
     world_from_ego = world_from_device @ inverse(ego_from_device)
     stamps = np.round((times - times[0]) * 1e6).astype(np.int64)
+    check_times(stamps, str(poses / "frame_times"), "row")
 
     speed = (velocity * world_from_ego[:, :3, 0]).sum(-1)
     ego = ego_of_poses(world_from_ego, stamps, car.vehicle, speed=speed)

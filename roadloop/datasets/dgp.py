@@ -25,7 +25,7 @@ import numpy as np
 from roadloop.config import unknown
 from roadloop.datasets.labelled_boxes import LabelledBox, road_users
 from roadloop.datasets.motion import ego_of_poses
-from roadloop.datasets.source import picture, read_bytes, read_json
+from roadloop.datasets.source import check_times, picture, read_bytes, read_json
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, se3, transform_points
 from roadloop.logs.recording import Frame, Recording, step_of
@@ -119,6 +119,7 @@ def _recording(text: Path, scene: Mapping[str, Any], name: str) -> Recording:
     last = [max(data, key=lambda d: when[d["key"]])["key"] for data in samples]
     start = when[last[0]]
     stamps = np.array([when[key] - start for key in last], np.int64)
+    check_times(stamps, str(text), "sample")
     poses = np.array([pose[key] for key in last])
 
     notes = ["2D boxes, the pictures' copies of the 3D boxes and agents' features are left out"]

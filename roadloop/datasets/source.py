@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,28 @@ def read_json(path: Path) -> Any:
         raise RoadloopError(f"{path} is truncated or no JSON: {error}") from error
 
 
-def read_table(path: Path, columns: Sequence[str] = ()) -> dict[str, Array]:
-    """Columns of a Parquet or Feather file as arrays, all of them where none are named.
+def check_times(stamps: Array, where: str, row: str, first: int = 0) -> None:
+    """RoadloopError where times (T,) do not increase.
 
-    Raises RoadloopError for a truncated file, and a missing column.
+    Args:
+        where: the file they are from.
+        row: what it calls the place of one: line, row, ...
+        first: number of the first.
+    """
+    late = np.flatnonzero(np.diff(stamps) <= 0)
+    if len(late):
+        k = int(late[0]) + first
+        raise RoadloopError(f"{where}, {row} {k + 1}: its time is not after that of {row} {k}")
+
+
+def read_table(path: Path, columns: Sequence[str], words: Collection[str] = ()) -> dict[str, Array]:
+    """Columns of a Parquet or Feather file as arrays.
+
+    Args:
+        words: those of ``columns`` that hold text; the others are numbers or truths.
+
+    Raises:
+        RoadloopError: a truncated file, a missing column, one of another type, an empty value.
     """
     import pyarrow as pa
     import pyarrow.feather
@@ -59,10 +77,14 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> dict[str, Array]:
     for name in columns:
         if name not in table.column_names:
             raise RoadloopError(f"{path}: column {name} is missing; is it of another data set?")
-    return {
-        name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
-        for name in columns or table.column_names
-    }
+        kind = table[name].type
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if name not in words and not (is_number or pa.types.is_boolean(kind)):
+            raise RoadloopError(f"{path}: column {name} holds {kind}: expected numbers")
+        if table[name].null_count:
+            row = int(np.argmax(table[name].is_null().to_numpy()))
+            raise RoadloopError(f"{path}: row {row}: {name} is empty")
+    return {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in columns}
 
 
 def picture(sensor: CameraSensor, path: Path, timestamp_us: int) -> LoggedImage:

@@ -75,6 +75,7 @@ CATEGORIES = ("fragment", "unscored", "scored", "focal")
 
 _NUMBERS = ("position_x", "position_y", "heading", "velocity_x", "velocity_y")
 _SCENARIO = ("start_timestamp", "end_timestamp", "num_timestamps", "focal_track_id", "city")
+_WORDS = ("track_id", "object_type", "focal_track_id", "city")
 _TRACK = ("track_id", "object_type", "object_category", "timestep", "observed")
 
 
@@ -93,7 +94,7 @@ def open_drive(root: Path, name: str) -> Recording:
     if name not in scenarios:
         raise RoadloopError(f"{root}: {unknown('scenario of Argoverse 2', name, scenarios)}")
     path = scenarios[name]
-    table = read_table(path, (*_TRACK, *_NUMBERS, *_SCENARIO))
+    table = read_table(path, (*_TRACK, *_NUMBERS, *_SCENARIO), _WORDS)
     _check(path, table)
     is_ego = table["track_id"] == EGO
     ego_rows = np.flatnonzero(is_ego)[np.argsort(table["timestep"][is_ego])]

@@ -180,7 +180,7 @@ def _labels(path: Path, steps: Array, world_from_ego: Array, timestamp_us: Array
     """Fields of a Recording that describe the road users, a column per track by its uuid."""
     sizes = ("length_m", "width_m", "height_m")
     names = ("timestamp_ns", "track_uuid", "category", "num_interior_pts")
-    table = read_table(path, (*names, *sizes, *QUATERNION, *PLACE))
+    table = read_table(path, (*names, *sizes, *QUATERNION, *PLACE), ("track_uuid", "category"))
     category = table["category"].astype(str)
     size = np.stack([table[name] for name in sizes], axis=-1).astype(float)
     for row in np.flatnonzero(~((size > 0.0) & np.isfinite(size)).all(-1))[:1]:

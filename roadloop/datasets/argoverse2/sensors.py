@@ -64,7 +64,7 @@ def read_rig(folder: Path, notes: list[str]) -> SensorRig:
     cameras: tuple[CameraSensor, ...] = ()
     if calibration.is_dir():
         path = calibration / "egovehicle_SE3_sensor.feather"
-        table = read_table(path, ("sensor_name", *QUATERNION, *PLACE))
+        table = read_table(path, ("sensor_name", *QUATERNION, *PLACE), ("sensor_name",))
         mounts = dict(zip(table["sensor_name"], grounded(transforms(path, table))))
         cameras = _cameras(calibration / "intrinsics.feather", mounts)
     there = [name for name in LIDAR_MOUNTS if name in mounts or (folder / SWEEPS).is_dir()]
@@ -92,7 +92,7 @@ def read_rig(folder: Path, notes: list[str]) -> SensorRig:
 
 def _cameras(path: Path, mounts: dict[str, Array]) -> tuple[CameraSensor, ...]:
     lens = ("fx_px", "fy_px", "cx_px", "cy_px")
-    table = read_table(path, ("sensor_name", *lens, "width_px", "height_px"))
+    table = read_table(path, ("sensor_name", *lens, "width_px", "height_px"), ("sensor_name",))
     cameras = []
     for row, name in enumerate(table["sensor_name"]):
         if name not in mounts:

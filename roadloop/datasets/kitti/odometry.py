@@ -31,6 +31,7 @@ from roadloop.datasets.kitti.files import (
     table,
 )
 from roadloop.datasets.motion import ego_of_poses
+from roadloop.datasets.source import check_times
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, se3
 from roadloop.logs.recording import Recording
@@ -95,6 +96,7 @@ def open_drive(root: Path, name: str) -> Recording:
         )
     else:
         stamps = np.round((times[: len(poses)] - times[0]) * 1e6).astype(np.int64)
+    check_times(stamps, str(folder / "times.txt"), "line", first=1)
     rig = rig_of("kitti-odometry", calibration, pictures, bool(sweeps) and text.is_file())
     notes += absent({CAMERAS[k][0]: pictures[k] for k in CAMERAS}, len(poses))
     notes += absent({"velodyne": sweeps}, len(poses))

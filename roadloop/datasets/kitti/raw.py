@@ -41,7 +41,7 @@ from roadloop.datasets.kitti.files import (
 from roadloop.datasets.kitti.labels import read_tracklets
 from roadloop.datasets.labelled_boxes import road_users
 from roadloop.datasets.motion import ego_of_poses, poses_at
-from roadloop.datasets.source import read_bytes
+from roadloop.datasets.source import check_times, read_bytes
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse
 from roadloop.logs.recording import Recording
@@ -201,7 +201,9 @@ def _times(folder: Path, steps: int) -> Array | None:
             raise RoadloopError(f"{path}, line {number}: {line!r} is no time") from None
     if len(times) < steps:
         raise RoadloopError(f"{path} has {len(times)} times for {steps} frames; is it truncated?")
-    return np.array(times[:steps], "datetime64[ns]").astype(np.int64) // 1000
+    stamps = np.array(times[:steps], "datetime64[ns]").astype(np.int64) // 1000
+    check_times(stamps, str(path), "line", first=1)
+    return stamps
 
 
 def _oxts(folder: Path, packets: dict[int, Path], steps: int) -> Array:

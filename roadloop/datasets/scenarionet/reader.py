@@ -29,7 +29,7 @@ from roadloop.datasets.nuscenes.reader import ZOE
 from roadloop.datasets.restricted_pickle import is_pickle, read_pickle, strings_at_head
 from roadloop.datasets.scenarionet.map import light_ids, map_draft
 from roadloop.datasets.scenarionet.tracks import Track, agents_of
-from roadloop.datasets.source import read_bytes
+from roadloop.datasets.source import check_times, read_bytes
 from roadloop.datasets.waymo.fields import VEHICLE
 from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3
@@ -117,6 +117,7 @@ def open_drive(root: Path, name: str) -> Recording:
     start_us = round(float(times[steps][0]) * 1e6)
     stamps = np.round(times[steps] * 1e6).astype(np.int64) - start_us
 
+    check_times(stamps, f"{path}: metadata ts", "step", first=steps.start)
     vehicle = _vehicle(dataset, ego, notes)
     poses = _ego_poses(dataset, ego, vehicle)[steps]
     others = [Track(key, track, len(times), path) for key, track in tracks.items()]

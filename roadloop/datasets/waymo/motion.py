@@ -23,7 +23,7 @@ import numpy as np
 from roadloop.config import unknown
 from roadloop.datasets.motion import ego_of_poses
 from roadloop.datasets.protobuf_wire import BYTES, FIXED64, WireError, decode, walk
-from roadloop.datasets.source import read_bytes
+from roadloop.datasets.source import check_times, read_bytes
 from roadloop.datasets.tfrecord import Record, is_tfrecord, records
 from roadloop.datasets.waymo.example import example_id, is_example, scenario_of_example
 from roadloop.datasets.waymo.fields import LICENCE, SCENARIO, VEHICLE
@@ -194,6 +194,7 @@ def _recording(scenario: dict[str, Any], name: str, source: Record | Path) -> Re
     steps = slice(int(here[0]), int(here[-1]) + 1)
     states = {field: value[steps] for field, value in states.items()}
     stamps = np.round((times[steps] - times[steps][0]) * 1e6).astype(np.int64)
+    check_times(stamps, str(source), "step", first=steps.start)
     vehicle, notes = _vehicle(states, at)
     notes += scenario["notes"]
     if len(here) < len(times):

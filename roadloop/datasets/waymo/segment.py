@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from roadloop.datasets.motion import ego_of_poses, velocities
-from roadloop.datasets.source import decoded
+from roadloop.datasets.source import check_times, decoded
 from roadloop.datasets.waymo.fields import LICENCE, VEHICLE
 from roadloop.datasets.waymo.lidar import LaserGeometry
 from roadloop.errors import RoadloopError
@@ -202,6 +202,7 @@ def recording(
     """
     micros = np.array(segment.stamps, np.int64)
     stamps = micros - micros[0]
+    check_times(stamps, segment.where, "frame")
     poses = np.stack(segment.poses)
     start_us = int(micros[0]) + SWEEP_US
     frames: list[Frame] = []
