@@ -209,7 +209,7 @@ def flip(
             changed[key] = changed[key] @ ASIDE
     for key in (*IMAGES, *DEPTHS, *LABELS):
         if key in changed:
-            changed[key] = changed[key][..., ::-1].copy(order="K")
+            changed[key] = _mirrored(changed[key], key in IMAGES)
     if reorder:
         order = _like_before(sample["ego_from_camera"], changed["ego_from_camera"])
         for key in PER_CAMERA:
@@ -350,6 +350,17 @@ def _moved(image: Array, pixels: Array, size: tuple[int, int], smooth: int | Non
         back = [[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]]
         pixels = pixels @ np.array(back)
     return cv2.warpAffine(image, pixels[:2], size, flags=smooth)
+
+
+def _mirrored(images: Array, colours: bool) -> Array:
+    """(..., [3,] H, W) with left and right exchanged."""
+    import cv2
+
+    old = np.moveaxis(images, -3, -1) if colours else images
+    new = np.empty(old.shape, old.dtype)
+    for at in np.ndindex(*old.shape[: -3 if colours else -2]):
+        new[at] = cv2.flip(old[at], 1)
+    return np.moveaxis(new, -1, -3) if colours else new
 
 
 def _about_middle(angle: float, scale: float, old: tuple[int, int], new: tuple[int, int]) -> Array:

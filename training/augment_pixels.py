@@ -8,7 +8,7 @@ holds for its earlier pictures (``history_images``) too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -65,9 +65,10 @@ def noise(
 
     def changed(image: Array, at: tuple[int, ...]) -> Array:
         own = np.random.default_rng([seeds[at[-1]], *at])
-        strength = own.uniform(0.0, deviation)
-        grain = own.standard_normal(image.shape, np.float32) * np.float32(strength)
-        return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
+        strength = np.float32(own.uniform(0.0, deviation))
+        steps = np.rint(strength * _normal_table()).astype(np.int16)
+        grain = steps[own.integers(0, len(steps), image.shape, np.uint16)]
+        return np.clip(image + grain, 0, 255).astype(np.uint8)
 
     return _changed(sample, rng, share, changed)
 
@@ -130,7 +131,7 @@ def fog(
         depth = _road_depth(sample, at[-1], image.shape[:2]) if depths is None else depths[at]
         far = np.where(depth > 0.0, depth, np.float32(1e4))
         kept = np.exp(np.float32(-3.0 / distance) * far)[..., None]
-        return np.rint(image * kept + np.float32(air) * (1.0 - kept)).astype(np.uint8)
+        return (kept * (image - np.float32(air)) + np.float32(air + 0.5)).astype(np.uint8)
 
     keys = [key for key in IMAGES if key in sample]
     return {**sample, **{key: _mapped(sample[key], partial(changed, key)) for key in keys}}
@@ -229,12 +230,21 @@ def _colour_map(by: Array) -> Array:
     return np.hstack([gain, offset])
 
 
+@lru_cache(maxsize=1)
+def _normal_table() -> Array:
+    """(65536,) float32, the normal distribution by its quantiles: a draw is a look-up."""
+    from scipy.special import ndtri
+
+    return ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+
+
 def _road_depth(sample: Sample, camera: int, shape: tuple[int, ...]) -> Array:
-    """(H, W) m along the camera's axis to a level road; 0 at and above the horizon."""
-    pose, height = sample["ego_from_camera"][camera], shape[0]
-    pixels = np.stack(np.meshgrid(np.arange(shape[1]), np.arange(height)), axis=-1) + 0.0
-    ones = np.ones((*pixels.shape[:2], 1))
-    rays = np.concatenate([pixels, ones], axis=-1) @ np.linalg.inv(sample["intrinsics"][camera]).T
-    down = -(rays @ pose[2, :3])
+    """(H, W) m along the camera's axis to a level road; 0 at and above the horizon.
+
+    How far a ray of depth 1 leads down is linear in the pixel.
+    """
+    pose = sample["ego_from_camera"][camera]
+    du, dv, rest = -pose[2, :3] @ np.linalg.inv(sample["intrinsics"][camera])
+    down = (du * np.arange(shape[1]) + rest) + (dv * np.arange(shape[0]))[:, None]
     high = max(float(pose[2, 3]), 0.1)
     return np.where(down > 1e-3, high / np.maximum(down, 1e-3), 0.0).astype(np.float32)
