@@ -312,7 +312,7 @@ def test_the_verb_replays_logs_of_ours(tmp_path: Path, capsys: pytest.CaptureFix
         "replay", str(tmp_path / "logs"), "--driver", "recorded,stationary", "--reactive",
         "--workers", "1", "--out", str(tmp_path / "out"), "--replays", "none",
     ]  # fmt: skip
-    assert main(command) == 1
+    assert main(command) == 2
     said = capsys.readouterr().out
     assert "100.0" in said and "not replayed: two: " in said and "no map to drive on" in said
     assert (tmp_path / "out/recorded/index.html").is_file()

@@ -32,7 +32,7 @@ class Replay:
     exactly as it was, what the others are measured against. By default the other road users move
     as recorded; with --reactive vehicles brake for an ego that is elsewhere than the recorded one.
     DIR gets a folder per driver as `roadloop score` writes it, for `roadloop compare` too. A drive
-    that cannot be replayed is listed with its reason and makes the exit status 1.
+    that cannot be replayed is listed with its reason and makes the exit status 2.
 
     Example: roadloop replay data/scenarionet --workers 2 --out runs/replay
 
@@ -116,7 +116,7 @@ class Replay:
             print(as_text(found))
             for results in found.values():
                 print(results.folder / "index.html")
-        return 1 if any(case.failed for results in found.values() for case in results.cases) else 0
+        return 2 if any(case.failed for results in found.values() for case in results.cases) else 0
 
     def _run(self, driver: str) -> SuiteRun:
         plain = driver in ("recorded", "stationary", "constant-velocity")  # they look at nothing

@@ -31,23 +31,27 @@ def ego_of_poses(
     t = np.asarray(timestamp_us, float) * 1e-6
     place = world_from_ego[:, :3, 3]
     heading = np.arctan2(world_from_ego[:, 1, 0], world_from_ego[:, 0, 0])
+    x, y, z = (axis.copy() for axis in place.T)
     if len(t) < 2:
-        zero = np.zeros(len(t))
-        speed = zero if speed is None else speed
-        return EgoState(*place.T, heading, speed, zero, zero.copy(), zero.copy(), vehicle=vehicle)
+        rest = np.zeros((4, len(t)))
+        if speed is not None:
+            rest[0] = speed
+        return EgoState(x, y, z, heading, *rest, vehicle=vehicle)
     if speed is None:
         velocity = np.gradient(place, t, axis=0)
-        forward = world_from_ego[:, :3, 0]
-        speed = (velocity * forward).sum(-1)
+        speed = (velocity * world_from_ego[:, :3, 0]).sum(-1)
+    speed = np.asarray(speed, float)
     yaw_rate = np.gradient(np.unwrap(heading), t)
     moving = np.abs(speed) > STANDING
     bend = yaw_rate / np.where(moving, speed, 1.0)
     steering = np.where(moving, np.arctan(vehicle.wheelbase * bend), 0.0)
     limit = vehicle.max_steering
     return EgoState(
-        *(axis.copy() for axis in place.T),
+        x=x,
+        y=y,
+        z=z,
         heading=heading,
-        speed=np.asarray(speed, float),
+        speed=speed,
         acceleration=np.gradient(speed, t),
         steering=np.clip(steering, -limit, limit),
         yaw_rate=yaw_rate,

@@ -62,15 +62,14 @@ def read_table(path: Path, columns: Sequence[str], words: Collection[str] = ()) 
         RoadloopError: a truncated file, a missing column, one of another type, an empty value.
     """
     import pyarrow as pa
-    import pyarrow.feather
-    import pyarrow.parquet
+    from pyarrow import feather, parquet
 
     content = pa.BufferReader(read_bytes(path))
     try:
         if path.suffix == ".feather":
-            table = pa.feather.read_table(content)
+            table = feather.read_table(content)
         else:
-            table = pa.parquet.read_table(content)
+            table = parquet.read_table(content)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise RoadloopError(f"{path} is truncated or no table: {reason}") from error
