@@ -599,6 +599,17 @@ def test_mistakes_in_a_loader(changes: dict[str, Any], message: str) -> None:
         make_loader(Rendered(), **{"batch_size": 5, **changes})
 
 
+def test_too_little_shared_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import training.shared_batches as shared
+
+    class Full:
+        f_bavail, f_frsize = 10, 4096
+
+    monkeypatch.setattr(shared.os, "statvfs", lambda path: Full)
+    with pytest.raises(RoadloopError, match=r"/dev/shm has 0 MB left, a batch needs 12 MB"):
+        shared.Ring(1, 2).take(10_000_000)
+
+
 def test_waiting_and_working_are_told_apart() -> None:
     now = [0.0]
     lines: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -135,8 +136,13 @@ class _Stream:
 
 
 def alone(worker: int) -> None:
-    """Keeps a worker to one thread: there is one worker per core."""
+    """Keeps a worker to one thread, as there is one worker per core, and its collector to itself.
+
+    What the worker has from its parent lives as long as it does: Python need not look through
+    these objects again and again for some that nobody needs (and need not copy their pages).
+    """
     import cv2
 
+    gc.freeze()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

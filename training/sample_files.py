@@ -49,7 +49,7 @@ def members_of(raw: RawSample, spec: SampleSpec) -> Members:
     raw = baked(raw, spec)
     cameras = [{"name": n, **_lens_facts(lens)} for n, lens in zip(raw.cameras, raw.lenses)]
     facts = {**raw.facts, "cameras": cameras}
-    arrays = {key: np.ascontiguousarray(value) for key, value in raw.arrays.items()}
+    arrays = {key: np.asarray(value, order="C") for key, value in raw.arrays.items()}
     members = {
         "json": (json.dumps(facts, sort_keys=True) + "\n").encode(),
         "safetensors": save(arrays),
@@ -144,6 +144,8 @@ def _switches(spec: SampleSpec) -> list[tuple[str, bool]]:
     """Beginnings of names of arrays, and whether the spec asks for them."""
     return [
         ("boxes", spec.boxes),
+        ("has_boxes", spec.boxes),
+        ("has_map", spec.map),
         ("box", spec.boxes),
         ("agents", spec.boxes),
         ("agents_past", spec.past > 0),

@@ -20,6 +20,7 @@ lens, distortion                     (N,) uint8, (N, 8)        ``LENSES``; as ro
 ego_from_camera                      (N, 4, 4)                 where the camera was when it exposed
 depth                                (N, H, W)                 m along the camera's z; 0: no surface
 semantic                             (N, H, W) uint8           SemanticClass
+has_boxes, has_map                   () bool, () bool          False: the drive has no such labels
 boxes                                (M, 9)                    ``BOX``
 box_kind, box_id                     (M,) uint8, int64         AgentKind; the same over a drive
 box_pixels, box_lidar_points         (M,) int32                that show it; -1: not known

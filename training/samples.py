@@ -124,6 +124,7 @@ def gather(
     if spec.boxes:
         labels, there = box_labels(recording, step, spec)
         arrays |= labels
+        arrays["has_boxes"] = np.array(recording.agents is not None)
     pictures: dict[tuple[str, int, str], Stored] = {}
     if spec.cameras:
         frames, valid, poses = _moment(recording, step, spec, names, mounts)
@@ -153,6 +154,7 @@ def gather(
     if spec.map:
         pose = recording.world_from_ego[step]
         arrays |= (pieces or no_map(spec)).near(pose, spec.map_radius)
+        arrays["has_map"] = np.array(recording.load_map is not None)
     facts = {
         "dataset": recording.dataset,
         "drive": recording.name,

@@ -165,8 +165,8 @@ def _samples(
 ) -> Iterator[tuple[int, str, Members]]:
     """Number, key and files of the samples of a tar file that are ``wanted``."""
     number, key, members = -1, "", {}
+    header = file.read(BLOCK)
     while True:
-        header = file.read(BLOCK)
         if len(header) < BLOCK:
             raise RoadloopError(f"{path} is truncated after {number + 1} samples; copy it again")
         if not header[0]:
@@ -177,12 +177,13 @@ def _samples(
             if number in wanted:
                 yield number, key, members
             number, key, members = number + 1, at, {}
-        content = file.read(size)
-        gap = -size % BLOCK
-        if len(content) < size or len(file.read(gap)) < gap:
+        padded = size + -size % BLOCK
+        content = file.read(padded + BLOCK)  # and the next header
+        if len(content) < padded:
             raise RoadloopError(f"{path} is truncated in {at}.{name}; copy it again")
         if number in wanted:
-            members[name] = content
+            members[name] = content[:size]
+        header = content[padded:]
     if number in wanted:
         yield number, key, members
     if number + 1 != count:
