@@ -79,6 +79,7 @@ class SensorLogReader:
         rig = load_rig(self.folder / RIG)
         self.rig: SensorRig = rig if sensors is None else select(rig, tuple(sensors))
         self._tables: dict[str, _Rows] = {}
+        self._boxes_of: dict[str, tuple[dict[str, Array], Array]] = {}
         ego = self._table("ego")
         if not len(ego.step):
             raise RoadloopError(f"{self.folder}: no step was recorded")
@@ -256,10 +257,9 @@ class SensorLogReader:
     ) -> CameraImage:
         boxes = None
         if "boxes" in sensor.products:
-            rows = self._table("boxes_2d").at(step, sensor.name)
-            numbers = agent_kinds(rows["kind"])
-            names = [f.name for f in fields(ImageBoxes) if f.name != "kind"]
-            boxes = ImageBoxes(kind=numbers, **{key: rows[key] for key in names})
+            rows, steps = self._image_boxes(sensor.name)
+            a, b = np.searchsorted(steps, [step, step + 1])
+            boxes = ImageBoxes(**{key: values[a:b] for key, values in rows.items()})
         return LoggedImage.of(
             {
                 kind: partial(
@@ -273,6 +273,16 @@ class SensorLogReader:
             timestamp_us=stamp,
             boxes=boxes,
         )
+
+    def _image_boxes(self, camera: str) -> tuple[dict[str, Array], Array]:
+        """Fields of the ImageBoxes of all pictures of a camera, and the step of each row."""
+        if camera not in self._boxes_of:
+            table = self._table("boxes_2d").rows
+            mine = table["sensor"] == camera
+            rows = {f.name: table[f.name][mine] for f in fields(ImageBoxes)}
+            rows["kind"] = agent_kinds(rows["kind"])
+            self._boxes_of[camera] = rows, table["step"][mine]
+        return self._boxes_of[camera]
 
     def _encoded(self, files: dict[str, str]) -> Callable[[], bytes] | None:
         if "rgb" not in files:
