@@ -66,7 +66,8 @@ class Mount:
     @classmethod
     def of(cls, ego_from_sensor: np.ndarray) -> Mount:
         """The mount of a pose (4, 4) of a sensor with the ego's axes."""
-        return cls(*ego_from_sensor[:3, 3].tolist(), *_yaw_pitch_roll(ego_from_sensor))
+        x, y, z = ego_from_sensor[:3, 3].tolist()
+        return cls(x, y, z, *_yaw_pitch_roll(ego_from_sensor))
 
     @classmethod
     def of_camera(cls, ego_from_camera: np.ndarray) -> Mount:
