@@ -22,6 +22,7 @@ class RecordedExpert:
 
     def __init__(self, name: str = "recorded") -> None:
         self.name = name
+        self.reason = "as recorded"
         self.sensors: tuple[str, ...] = ()
         self.plan: Trajectory | None = None
         self._expert: EgoState | None = None
@@ -53,6 +54,7 @@ class Stationary:
 
     def __init__(self, name: str = "stationary") -> None:
         self.name = name
+        self.reason = "stays"
         self.sensors: tuple[str, ...] = ()
         self.plan: Trajectory | None = None
 
@@ -69,6 +71,7 @@ class ConstantVelocity:
 
     def __init__(self, name: str = "constant-velocity") -> None:
         self.name = name
+        self.reason = "constant velocity"
         self.sensors: tuple[str, ...] = ()
         self.plan: Trajectory | None = None
         self._speed = 0.0
@@ -79,5 +82,20 @@ class ConstantVelocity:
 
     def act(self, observation: Observation) -> Control:
         """What little acceleration keeps the speed."""
+        self.plan = _straight_on(observation, self._speed)
         behind = self._speed - float(observation.ego.speed)
         return Control(np.asarray(np.clip(behind, -1.0, 1.0)), np.array(0.0))
+
+
+def _straight_on(observation: Observation, speed: float) -> Trajectory:
+    """``HORIZON`` s at one speed along the present heading."""
+    ego, dt = observation.ego, observation.dt
+    t = np.arange(round(HORIZON / dt) + 1) * dt
+    heading = float(ego.heading)
+    return Trajectory(
+        float(ego.x) + speed * t * np.cos(heading),
+        float(ego.y) + speed * t * np.sin(heading),
+        np.full(len(t), heading),
+        np.full(len(t), speed),
+        dt,
+    )

@@ -388,6 +388,15 @@ def test_worlds_whose_records_differ_in_length() -> None:
     np.testing.assert_allclose(state.agents.numpy()["x"][:, 1], 70.0 + 10.0 * 8.0, atol=1e-9)
 
 
+def test_the_expert_says_what_was_driven_next() -> None:
+    driver = make_driver("recorded")
+    log = recording(AHEAD)
+    scenario = recorded_scenario(log)
+    drive_scenario(dataclasses.replace(scenario, duration=1.0), driver, SimWorld())
+    assert driver.plan is not None and driver.name == "recorded"
+    np.testing.assert_allclose(driver.plan.x[:20], log.ego.x[10:30], atol=1e-9)
+
+
 def test_the_expert_needs_a_recorded_drive() -> None:
     scenario = dataclasses.replace(recorded_scenario(recording(AHEAD)), expert=None)
     with pytest.raises(RoadloopError, match="no recorded ego"):

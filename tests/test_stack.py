@@ -43,7 +43,7 @@ def observe(actors=(), **changes):
     return dataclasses.replace(seen, ego=dataclasses.replace(seen.ego, **changes))
 
 
-@pytest.mark.parametrize("name", DRIVERS)
+@pytest.mark.parametrize("name", [name for name in DRIVERS if name != "recorded"])
 def test_every_driver_drives_a_step(name):
     driver = started(name)
     assert isinstance(driver, Driver)
