@@ -63,6 +63,7 @@ class Stationary:
 
     def act(self, observation: Observation) -> Control:
         """A firm brake, the wheel straight."""
+        self.plan = _straight_on(observation, 0.0)
         return Control(np.array(-4.0), np.array(0.0))
 
 

@@ -388,6 +388,15 @@ def test_worlds_whose_records_differ_in_length() -> None:
     np.testing.assert_allclose(state.agents.numpy()["x"][:, 1], 70.0 + 10.0 * 8.0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "ahead"), [("stationary", 0.0), ("constant-velocity", 40.0)])
+def test_blind_drivers_say_what_they_mean_to_do(name: str, ahead: float) -> None:
+    driver = make_driver(name)
+    scenario = recorded_scenario(recording(AHEAD))
+    last = drive_scenario(dataclasses.replace(scenario, duration=1.0), driver, SimWorld())
+    assert driver.plan is not None and driver.reason and driver.name == name
+    assert driver.plan.x[-1] - last.ego.x == pytest.approx(ahead, abs=0.01)
+
+
 def test_the_expert_says_what_was_driven_next() -> None:
     driver = make_driver("recorded")
     log = recording(AHEAD)
