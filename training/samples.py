@@ -25,7 +25,6 @@ from training.sample_labels import (
     lidar_points,
     light_labels,
     newest,
-    now_from_frame,
     radar_targets,
     steps_at,
     tracks,
@@ -256,10 +255,11 @@ def _moment(
     found = [newest(recording, name, step, spec.max_age) for name in names]
     frames = [group[0] if group else None for group in found]
     poses = mounts.copy()
-    for k, frame in enumerate(frames):
-        if frame is not None:
-            poses[k] = now_from_frame(recording, step, frame, spec.motion) @ mounts[k]
-    return frames, np.array([frame is not None for frame in frames], bool), poses
+    there = np.array([frame is not None for frame in frames], bool)
+    if spec.motion and there.any():
+        then = np.stack([frame.world_from_ego for frame in frames if frame is not None])
+        poses[there] = inverse(recording.world_from_ego[step]) @ then @ mounts[there]
+    return frames, there, poses
 
 
 def _history(
