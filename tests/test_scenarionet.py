@@ -276,7 +276,21 @@ def test_drives_are_those_of_the_mapping_that_are_there(tmp_path: Path) -> None:
     written(tmp_path / "part", scenario(), "sd_b.pkl")  # twice the same id
     assert scenarionet.drives(tmp_path) == ["part_sd_a", "part_sd_b"]
     written(tmp_path / "part", {"weights": np.zeros(3)}, "sd_a.pkl")
-    written(tmp_path / "part", {"weights": np.zeros(3)}, "sd_b.pkl")
+    assert scenarionet.drives(tmp_path) == ["scene-1", "sd_a"]  # it was to be one, by its name
+    with pytest.raises(RoadloopError, match=r"sd_a\.pkl is no ScenarioNet scenario"):
+        open_recording(tmp_path, "sd_a")
+
+
+def test_a_pickle_that_would_run_something_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    written(tmp_path, scenario(), "sd_a.pkl")
+    (tmp_path / "sd_evil.pkl").write_bytes(pickle.dumps(Path("/")))
+    assert scenarionet.drives(tmp_path) == ["scene-1", "sd_evil"]
+    with pytest.raises(RoadloopError, match=r"sd_evil\.pkl wants to load pathlib\."):
+        open_recording(tmp_path, "sd_evil")
+
+
+def test_other_pickles_are_no_scenarios(tmp_path: Path) -> None:
+    written(tmp_path, {"weights": np.zeros(3)}, "weights.pkl")
     assert scenarionet.drives(tmp_path) == []
 
 

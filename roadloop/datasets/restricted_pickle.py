@@ -65,11 +65,6 @@ def read_pickle(path: Path) -> Any:
         ) from error
 
 
-def is_pickle(path: Path) -> bool:
-    """Whether a file begins as every pickle since protocol 2."""
-    return _head(path, 1) == b"\x80"
-
-
 def strings_at_head(path: Path, size: int = 4096) -> list[str]:
     """The texts among the first ``size`` bytes of a pickle, in order; [] where it is none.
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from roadloop.datasets.motion import ego_of_poses
 from roadloop.datasets.nuscenes.reader import ZOE
-from roadloop.datasets.restricted_pickle import is_pickle, read_pickle, strings_at_head
+from roadloop.datasets.restricted_pickle import read_pickle, strings_at_head
 from roadloop.datasets.scenarionet.map import light_ids, map_draft
 from roadloop.datasets.scenarionet.tracks import Track, agents_of
 from roadloop.datasets.source import check_times, read_bytes
@@ -75,6 +75,7 @@ LICENCES = {
     "lyft": "CC BY-NC-SA 4.0 (Level 5 prediction)",
 }
 
+_PREFIX = "sd_"  # of the files of scenarios, as ScenarioNet names them
 _INDEX = ("dataset_mapping.pkl", "dataset_summary.pkl")
 
 
@@ -171,10 +172,9 @@ def _files(root: Path) -> dict[str, Path]:
     else:
         found = sorted(path for path in root.rglob("*.pkl") if path.is_file())
     names = {path: _scenario_id(path) for path in found if path.name not in _INDEX}
-    if any(names.values()):  # among scenarios what is no pickle at all was to be one
-        names = {
-            path: name or ("" if is_pickle(path) else path.stem) for path, name in names.items()
-        }
+    if any(names.values()) or all(path.name.startswith(_PREFIX) for path in names):
+        # among scenarios whatever else is there was to be one: it is damaged, or worse
+        names = {path: name or path.stem for path, name in names.items()}
     by_id: dict[str, list[Path]] = {}
     for path, name in names.items():
         if name:
