@@ -22,7 +22,7 @@ from roadloop.maps.draft import LaneDraft, MapDraft
 from roadloop.maps.draft_shapes import at_share, middle_line, rounded, runs_against
 from roadloop.maps.lanelet2_ground import LINES, areas, marks, outline
 from roadloop.maps.lanelet2_rules import read_rules, speed
-from roadloop.maps.opendrive_xml import unpack
+from roadloop.maps.opendrive_xml import map_bytes
 from roadloop.maps.osm import OsmFile, Relation, Way, read_osm
 from roadloop.maps.road_map import LaneKind
 
@@ -145,15 +145,7 @@ def source_hash(content: bytes) -> str:
 
 def read_bytes(source: str | Path | bytes) -> tuple[bytes, str, str]:
     """Uncompressed XML, how messages call the source, and the map's name."""
-    if isinstance(source, bytes):
-        return unpack(source, "Lanelet2 text"), "Lanelet2 text", "lanelet2"
-    path = Path(source)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RoadloopError(f"cannot read map {path}: {reason}; check the path") from error
-    return unpack(content, str(path)), str(path), path.name.removesuffix(".gz").removesuffix(".osm")
+    return map_bytes(source, "Lanelet2", ".osm")
 
 
 # --- lanelets -----------------------------------------------------------------------------------

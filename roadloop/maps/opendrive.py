@@ -32,7 +32,7 @@ from roadloop.maps.lane_links import (
 from roadloop.maps.opendrive_objects import read_objects
 from roadloop.maps.opendrive_roads import Road, Section, read_road
 from roadloop.maps.opendrive_signals import read_signals
-from roadloop.maps.opendrive_xml import Element, Unsupported, complaint, parse, text, unpack
+from roadloop.maps.opendrive_xml import Element, Unsupported, complaint, map_bytes, parse, text
 from roadloop.maps.road_map import LaneKind, RoadMap
 from roadloop.maps.road_marks import MarkLine, crossable, mark_lines, section_marks
 
@@ -49,18 +49,7 @@ def content_hash(xml: bytes) -> str:
 
 def read_bytes(source: str | Path | bytes) -> tuple[bytes, str, str]:
     """Uncompressed XML, how messages call the source, and the map's name."""
-    if isinstance(source, bytes):
-        return unpack(source, "OpenDRIVE text"), "OpenDRIVE text", "opendrive"
-    path = Path(source)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RoadloopError(f"cannot read map {path}: {reason}; check the path") from error
-    name = path.name
-    for suffix in (".gz", ".xodr"):
-        name = name.removesuffix(suffix)
-    return unpack(content, str(path)), str(path), name
+    return map_bytes(source, "OpenDRIVE", ".xodr")
 
 
 @dataclass

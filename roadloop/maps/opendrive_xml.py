@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from roadloop.errors import RoadloopError
@@ -29,6 +30,26 @@ class Unsupported:
     def messages(self) -> tuple[str, ...]:
         """All messages in the order in which they were noted."""
         return tuple(self._messages.values())
+
+
+def map_bytes(source: str | Path | bytes, format: str, suffix: str) -> tuple[bytes, str, str]:
+    """Uncompressed XML of a map, how messages call its source, and its name.
+
+    Args:
+        source: a path, or the content of a file; either may be compressed by gzip.
+        format: as people call it; in small letters the name of a map that has no file.
+        suffix: of its files, left out of the name.
+    """
+    if isinstance(source, bytes):
+        said = f"{format} text"
+        return unpack(source, said), said, format.lower()
+    path = Path(source)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RoadloopError(f"cannot read map {path}: {reason}; check the path") from error
+    return unpack(content, str(path)), str(path), path.name.removesuffix(".gz").removesuffix(suffix)
 
 
 def unpack(content: bytes, source: str) -> bytes:
