@@ -1,0 +1,113 @@
+"""From pictures to the bird's-eye view without parameters: every cell looks where it is seen.
+
+At some heights above each cell of the grid a point is projected into every camera and the feature
+there is fetched; what several cameras see is averaged; the heights are stacked as channels (Harley
+et al., Simple-BEV, ICRA 2023). Three forms of one thing:
+
+* ``sample``: bilinear, the calibration is an input of the network;
+* ``gather4``: the same from a table of four neighbours and weights, made once for a calibration;
+* ``gather1``: the nearest feature from a table; only for networks that were trained with it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+from perception.detector_config import DetectorConfig
+
+NEAR = 0.1
+"""m, points nearer to the camera's plane are not seen"""
+
+
+class Lift(nn.Module):
+    """Features (B, N, C, h, w) -> (B, C * Z + 1, X, Y); the last channel: share of heights seen."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.form, self.size = config.lift, config.size
+        grid, heights = config.grid, config.heights
+        centres = torch.from_numpy(grid.centres()).float()  # (X, Y, 2)
+        points = torch.ones(len(heights), *grid.shape, 4)
+        points[..., :2] = centres
+        points[..., 2] = torch.tensor(heights).view(-1, 1, 1)
+        self.heights, self.cells = len(heights), grid.shape
+        self.register_buffer("points", points.reshape(-1, 4), persistent=False)
+
+    def forward(self, features: Tensor, pixel_from_ego: Tensor, valid: Tensor) -> Tensor:
+        """
+        Args:
+            features: (B, N, C, h, w) of any stride.
+            pixel_from_ego: (B, N, 3, 4).
+            valid: (B, N) bool or 0, 1; cameras that count.
+        """
+        places, seen = self.places(pixel_from_ego, valid)
+        batch, cameras, channels = features.shape[:3]
+        if self.form == "sample":
+            flat = features.flatten(0, 1)
+            found = grid_sample(
+                flat, places.flatten(0, 1)[:, :, None].to(flat.dtype), align_corners=False
+            )
+            found = found.view(batch, cameras, channels, -1)
+        else:
+            found = self._gathered(features, *self.table(places, *features.shape[-2:]))
+        return self._joined(found, seen)
+
+    def places(self, pixel_from_ego: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the points are in each picture, (B, N, P, 2) in [-1, 1], and whether seen
+        (B, N, P)."""
+        homogeneous = torch.matmul(pixel_from_ego, self.points.to(pixel_from_ego.dtype).T)
+        depth = homogeneous[:, :, 2]
+        front = depth > NEAR
+        uv = homogeneous[:, :, :2] / torch.where(front, depth, torch.ones_like(depth))[:, :, None]
+        width, height = self.size
+        extent = torch.tensor([width, height], device=uv.device, dtype=uv.dtype).view(1, 1, 2, 1)
+        places = (2.0 * uv + 1.0) / extent - 1.0
+        inside = (places.abs() <= 1.0).all(2)
+        seen = front & inside & (valid[:, :, None] > 0)
+        places = torch.where(seen[:, :, None], places, torch.full_like(places, -2.0))
+        return places.transpose(2, 3), seen
+
+    def table(self, places: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """(B, N, P, 4 or 1) indices into a map's cells and weights; cells beyond it weigh 0."""
+        x = (places[..., 0] + 1.0) * 0.5 * columns - 0.5
+        y = (places[..., 1] + 1.0) * 0.5 * rows - 0.5
+        if self.form == "gather1":
+            corners = [(x.round(), y.round(), torch.ones_like(x))]
+        else:
+            left, top = x.floor(), y.floor()
+            right, low = x - left, y - top
+            corners = [
+                (left, top, (1.0 - right) * (1.0 - low)),
+                (left + 1.0, top, right * (1.0 - low)),
+                (left, top + 1.0, (1.0 - right) * low),
+                (left + 1.0, top + 1.0, right * low),
+            ]
+        indices, weights = [], []
+        for column, row, weight in corners:
+            inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+            column, row = column.clamp(0, columns - 1), row.clamp(0, rows - 1)
+            indices.append((row * columns + column).long())
+            weights.append(weight * inside)
+        return torch.stack(indices, -1), torch.stack(weights, -1)
+
+    def _gathered(self, features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """(B, N, C, P) of a table."""
+        batch, cameras, channels = features.shape[:3]
+        flat = features.flatten(-2)
+        count = index.shape[-1]
+        picked = index.flatten(2)[:, :, None].expand(-1, -1, channels, -1)
+        found = flat.gather(3, picked).view(batch, cameras, channels, -1, count)
+        return (found * weight[:, :, None].to(found.dtype)).sum(-1)
+
+    def _joined(self, found: Tensor, seen: Tensor) -> Tensor:
+        """The mean over cameras that see a point; heights as channels."""
+        weight = seen.to(found.dtype)
+        count = weight.sum(1)
+        mean = (found * weight[:, :, None]).sum(1) / count.clamp(min=1.0)[:, None]
+        batch, channels = mean.shape[:2]
+        stacked = mean.view(batch, channels * self.heights, *self.cells)
+        share = (count > 0).to(found.dtype).view(batch, self.heights, *self.cells).mean(1)
+        return torch.cat([stacked, share[:, None]], 1)
+
