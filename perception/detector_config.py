@@ -129,7 +129,7 @@ class DetectorConfig:
 
     rig: str = "compact"
     """the virtual cameras: a rig by name or file; pictures of other rigs are warped into them"""
-    size: tuple[int, int] = (256, 128)
+    size: tuple[int, int] = (256, 96)
     """px, width and height of every picture"""
     light_cameras: tuple[str, ...] = ("front-narrow", "front")
     """which of them look for traffic lights; none: []"""

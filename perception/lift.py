@@ -110,4 +110,3 @@ class Lift(nn.Module):
         stacked = mean.view(batch, channels * self.heights, *self.cells)
         share = (count > 0).to(found.dtype).view(batch, self.heights, *self.cells).mean(1)
         return torch.cat([stacked, share[:, None]], 1)
-

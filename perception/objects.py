@@ -181,7 +181,12 @@ def object_loss(
     doubled = mean(error[:, 6:8].abs(), at)
     front = mean(bce(box[:, 8:9], goal[:, 8:9], reduction="none"), at)
     velocity = mixed(error[:, 9:11], log_var[:, 3:5], moving)
-    return {"heat": heat, "box": place + size, "heading": doubled + 0.3 * front, "velocity": velocity}
+    return {
+        "heat": heat,
+        "box": place + size,
+        "heading": doubled + 0.3 * front,
+        "velocity": velocity,
+    }
 
 
 # --- what is found ------------------------------------------------------------------------------

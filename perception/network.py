@@ -1,0 +1,122 @@
+"""The detector's network: pictures, sweeps and a memory in; objects, map, lights and a memory out.
+
+::
+
+    network = DetectorNetwork(DetectorConfig())
+    outputs = network(frame)                                   # tensors of perception.frame, (B, ...)
+    outputs = network(next_frame, outputs["state"], next_frame["motion_valid"])
+
+One class, two sizes; what differs is the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from perception.backbone import PictureFeatures, conv
+from perception.bev import Memory, Trunk
+from perception.detector_config import DetectorConfig, ObjectClass
+from perception.image_labels import ImageLabelHead
+from perception.lift import Lift
+from perception.lights import LightHead
+from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
+from perception.point_grid import LIDAR_PLANES, RADAR_PLANES
+from perception.raster_map import RasterHead
+from roadloop.rig import load_rig
+
+
+class ObjectHead(nn.Module):
+    """(B, D, X, Y) -> ``heat``, ``box``, ``box_log_var``; see `perception.objects`."""
+
+    def __init__(self, channels: int, config: DetectorConfig) -> None:
+        super().__init__()
+        self.sizes = [len(ObjectClass), len(BOX_CHANNELS), len(VARIANCE_CHANNELS)]
+        self.shared = conv(channels, channels // 2)
+        self.out = nn.Conv2d(channels // 2, sum(self.sizes), 1)
+        with torch.no_grad():
+            self.out.weight[sum(self.sizes[:2]) :].zero_()
+            self.out.bias.zero_()  # type: ignore[union-attr]
+            self.out.bias[: self.sizes[0]] = -4.6  # most cells are empty: 1 % at the start
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        heat, box, log_var = self.out(self.shared(x)).split(self.sizes, 1)
+        return {"heat": heat, "box": box, "box_log_var": log_var}
+
+
+class DetectorNetwork(nn.Module):
+    """See the module. Stages to freeze: ``pictures``, ``bev``, ``objects``, ``raster``, ``lights``.
+
+    Attributes:
+        cameras: names of the slots, in the order of ``images``.
+        light_rows: which of them the light head looks at.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cameras = tuple(camera.name for camera in load_rig(config.rig).cameras)
+        self.light_rows = [self.cameras.index(name) for name in config.light_cameras]
+        depth = config.bev_channels
+        planes = config.channels * len(config.heights) + 1
+        planes += (len(LIDAR_PLANES) + 1) * config.lidar + (len(RADAR_PLANES) + 1) * config.radar
+        self.pictures = PictureFeatures(config)
+        self.lift = Lift(config)
+        self.enter = conv(planes + 2, depth, kernel=1)
+        self.memory = Memory(depth, config.grid) if config.temporal else None
+        self.trunk = Trunk(config)
+        self.objects = ObjectHead(depth, config)
+        self.raster = RasterHead(depth, config)
+        self.lights = LightHead(config.channels, config) if config.light_cameras else None
+        self.labels = ImageLabelHead(config.channels, config)
+        centres = torch.from_numpy(config.grid.centres()).float().permute(2, 0, 1)
+        self.register_buffer("where", centres[None] / 25.0, persistent=False)
+
+    def forward(
+        self,
+        frame: Mapping[str, Tensor],
+        state: Tensor | None = None,
+        state_valid: Tensor | None = None,
+        auxiliary: bool = False,
+    ) -> dict[str, Tensor]:
+        """One moment.
+
+        Args:
+            frame: the inputs of `perception.frame` with one leading axis B.
+            state: (B, D, X, Y), ``state`` of the outputs ``motion`` ago; None: there is none.
+            state_valid: (B,) bool; by default the frame's ``motion_valid``.
+            auxiliary: also ``depth`` and ``semantic``, for training.
+        """
+        images = frame["images"]
+        batch, cameras = images.shape[:2]
+        features, normal = self.pictures(images.flatten(0, 1))
+        maps = features.view(batch, cameras, *features.shape[1:])
+        planes = [self.lift(maps, frame["pixel_from_ego"], frame["camera_valid"])]
+        for name in ("lidar", "radar"):
+            if getattr(self.config, name):
+                there = frame[f"{name}_valid"].to(maps.dtype).view(-1, 1, 1, 1)
+                values = frame[name].to(maps.dtype) * there
+                planes += [values, there.expand(-1, 1, *values.shape[-2:])]
+        planes.append(self.where.to(maps.dtype).expand(batch, -1, -1, -1))
+        x = self.enter(torch.cat(planes, 1))
+        outputs: dict[str, Tensor] = {}
+        if self.memory is not None:
+            if state is None:
+                state, state_valid = torch.zeros_like(x), x.new_zeros(batch)
+            elif state_valid is None:
+                state_valid = frame["motion_valid"]
+            x, outputs["state"] = self.memory(x, state, frame["motion"], state_valid)
+        x = self.trunk(x)
+        outputs |= self.objects(x)
+        outputs |= self.raster(x)
+        if self.lights is not None:
+            rows = self.light_rows
+            seen = normal.view(batch, cameras, *normal.shape[1:])[:, rows].flatten(0, 1)
+            found = self.lights(maps[:, rows].flatten(0, 1), seen)
+            outputs |= {k: v.view(batch, len(rows), *v.shape[1:]) for k, v in found.items()}
+        if auxiliary:
+            found = self.labels(features)
+            outputs |= {k: v.view(batch, cameras, *v.shape[1:]) for k, v in found.items()}
+        return outputs
