@@ -3,11 +3,11 @@
 ::
 
     RUN/
-      args.json                  what was asked for
+      args.yaml                  what was asked for
       progress.csv               one row per update
-      policy.safetensors         the newest weights, all that driving needs
+      policy.safetensors         the weights that are used, here those of a policy
       checkpoints/000050/        after update 50
-        policy.safetensors
+        policy.safetensors       (a detector: detector, weights, optimiser)
         optimiser.safetensors
         state.json
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,33 +35,49 @@ STATE = "state.json"
 def save_checkpoint(
     run: Path,
     update: int,
-    weights: Mapping[str, torch.Tensor],
-    optimiser: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
     state: Mapping[str, Any],
     metadata: Mapping[str, Any],
 ) -> Path:
-    """Write the checkpoint of ``update`` and the run's newest policy; the checkpoint's folder.
+    """Write the checkpoint of ``update``, whole or not at all; its folder.
 
-    The folder appears whole or not at all. ``metadata`` is what a driver must know about the
-    weights; it is kept inside the policy file.
+    Args:
+        tensors: by file; the first one is what the run is for, and ``metadata`` in its header is
+            what its user must know about it.
+        state: plain values that the training needs to go on.
     """
-    from safetensors.torch import save_file
-
     folder = run / "checkpoints" / f"{update:06d}"
     hidden = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
-    header = {"roadloop": json.dumps(metadata, sort_keys=True)}
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in weights.items()}, hidden / POLICY, header
-    )
-    save_file({k: v.detach().cpu().contiguous() for k, v in optimiser.items()}, hidden / OPTIMISER)
+    for k, (name, content) in enumerate(tensors.items()):
+        save_tensors(hidden / name, content, metadata if k == 0 else None)
     (hidden / STATE).write_text(json.dumps({"update": update, **state}, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(hidden, folder)
-    with replaced(run / POLICY) as path:
-        shutil.copyfile(folder / POLICY, path)
     return folder
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None
+) -> None:
+    """A safetensors file; ``metadata`` as JSON in its header under "roadloop"."""
+    from safetensors.torch import save_file
+
+    header = {"roadloop": json.dumps(metadata, sort_keys=True)} if metadata is not None else None
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, header)
+
+
+def publish(folder: Path, name: str, run: Path) -> None:
+    """A checkpoint's file becomes the run's, in one step."""
+    with replaced(run / name) as path:
+        shutil.copyfile(folder / name, path)
+
+
+def drop_checkpoints(run: Path, keep: int) -> None:
+    """Delete all checkpoints of a run but the newest."""
+    for folder in sorted(run.glob("checkpoints/[0-9]*"))[:-keep]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def newest_checkpoint(run: Path) -> Path:
@@ -73,11 +89,12 @@ def newest_checkpoint(run: Path) -> Path:
 
 
 def load_checkpoint(
-    folder: Path, like: Mapping[str, torch.Tensor]
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights, optimiser tensors and state of a checkpoint.
+    folder: Path, files: Sequence[str], like: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Tensors by file, and the state, of a checkpoint.
 
     Args:
+        files: those to read; all but the optimiser's hold the tensors of a network.
         like: the weights of the network that is to take them.
 
     Raises:
@@ -87,16 +104,45 @@ def load_checkpoint(
     from safetensors.torch import load_file
 
     try:
-        weights, optimiser = load_file(folder / POLICY), load_file(folder / OPTIMISER)
+        tensors = {name: load_file(folder / name) for name in files}
         state = json.loads((folder / STATE).read_text())
     except (OSError, ValueError, SafetensorError) as error:
         raise RoadloopError(f"{folder} is no readable checkpoint: {error}") from error
-    for name in sorted(set(weights) | set(like)):
-        here = tuple(weights[name].shape) if name in weights else "nothing"
-        there = tuple(like[name].shape) if name in like else "nothing"
-        if here != there:
-            raise RoadloopError(
-                f"{folder} is of another network: {name} is {here}, must be {there}; train with "
-                "the environment and network sizes it was made with"
-            )
-    return weights, optimiser, state
+    for file in files:
+        if file == OPTIMISER:
+            continue
+        for name in sorted(set(tensors[file]) | set(like)):
+            here = tuple(tensors[file][name].shape) if name in tensors[file] else "nothing"
+            there = tuple(like[name].shape) if name in like else "nothing"
+            if here != there:
+                raise RoadloopError(
+                    f"{folder} is of another network: {name} is {here}, must be {there}; train "
+                    "with the data and network sizes it was made with"
+                )
+    return tensors, state
+
+
+def optimiser_tensors(
+    optimiser: torch.optim.Optimizer, module: torch.nn.Module
+) -> dict[str, torch.Tensor]:
+    """An optimiser's state by parameter: ``"layer.weight:exp_avg"``."""
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    return {
+        f"{names[parameter]}:{key}": value
+        for parameter, slot in optimiser.state.items()
+        for key, value in slot.items()
+    }
+
+
+def load_optimiser(
+    optimiser: torch.optim.Optimizer, module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """The inverse of `optimiser_tensors`; raises KeyError for a parameter that is not there."""
+    parameters = dict(module.named_parameters())
+    order = [p for group in optimiser.param_groups for p in group["params"]]
+    index = {parameter: k for k, parameter in enumerate(order)}
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, slot = key.rpartition(":")
+        slots.setdefault(index[parameters[name]], {})[slot] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})

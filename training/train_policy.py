@@ -35,7 +35,16 @@ from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
 from roadloop.terminal import start_warp
 from training.actor_critic import Agent
-from training.checkpoint import POLICY, load_checkpoint, newest_checkpoint, save_checkpoint
+from training.checkpoint import (
+    OPTIMISER,
+    POLICY,
+    load_checkpoint,
+    load_optimiser,
+    newest_checkpoint,
+    optimiser_tensors,
+    publish,
+    save_checkpoint,
+)
 from training.experience import Experience, Rollout
 from training.record import Record, StopSignal
 from training.team import Team, join_team, team_size
@@ -344,23 +353,17 @@ def save(
         "steps": update * args.num_envs * args.num_steps,
         "seed": args.seed,
     }
-    names = [name for name, _ in agent.named_parameters()]
-    slots = optimiser.state_dict()["state"]
-    tensors = {f"{names[i]}:{key}": v for i, slot in slots.items() for key, v in slot.items()}
+    tensors = {POLICY: agent.state_dict(), OPTIMISER: optimiser_tensors(optimiser, agent)}
     state = {key: moments.state() for key, moments in experience.moments.items()}
-    save_checkpoint(args.out, update, agent.state_dict(), tensors, {"moments": state}, metadata)
+    folder = save_checkpoint(args.out, update, tensors, {"moments": state}, metadata)
+    publish(folder, POLICY, args.out)
 
 
 def restore(folder: Path, agent: Agent, optimiser: torch.optim.Adam, experience: Experience) -> int:
     """Take a checkpoint; the number of updates it was made after."""
-    weights, tensors, state = load_checkpoint(folder, agent.state_dict())
-    agent.load_state_dict(weights)
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    index = {name: i for i, (name, _) in enumerate(agent.named_parameters())}
-    for key, tensor in tensors.items():
-        name, _, slot = key.partition(":")
-        slots.setdefault(index[name], {})[slot] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    tensors, state = load_checkpoint(folder, (POLICY, OPTIMISER), agent.state_dict())
+    agent.load_state_dict(tensors[POLICY])
+    load_optimiser(optimiser, agent, tensors[OPTIMISER])
     for key, moments in experience.moments.items():
         moments.load(state["moments"][key])
     return int(state["update"])
