@@ -65,7 +65,7 @@ class Backbone(nn.Module):
         return self.body(pictures)
 
     def load_pretrained(self, where: str) -> None:
-        """Weights from a local safetensors file, or ``"timm"``: from the hub, which needs a network.
+        """Weights of a local safetensors file, or with ``"timm"`` of its hub, where one is online.
 
         Raises RoadloopError where they do not fit or cannot be had.
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, grid_sample, scaled_dot_product_attention
@@ -129,9 +131,9 @@ class Trunk(nn.Module):
             return nn.Sequential(*(Block(channels) for _ in range(config.bev_blocks)))
 
         self.down = nn.ModuleList(
-            nn.Sequential(conv(a, b, stride=2), blocks(b)) for a, b in zip(levels, levels[1:])
+            nn.Sequential(conv(a, b, stride=2), blocks(b)) for a, b in pairwise(levels)
         )
-        self.up = nn.ModuleList(conv(b, a, kernel=1) for a, b in zip(levels, levels[1:]))
+        self.up = nn.ModuleList(conv(b, a, kernel=1) for a, b in pairwise(levels))
         # one convolution where it is fine: half of all multiplications would be here
         self.join = nn.ModuleList(conv(a, a) for a in levels[:-1])
         self.attention = (

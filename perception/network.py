@@ -3,7 +3,7 @@
 ::
 
     network = DetectorNetwork(DetectorConfig())
-    outputs = network(frame)                                   # tensors of perception.frame, (B, ...)
+    outputs = network(frame)  # tensors of perception.frame, (B, ...)
     outputs = network(next_frame, outputs["state"], next_frame["motion_valid"])
 
 One class, two sizes; what differs is the configuration.

@@ -77,7 +77,7 @@ def object_targets(
     labelled: bool = True,
     velocity_known: bool = True,
 ) -> dict[str, Array]:
-    """``heat``, ``heat_weight``, ``box``, ``box_weight``, ``velocity_weight`` of `perception.frame`.
+    """What `perception.frame` has of objects: ``heat`` to ``velocity_weight``.
 
     Args:
         boxes: (n, 9), ``training.sample_spec.BOX``: the centre's x, y, z, length, width, height,
