@@ -38,7 +38,8 @@ light_heat         (L, 1, h, w)        h = H / 8, w = W / 8: heads of relevant t
 light_box          (L, 4, h, w)        offset of the centre in cells (u, v), log of width and height
                                        in px
 light_state        (L, h, w) uint8     ``LampState``
-light_weight       (L, h, w) uint8     1 where ``light_box`` and ``light_state`` hold
+light_weight       (L, h, w) uint8     1 where ``light_box`` and ``light_state`` hold, 255 where
+                                       ``light_heat`` is not judged
 light_valid        (L,) bool           False: this moment's lights are not labelled
 depth              (N, h, w) uint8     bin of the depth, 255: not judged
 semantic           (N, h, w) uint8     ``SemanticClass``, 255: not judged
@@ -81,4 +82,4 @@ TARGETS = (
     "semantic",
 )
 NOT_JUDGED = 255
-"""in ``depth`` and ``semantic``"""
+"""in ``depth``, ``semantic`` and ``light_weight``"""

@@ -48,7 +48,7 @@ from training.sample_map import MapPieces, pieces_of
 from training.sample_spec import RAGGED, MapLine
 
 EVERYTHING = SampleSpec(
-    products=("rgb", "depth", "semantic"),
+    products=("rgb", "depth", "semantic", "instance"),
     lidars=("all",), sweeps=2, radars=("all",), lights=True, map=True, map_radius=40.0,
     history=2, past=2, future=3, spacing=0.2,
 )  # fmt: skip
@@ -100,7 +100,7 @@ def test_a_sample_is_laid_out_as_the_table_says(log: Path) -> None:
         if shapes:
             said |= {key: item for key, *item in zip(keys, shapes, kinds)}
     arrays = {k for k, v in sample.items() if isinstance(v, (np.ndarray, np.generic))}
-    assert arrays - set(said) == {"history_depth", "history_semantic"}
+    assert arrays - set(said) == {"history_depth", "history_semantic", "history_instance"}
     assert set(said) <= set(sample)
     exact = {"world_from_ego", "intrinsics", "distortion"}
     for key, (shape, kind) in said.items():
@@ -129,6 +129,7 @@ def test_pictures_are_those_that_were_recorded(log: Path) -> None:
             depth = np.where(np.isinf(image.depth), 0.0, image.depth)
             np.testing.assert_array_equal(sample["depth"][k], depth)
             np.testing.assert_array_equal(sample["semantic"][k], image.semantic)
+            np.testing.assert_array_equal(sample["instance"][k], image.instance)
             np.testing.assert_allclose(sample["intrinsics"][k], image.camera.matrix)
         for back in (1, 2):
             there = sample["history_valid"][back - 1]

@@ -30,9 +30,9 @@ def camera(name: str, mount: Mount, **fields: Any) -> CameraSensor:
 RIG = SensorRig(
     "training",
     cameras=(
-        camera("front", FRONT, products=("rgb", "depth", "semantic", "boxes")),
+        camera("front", FRONT, products=("rgb", "depth", "semantic", "instance", "boxes")),
         camera(
-            "left", LEFT, products=("rgb", "depth", "semantic"), latency=0.1,
+            "left", LEFT, products=("rgb", "depth", "semantic", "instance"), latency=0.1,
             model="brown-conrady", distortion=(-0.1, 0.01, 0.001, -0.002),
         ),
     ),
@@ -98,6 +98,7 @@ def picture(sensor: CameraSensor, step: int) -> CameraImage:
         timestamp_us=max(round(1e6 * DT * step) - late, 0),
         depth=depth if "depth" in sensor.products else None,
         semantic=rng.integers(0, 20, (HEIGHT, WIDTH)).astype(np.uint8),
+        instance=rng.integers(-9, 12, (HEIGHT, WIDTH)).astype(np.int32),
         boxes=boxes,
     )
 

@@ -30,7 +30,7 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 
 IMAGES = ("images", "history_images")
 DEPTHS = ("depth", "history_depth")
-LABELS = ("semantic", "history_semantic")
+LABELS = ("semantic", "instance", "history_semantic", "history_instance")
 MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])
 """left becomes right in the ego frame"""
 ASIDE = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -256,9 +256,9 @@ def shake(
 
 
 PER_CAMERA = (
-    "images", "depth", "semantic", "image_valid", "image_timestamp_us", "intrinsics", "lens",
-    "distortion", "ego_from_camera", "history_images", "history_depth", "history_semantic",
-    "history_image_valid", "history_ego_from_camera",
+    "images", "depth", "semantic", "instance", "image_valid", "image_timestamp_us", "intrinsics",
+    "lens", "distortion", "ego_from_camera", "history_images", "history_depth",
+    "history_semantic", "history_instance", "history_image_valid", "history_ego_from_camera",
 )  # fmt: skip
 
 
@@ -312,6 +312,8 @@ def _scene_moved(sample: Sample, turned: Array, scale: float) -> Sample:
     for key in DEPTHS if scale != 1.0 else ():
         if key in sample:
             new[key] = sample[key] * scale
+    if "light_distance" in sample:
+        new["light_distance"] = sample["light_distance"] * np.float32(scale)
     if "light_poses" in sample:
         new["light_poses"][:, 3] = angles(sample["light_poses"][:, 3])
     if "radar" in sample:
@@ -383,7 +385,7 @@ def _for_all(sample: Sample, pixels: Array) -> Array:
 
 
 def _height_width(sample: Sample) -> tuple[int, int]:
-    for key in ("images", "depth", "semantic"):
+    for key in ("images", "depth", "semantic", "instance"):
         if key in sample:
             return sample[key].shape[-2], sample[key].shape[-1]
     raise RoadloopError("the sample has no pictures to move: give cameras in the spec")

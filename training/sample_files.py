@@ -155,7 +155,7 @@ def _switches(spec: SampleSpec) -> list[tuple[str, bool]]:
         ("points", bool(spec.lidars)),
         ("radar", bool(spec.radars)),
         ("lights", spec.lights),
-        ("light_poses", spec.lights and spec.map),
+        ("light", spec.lights and spec.map),
         ("map", spec.map),
         ("history", spec.history > 0),
     ]

@@ -20,6 +20,7 @@ lens, distortion                     (N,) uint8, (N, 8)        ``LENSES``; as ro
 ego_from_camera                      (N, 4, 4)                 where the camera was when it exposed
 depth                                (N, H, W)                 m along the camera's z; 0: no surface
 semantic                             (N, H, W) uint8           SemanticClass
+instance                             (N, H, W) int32           as in CameraImage; 0: nothing
 has_boxes, has_map                   () bool, () bool          False: the drive has no such labels
 boxes                                (M, 9)                    ``BOX``
 box_kind, box_id                     (M,) uint8, int64         AgentKind; the same over a drive
@@ -31,6 +32,8 @@ ego_future, ego_future_valid         (f, 4), (f,) bool         ``PATH``, soonest
 points                               (P, 5)                    ``POINT``
 radar                                (R, 6)                    ``TARGET``
 lights, light_poses                  (S,) uint8, (S, 4)        LightState; x, y, z, heading
+light_relevant, light_unjudged       (S,) bool, (S,) bool      ``training.sample_lights``
+light_distance                       (S,)                      m to the line of relevant lights
 map_lines                            (L, V, 3)                 points along pieces of lines
 map_line_kind, map_line_width        (L,) uint8, (L,)          ``MapLine``; m, of lanes, else 0
 history_images                       (h, N, 3, H, W) uint8     earlier pictures, newest first
@@ -41,8 +44,8 @@ history_valid                        (h,) bool                 False before the 
 ==================================== ========================= =====================================
 
 What is not there is zero and not valid (poses: the identity, or the calibration's); nothing is NaN.
-With history also ``history_depth`` and ``history_semantic``. A map line is straight between its
-points; ``light_poses`` come with the map. Pictures lie in memory by rows, columns, channels
+With history also ``history_depth`` and so on. A map line is straight between its points; what
+begins with ``light_`` comes with the map. Pictures lie in memory by rows, columns, channels
 (PyTorch calls that channels_last), as they are decoded.
 """
 
@@ -80,11 +83,11 @@ RAGGED = {
     "points": ("points",),
     "radar": ("radar",),
     "map_lines": ("map_lines", "map_line_kind", "map_line_width"),
-    "lights": ("lights", "light_poses"),
+    "lights": ("lights", "light_poses", "light_relevant", "light_unjudged", "light_distance"),
 }  # fmt: skip
 """arrays whose first axis differs from sample to sample, by the name their mask is called after"""
 
-PICTURES = ("rgb", "depth", "semantic")
+PICTURES = ("rgb", "depth", "semantic", "instance")
 ALL = "all"
 
 
@@ -104,7 +107,7 @@ class SampleSpec:
 
     cameras: tuple[str, ...] = (ALL,)
     """names, in the order of the arrays; all: as the rig has them; none: []"""
-    products: tuple[Literal["rgb", "depth", "semantic"], ...] = ("rgb",)
+    products: tuple[Literal["rgb", "depth", "semantic", "instance"], ...] = ("rgb",)
     size: tuple[int, int] = (0, 0)
     """px, width and height of every picture; 0, 0: as recorded"""
     fit: Literal["cover", "stretch"] = "cover"
@@ -171,7 +174,7 @@ class SampleSpec:
             if len(set(given)) < len(given):
                 raise RoadloopError(f"{name} {', '.join(given)}: each once")
         if self.cameras and not self.products:
-            raise RoadloopError("cameras without products: give rgb, depth or semantic")
+            raise RoadloopError("cameras without products: give rgb, depth, semantic or instance")
 
 
 def named(wanted: tuple[str, ...], known: tuple[str, ...], noun: str, where: str) -> list[str]:

@@ -17,6 +17,7 @@ from roadloop.camera import BrownConrady, Fisheye, Pinhole
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse
 from roadloop.logs.recording import Frame, Recording
+from roadloop.virtual_camera import Slot, View
 from training.jpeg import check_size, picture_into, picture_of
 from training.sample_labels import (
     box_labels,
@@ -29,13 +30,14 @@ from training.sample_labels import (
     steps_at,
     tracks,
 )
+from training.sample_lights import light_relevance
 from training.sample_map import MapPieces
 from training.sample_spec import LENSES, Sample, SampleSpec, identity, named
-from training.sample_views import Slot, View, slots_of
+from training.sample_views import slots_of
 
 Array = np.ndarray
 
-TYPES = {"rgb": np.uint8, "depth": np.float32, "semantic": np.uint8}
+TYPES = {"rgb": np.uint8, "depth": np.float32, "semantic": np.uint8, "instance": np.int32}
 """of the arrays of pictures, by product"""
 
 PER_CAMERA = (
@@ -63,7 +65,7 @@ class Stored:
     """One picture: the bytes of its file, or a function that reads it."""
 
     kind: str
-    """rgb, depth or semantic"""
+    """rgb, depth, semantic or instance"""
     where: str
     """file, or camera and time, for messages"""
     content: bytes | None = None
@@ -150,6 +152,8 @@ def gather(
         arrays["radar"] = radar_targets(recording, step, spec, radars)
     if spec.lights:
         arrays |= light_labels(recording, step, spec.map)
+        if spec.map:
+            arrays |= light_relevance(recording, step)
     if spec.map:
         pose = recording.world_from_ego[step]
         arrays |= (pieces or no_map(spec)).near(pose, spec.map_radius)
@@ -384,7 +388,7 @@ def _put(out: Array, view: View, stored: Stored | None) -> None:
     if stored.kind == "depth":
         image = view.depth(np.where(np.isfinite(image), image, np.float32(0.0)))
     else:
-        image = view(image, exact=stored.kind == "semantic")
+        image = view(image, exact=stored.kind != "rgb")
     out[...] = image
 
 
