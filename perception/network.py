@@ -25,6 +25,8 @@ from perception.lights import LightHead
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from perception.point_grid import LIDAR_PLANES, RADAR_PLANES
 from perception.raster_map import RasterHead
+from roadloop.config import unknown
+from roadloop.errors import RoadloopError
 from roadloop.rig import load_rig
 
 
@@ -58,6 +60,9 @@ class DetectorNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.cameras = tuple(camera.name for camera in load_rig(config.rig).cameras)
+        for name in config.light_cameras:
+            if name not in self.cameras:
+                raise RoadloopError(unknown("light camera", name, self.cameras))
         self.light_rows = [self.cameras.index(name) for name in config.light_cameras]
         depth = config.bev_channels
         planes = config.channels * len(config.heights) + 1
