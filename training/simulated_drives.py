@@ -1,0 +1,472 @@
+"""Drives that are simulated when they are looked at, as Recordings whose sensors measure when read.
+
+A world is simulated once without a picture: its states are small. A drive is what one vehicle of
+it sees, the ego or any other: of each picture, sweep and scan only when it is due is worked out at
+first, the measurement itself is made by ``Frame.read``, at any step, in any order, and is the same
+to the bit as what ``sim.record`` would have written. Worlds and drives are pickled as what they are
+made from, and simulated again where they arrive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import warp as wp
+
+from roadloop.errors import RoadloopError
+from roadloop.geometry import se3, wrap_angle
+from roadloop.interfaces import Driver
+from roadloop.logs.recording import Frame, Recording
+from roadloop.logs.schema import EGO_FIELDS, enum_names
+from roadloop.maps.road_map import RoadMap
+from roadloop.readings import CameraImage, LidarSweep, RadarScan
+from roadloop.rig import SensorRig, with_calibration_error
+from roadloop.types import AgentKind, AgentStates, Behaviour, EgoState, Scenario, VehicleParameters
+from roadloop.weather import Weather
+from sim.actors.appearance import actors_of
+from sim.render.scene import scene_of
+from sim.run import drive_scenario
+from sim.sensors.camera import CameraCapture
+from sim.sensors.fitting import Drawing, RangerCapture
+from sim.sensors.lidar import Lidar
+from sim.sensors.radar import Radar
+from sim.sensors.suite import SEEING, Capture, Moment, SensorSuite
+from sim.simulator import Simulator, SimWorld
+from sim.state import Agent, Fixed, SimState, Traits
+
+Array = np.ndarray
+
+FITTING = (AgentKind.CAR, AgentKind.VAN)
+"""kinds of vehicles that a rig for a car fits on"""
+KEPT = 3
+"""moments of which a drive keeps the measurements: the sensors of a moment are read one by one"""
+_KIND = {"camera": "cameras", "lidar": "lidars", "radar": "radars"}
+
+
+class SimulatedWorld:
+    """One scenario driven to its end, its states kept at every step that sensors measure at.
+
+    Args:
+        build: makes the scenario; can be pickled.
+        driver: makes who drives the ego; can be pickled. None: the ego is one more vehicle of the
+            traffic, which costs a tenth of a driver and goes on beyond its goal.
+        every: sensors measure at every so manyth step of the simulation.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Scenario],
+        driver: Callable[[], Driver] | None = None,
+        *,
+        every: int = 5,
+    ) -> None:
+        if every < 1:
+            raise RoadloopError(f"every is {every}; it must be 1 or more steps")
+        self._build, self._driver, self.every = build, driver, every
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_build": self._build, "_driver": self._driver, "every": self.every}
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The scenario."""
+        return self._build()
+
+    @cached_property
+    def states(self) -> tuple[SimState, ...]:
+        """(T,) states of one world each; simulated when first asked for."""
+        if self._driver is None:
+            return self._in_traffic()
+        world, kept = SimWorld(), []
+
+        def keep(observation: Any) -> None:
+            if observation.step % self.every == 0:
+                kept.append(world.state)
+
+        drive_scenario(self.scenario, self._driver(), world, on_step=keep)
+        return tuple(kept)
+
+    @cached_property
+    def agents(self) -> Array:
+        """(T, 1 + A) records of sim.state.Agent; row 0 is the ego."""
+        return np.stack([state.agents.numpy()[0] for state in self.states])
+
+    @cached_property
+    def traits(self) -> Array:
+        """(1 + A,) records of sim.state.Traits."""
+        return self.states[0].fixed.traits.numpy()[0].copy()
+
+    @cached_property
+    def poses(self) -> Array:
+        """(T, 1 + A, 4, 4) world_from_actor: boxes with the origin on the ground under the centre,
+        pitched and rolled with their lanes."""
+        return np.stack([actors_of(state).world_from_actor[0] for state in self.states])
+
+    @cached_property
+    def lights(self) -> Array:
+        """(T, S) LightState."""
+        signals = len(self.scenario.road_map.signal_id)
+        return np.stack([s.lights.numpy()[0, :signals].astype(np.uint8) for s in self.states])
+
+    @cached_property
+    def stays(self) -> Array:
+        """(1 + A,) steps from the first on that a vehicle can be looked from: until it leaves the
+        map, and 0 where a rig for a car does not fit on it."""
+        fits = np.isin(self.traits["kind"], FITTING)
+        fits[1:] &= self.scenario.agents.behaviour == Behaviour.TRAFFIC
+        there = np.logical_and.accumulate(self.agents["valid"] == 1, axis=0)
+        return np.where(fits, there.sum(0), 0)
+
+    def _in_traffic(self) -> tuple[SimState, ...]:
+        simulator = Simulator()
+        state = with_ego_in_traffic(simulator.reset([self.scenario]))
+        idle = wp.zeros(state.agents.shape, dtype=wp.vec2, device=state.agents.device)
+        kept = [state]
+        for step in range(1, round(self.scenario.duration / self.scenario.dt) + 1):
+            state = simulator.step(state, idle)
+            if step % self.every == 0:
+                kept.append(state)
+        return tuple(kept)
+
+
+def with_ego_in_traffic(state: SimState) -> SimState:
+    """The first state with every ego driven as traffic is: along its route, then it wanders."""
+    traits, agents = state.fixed.traits.numpy().copy(), state.agents.numpy().copy()
+    ego = traits[:, 0]
+    ego["controlled"], ego["behaviour"], ego["wanders"] = 0, Behaviour.TRAFFIC, 1
+    ego["politeness"] = 0.2
+    # as for traffic: in a bend the front bumper swings out by less than 1.3 m
+    front = 0.5 * ego["length"] + ego["centre_offset"]
+    ego["turning"] = 2.6 / front**2
+    agents["hop"][:, 0] = state.fixed.route.shape[2]  # the lanes ahead have been found already
+    device = state.agents.device
+    return dataclasses.replace(
+        state,
+        fixed=dataclasses.replace(
+            state.fixed, traits=wp.array(traits, dtype=Traits, device=device)
+        ),
+        agents=wp.array(agents, dtype=Agent, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class _Due:
+    """One measurement of the sensors of a kind that measure together."""
+
+    kind: str
+    names: tuple[str, ...]
+    step: int
+    """index of the state, and of the one before that motion is counted from"""
+    previous: int
+    ego: EgoState
+    time: float
+    elapsed: float
+    timestamp_us: int
+
+
+class SimulatedDrive:
+    """What the sensors of one vehicle of a world see.
+
+    Args:
+        world: may be shared by several drives.
+        rig: its sensors.
+        seat: row of the vehicle, 0: the ego. As seen from another one, the ego is an agent with
+            that one's id.
+        seed: of noise, calibration errors, and models and colours of the road users; None: the
+            scenario's.
+        weather: None: the scenario's; it changes no motion.
+        name: of the recording.
+
+    Raises:
+        RoadloopError: a LiDAR of unknown beams; later, a seat without a car or van that is there
+            from the first step on.
+    """
+
+    def __init__(
+        self,
+        world: SimulatedWorld,
+        rig: SensorRig,
+        *,
+        seat: int = 0,
+        seed: int | None = None,
+        weather: Weather | None = None,
+        name: str = "",
+    ) -> None:
+        self.world, self.rig, self.seat = world, rig, seat
+        self._seed, self._weather, self._name = seed, weather, name
+        for lidar in rig.lidars:
+            if not lidar.beams:
+                raise RoadloopError(
+                    f'LiDAR "{lidar.name}" of rig {rig.name}: no beams: give the elevation of each'
+                )
+        self._forget()
+
+    def _forget(self) -> None:
+        self._states: OrderedDict[int, SimState] = OrderedDict()
+        self._measured: OrderedDict[tuple[str, int, tuple[str, ...]], dict[str, Any]]
+        self._measured = OrderedDict()
+        self._drawing = Drawing()
+
+    def __getstate__(self) -> dict[str, Any]:
+        keys = ("world", "rig", "seat", "_seed", "_weather", "_name")
+        return {key: self.__dict__[key] for key in keys}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The world's, with the seat's vehicle as the ego."""
+        scenario = self.world.scenario
+        scenario = dataclasses.replace(
+            scenario,
+            seed=scenario.seed if self._seed is None else self._seed,
+            weather=self._weather or scenario.weather,
+        )
+        if self.seat == 0:
+            return scenario
+        row, t = self.seat - 1, self.world.traits[self.seat]
+        v, states = scenario.ego.vehicle, scenario.agents.states
+        back = float(t["centre_offset"])
+        size = {key: float(t[key]) for key in ("length", "width", "height", "wheelbase")}
+        vehicle = VehicleParameters(**size, rear_overhang=size["length"] / 2.0 - back)
+        swapped = {"kind": int(AgentKind.CAR), "length": v.length, "width": v.width}
+        swapped |= {"height": v.height, "valid": True}
+        fields = {key: _with(getattr(states, key), row, value) for key, value in swapped.items()}
+        behaviour = _with(scenario.agents.behaviour, row, Behaviour.TRAFFIC)
+        return dataclasses.replace(
+            scenario,
+            ego=dataclasses.replace(scenario.ego, vehicle=vehicle),
+            agents=dataclasses.replace(
+                scenario.agents,
+                states=dataclasses.replace(states, **fields),
+                behaviour=behaviour,
+            ),
+        )
+
+    @cached_property
+    def recording(self) -> Recording:
+        """The drive. Points of LiDARs in boxes are not counted (-1)."""
+        world, seat, scenario, steps = self.world, self.seat, self.scenario, self._steps
+        stamps = np.round(np.arange(steps) * world.every * scenario.dt * 1e6).astype(np.int64)
+        pose, agent = self._world_from_ego, world.agents[:steps, seat]
+        values = {key: agent[key].astype(np.float64) for key in EGO_FIELDS if key not in "xyz"}
+        place = dict(zip("xyz", np.moveaxis(pose[:, :3, 3], 1, 0).copy()))
+        frames, samples = self._schedule()
+        others = self._others()
+        return Recording(
+            name=self._name or f"{scenario.family}-seed{scenario.seed}-seat{seat}",
+            dataset="roadloop",
+            dt=scenario.dt * world.every,
+            timestamp_us=stamps,
+            ego=EgoState(**place, **values, vehicle=scenario.ego.vehicle),
+            world_from_ego=pose,
+            rig=self.rig,
+            lights=world.lights[:steps],
+            load_map=self._road_map,
+            frames=frames,
+            samples=partial(list.__getitem__, samples),
+            lossless=True,
+            about={
+                "scenario": scenario.name,
+                "family": scenario.family,
+                "seed": scenario.seed,
+                "seat": seat,
+                "weather": dataclasses.asdict(scenario.weather),
+            },
+            **others,
+        )
+
+    def reading(self, due: _Due, sensor: str) -> CameraImage | LidarSweep | RadarScan:
+        """Has the sensors of a measurement measure, and gives that of one."""
+        key = (due.kind, due.step, due.names)
+        if key not in self._measured:
+            moment = self._moment(due)
+            self._measured[key] = dict(self._captures[due.kind](moment, due.names))
+            while len(self._measured) > KEPT:
+                self._measured.popitem(last=False)
+        return self._measured[key][sensor]
+
+    @cached_property
+    def _captures(self) -> dict[str, Capture]:
+        rig, seed = self.rig, self.scenario.seed
+        true = with_calibration_error(rig, seed)
+        scene = scene_of(self.scenario.road_map)
+        return {
+            "cameras": CameraCapture(scene, rig, true, seed),
+            "lidars": RangerCapture(scene, Lidar, rig.lidars, true.lidars),
+            "radars": RangerCapture(scene, Radar, rig.radars, true.radars),
+        }
+
+    @cached_property
+    def _steps(self) -> int:
+        """T."""
+        stays = self.world.stays
+        if not 0 <= self.seat < len(stays) or not stays[self.seat]:
+            raise RoadloopError(
+                f"seat {self.seat} of {self.world.scenario.name}: expected 0, or the row of a car "
+                "or van that is there from the start"
+            )
+        return int(stays[self.seat])
+
+    @cached_property
+    def _world_from_ego(self) -> Array:
+        """(T, 4, 4)."""
+        back = self.scenario.ego.vehicle.centre_offset
+        axle = se3(np.eye(3), np.array([-back, 0.0, 0.0]))
+        return self.world.poses[: self._steps, self.seat] @ axle
+
+    @cached_property
+    def _fixed(self) -> Fixed:
+        fixed = self.world.states[0].fixed
+        traits = self._swapped(fixed.traits.numpy())
+        return dataclasses.replace(
+            fixed,
+            scenarios=(self.scenario,),
+            traits=wp.array(traits, dtype=Traits, device=fixed.traits.device),
+        )
+
+    def _swapped(self, rows: Array) -> Array:
+        """(1, 1 + A) records with those of the ego and the seat in each other's place."""
+        order = np.arange(rows.shape[1])
+        order[[0, self.seat]] = self.seat, 0
+        return rows[:, order]
+
+    def _state(self, step: int) -> SimState:
+        """A state as the seat's vehicle being the ego; the latest are kept, all sensors of a moment
+        draw the same one."""
+        if step not in self._states:
+            state = self.world.states[step]
+            agents = self._swapped(state.agents.numpy())
+            self._states[step] = dataclasses.replace(
+                state,
+                fixed=self._fixed,
+                agents=wp.array(agents, dtype=Agent, device=state.agents.device),
+            )
+            while len(self._states) > 2 * KEPT:
+                self._states.popitem(last=False)
+        return self._states[step]
+
+    def _moment(self, due: _Due) -> Moment:
+        state = self._state(due.step)
+        return Moment(
+            state=state,
+            previous=self._state(due.previous),
+            world=0,
+            time=due.time,
+            elapsed=due.elapsed,
+            ego=due.ego,
+            world_from_ego=self._world_from_ego[due.step],
+            previous_world_from_ego=self._world_from_ego[due.previous],
+            seed=self.scenario.seed,
+            draw=self._drawing.frame,
+        )
+
+    def _schedule(self) -> tuple[tuple[Frame, ...], list[dict[str, Any]]]:
+        """Every measurement by time, and what IMUs, GNSS and odometry gave at each step.
+
+        The suite runs through the drive with sensors that only note down when they measure.
+        """
+        number = {state.step: k for k, state in enumerate(self.world.states)}
+
+        def note(kind: str, moment: Moment, names: tuple[str, ...]) -> dict[str, Any]:
+            step, previous = number[moment.state.step], number[moment.previous.step]
+            times = moment.time, moment.elapsed, moment.timestamp_us
+            due = _Due(kind, names, step, previous, moment.ego, *times)
+            return dict.fromkeys(names, due)
+
+        poses = self._world_from_ego
+        suite = SensorSuite(
+            self.rig,
+            self.scenario,
+            captures={kind: partial(note, kind) for kind in SEEING},
+            pose=lambda state, _world: poses[number[state.step]],
+        )
+        kinds = {s.name: kind for kind, field in _KIND.items() for s in getattr(self.rig, field)}
+        frames: list[Frame] = []
+        samples: list[dict[str, Any]] = []
+        seen: dict[str, _Due] = {}
+        for k in range(self._steps):
+            readings = suite.observe(self._state(k)) if k else suite.reset(self._state(k))
+            samples.append({key: readings[key] for key in ("imus", "gnss", "odometry")})
+            for kind in SEEING:
+                for name, due in readings[kind].items():
+                    if seen.get(name) is not due:
+                        seen[name] = due
+                        read = partial(_read, self, due, name)
+                        then = poses[due.step]
+                        frames.append(Frame(name, kinds[name], due.timestamp_us, k, then, read))
+        return tuple(sorted(frames, key=lambda f: (f.timestamp_us, f.sensor))), samples
+
+    def _others(self) -> dict[str, Any]:
+        """Fields of a Recording that describe the road users, by column the world's agents; in the
+        column of the seat the ego."""
+        world, states = self.world, self.scenario.agents.states
+        count = len(states.id)
+        rows = np.arange(1, count + 1)
+        if self.seat:
+            rows[self.seat - 1] = 0
+        there = slice(self._steps)
+        agents, poses = world.agents[there, rows], world.poses[there, rows]
+        valid = agents["valid"] == 1
+        shape = valid.shape
+
+        def column(values: Array, dtype: Any = np.float64) -> Array:
+            return np.where(valid, values, 0).astype(dtype)
+
+        size = {key: column(world.traits[key][rows]) for key in ("length", "width", "height")}
+        kind = world.traits["kind"][rows].astype(np.uint8)
+        return {
+            "agents": AgentStates(
+                id=np.broadcast_to(states.id.astype(np.int64), shape).copy(),
+                kind=column(kind, np.uint8),
+                **{key: column(poses[..., k, 3]) for k, key in enumerate("xyz")},
+                heading=column(wrap_angle(np.arctan2(poses[..., 1, 0], poses[..., 0, 0]))),
+                vx=column(agents["speed"] * agents["cos"]),
+                vy=column(agents["speed"] * agents["sin"]),
+                **size,
+                valid=valid,
+            ),
+            "world_from_agent": np.where(valid[..., None, None], poses, np.eye(4)),
+            "category": enum_names(AgentKind)[kind],
+            "source_id": states.id.astype(str),
+        }
+
+    def _road_map(self) -> RoadMap:
+        return self.world.scenario.road_map
+
+
+def simulated_recordings(
+    scenarios: Sequence[Callable[[], Scenario]],
+    rig: SensorRig,
+    driver: Callable[[], Driver] | None = None,
+    *,
+    every: int = 5,
+) -> list[Recording]:
+    """The egos' drives of scenarios, for ``training.sources.LogSource``; all are simulated at once.
+
+    Args:
+        scenarios: make them, e.g. ``partial(build_scenario, "cut_in", seed=3)``.
+        driver, every: as for ``SimulatedWorld``.
+    """
+    return [
+        SimulatedDrive(SimulatedWorld(build, driver, every=every), rig).recording
+        for build in scenarios
+    ]
+
+
+def _read(drive: SimulatedDrive, due: _Due, sensor: str) -> CameraImage | LidarSweep | RadarScan:
+    return drive.reading(due, sensor)
+
+
+def _with(values: Array, row: int, value: Any) -> Array:
+    changed = np.array(values)
+    changed[row] = value
+    return changed
