@@ -4,13 +4,13 @@ A network learns with the lenses and directions of one rig. Pictures of another 
 each place of the rig (a slot) from the camera that fits it best, by a rotation alone: the camera
 keeps its own position, which the pose of the outcome says. Training and the car do it here::
 
-    cameras = VirtualCameras("compact", (256, 128))
-    front, *rest = cameras(observation.cameras)      # CameraImage or None, in the rig's order
+    slots = VirtualCameras("compact").slots(names, lenses, mounts)   # by the calibration, once
+    front = slots[0].view(pictures[slots[0].source])                 # (height, width, 3) uint8
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -20,7 +20,6 @@ import numpy as np
 from roadloop.camera import Pinhole, Warp, warp_between
 from roadloop.errors import RoadloopError
 from roadloop.geometry import se3
-from roadloop.readings import CameraImage
 from roadloop.rig import CameraSensor, load_rig
 
 Array = np.ndarray
@@ -61,6 +60,8 @@ class View:
 
     def __call__(self, image: Array, exact: bool = False) -> Array:
         """The picture (height, width[, channels]) as the target sees it, black where it does not.
+
+        Itself, not a copy, where nothing changes; where it is a part, a view of it.
 
         Args:
             exact: pixels cannot be mixed, as those of labels: the nearest one is taken.
@@ -154,35 +155,6 @@ class VirtualCameras:
             for sensor, lens in zip(self.sensors, self.lenses)
         ]
 
-    def __call__(self, images: Mapping[str, CameraImage]) -> list[CameraImage | None]:
-        """The colours of each slot, by the calibration that came with the pictures.
-
-        A picture that needs no change is passed on, not copied. None: no camera looks there.
-
-        Raises:
-            RoadloopError: a calibration or a size of a picture that cannot be, with the camera.
-        """
-        names = tuple(images)
-        lenses = tuple(image.camera for image in images.values())
-        for name, image in images.items():
-            check_calibration(name, image.camera, image.ego_from_camera)
-        poses = b"".join(np.ascontiguousarray(i.ego_from_camera, float) for i in images.values())
-        made: list[CameraImage | None] = []
-        for slot in _slots(self, names, lenses, poses):
-            if slot.source < 0:
-                made.append(None)
-                continue
-            image = images[names[slot.source]]
-            lens = image.camera
-            if image.rgb.shape != (lens.height, lens.width, 3):
-                raise RoadloopError(
-                    f'camera "{names[slot.source]}" gave a picture of shape {image.rgb.shape}, '
-                    f"its calibration is of {lens.width} x {lens.height} px"
-                )
-            target, stamp = slot.view.target, image.timestamp_us
-            made.append(CameraImage(slot.view(image.rgb), target, slot.mount, stamp))
-        return made
-
 
 def fitted(
     lens: Pinhole, size: tuple[int, int], fit: Fit, keep: Keep
@@ -244,13 +216,6 @@ def check_calibration(name: str, lens: Pinhole, mount: Array) -> None:
             f'camera "{name}": ego_from_camera holds no rotation (determinant '
             f"{np.linalg.det(turn):.3g}): calibrate it again"
         )
-
-
-@lru_cache(maxsize=256)
-def _slots(
-    cameras: VirtualCameras, names: tuple[str, ...], lenses: tuple[Pinhole, ...], mounts: bytes
-) -> list[Slot]:
-    return cameras.slots(names, lenses, np.frombuffer(mounts).reshape(-1, 4, 4))
 
 
 def _slot(
