@@ -21,12 +21,8 @@ class Memory(nn.Module):
 
     def __init__(self, channels: int, grid: BevGrid) -> None:
         super().__init__()
-        self.gate = nn.Conv2d(2 * channels, channels, 1)
-        self.mix = nn.Sequential(
-            nn.Conv2d(2 * channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-        )
+        self.both = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.norm = nn.BatchNorm2d(channels)
         self.grid = grid
         centres = torch.from_numpy(grid.centres()).float().reshape(-1, 2)
         self.register_buffer("centres", centres, persistent=False)
@@ -45,10 +41,10 @@ class Memory(nn.Module):
         before, known = self.moved(state, motion)
         known = known * valid.view(-1, 1, 1, 1).to(known.dtype)
         before = before * known
-        gate = torch.sigmoid(self.gate(torch.cat([x, before], 1)))
-        gate = 1.0 - known * (1.0 - gate)
         # both go on: the difference of then and now is how velocity is seen
-        return self.mix(torch.cat([x, before], 1)), before + gate * (x - before)
+        mixed, gate = self.both(torch.cat([x, before], 1)).chunk(2, 1)
+        gate = 1.0 - known * (1.0 - torch.sigmoid(gate))
+        return torch.relu(self.norm(mixed)), before + gate * (x - before)
 
     def moved(self, state: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         """The state in the present cells (B, D, X, Y), and (B, 1, X, Y) where it was within."""

@@ -102,10 +102,12 @@ class Lift(nn.Module):
         return (found * weight[:, :, None].to(found.dtype)).sum(-1)
 
     def _joined(self, found: Tensor, seen: Tensor) -> Tensor:
-        """The mean over cameras that see a point; heights as channels."""
-        weight = seen.to(found.dtype)
-        count = weight.sum(1)
-        mean = (found * weight[:, :, None]).sum(1) / count.clamp(min=1.0)[:, None]
+        """The mean over cameras that see a point; heights as channels.
+
+        What is found where a camera sees nothing is 0: its place lies outside the picture.
+        """
+        count = seen.to(found.dtype).sum(1)
+        mean = found.sum(1) * (1.0 / count.clamp(min=1.0))[:, None]
         batch, channels = mean.shape[:2]
         stacked = mean.view(batch, channels * self.heights, *self.cells)
         share = (count > 0).to(found.dtype).view(batch, self.heights, *self.cells).mean(1)
