@@ -74,6 +74,8 @@ class Batches(Dataset):
     def _picked(self, job: Job, block: Block, damaged: list[str]) -> Iterator[tuple[int, Sample]]:
         """The samples of a job by number; in the place of a damaged one stands the next."""
         source: Any = self._source
+        if hasattr(source, "in_epoch"):
+            source = source.in_epoch(job.epoch)
         for row, index in enumerate(job.indices):
             place = (block.row(row),) if isinstance(source, LogSource) else ()
             for other in range(len(source)):

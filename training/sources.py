@@ -25,7 +25,9 @@ Array = np.ndarray
 class Source(Protocol):
     """Samples by number; one that renders its own, for example, needs no more than this.
 
-    It goes to the workers by pickling. A fault of the data is a RoadloopError of one line.
+    It goes to the workers by pickling. A fault of the data is a RoadloopError of one line. A source
+    that draws anew in each epoch also has ``in_epoch(epoch)``, which gives the source as drawn; its
+    length stays.
     """
 
     def __len__(self) -> int: ...
@@ -42,6 +44,12 @@ class Drive:
     name: str
     steps: Array
     """(n,) those that are samples"""
+    timestamp_us: Array
+    """(n,) int64, of these"""
+    dt: float
+    """s between the steps of the drive, as meant"""
+    continuous: bool
+    """False: its steps are single pictures of different places"""
     about: dict[str, Any]
 
 
@@ -100,13 +108,13 @@ class LogSource:
         before = int(self._ends[drive - 1]) if drive else 0
         return drive, int(self.drives[drive].steps[index - before])
 
-    def raw(self, index: int) -> RawSample:
-        """What is stored of a sample, not decoded."""
+    def raw(self, index: int, spec: SampleSpec | None = None) -> RawSample:
+        """What is stored of a sample, not decoded; by ``spec``, as far as it asks for no more."""
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} samples, no number {index}")
         drive, step = self.where(index)
         recording, pieces = self._recording(drive)
-        return gather(recording, step, self.spec, pieces)
+        return gather(recording, step, spec or self.spec, pieces)
 
     def sample(self, index: int, allocate: Allocate | None = None) -> Sample:
         """The arrays of a sample (``training.sample_spec``)."""
@@ -117,7 +125,10 @@ class LogSource:
 
     def _add(self, recording: Recording, root: Path, format: str) -> None:
         steps = fitting_steps(recording, self.spec)
-        self.drives.append(Drive(root, format, recording.name, steps, dict(recording.about)))
+        stamps = recording.timestamp_us[steps]
+        timing = stamps, recording.dt, bool(recording.continuous)
+        about = dict(recording.about)
+        self.drives.append(Drive(root, format, recording.name, steps, *timing, about))
 
     def _recording(self, drive: int) -> tuple[Recording, MapPieces | None]:
         if drive in self._open:

@@ -1,0 +1,130 @@
+"""Which clips come more often: those with rare classes, or those a detector finds hard."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from perception.detector_config import LampState, ObjectClass
+from perception.lights import LAMP_OF
+from roadloop.errors import RoadloopError
+from training.clips import ClipSource
+from training.detector_frames import road_users
+from training.sample_spec import Sample, SampleSpec
+from training.sources import LogSource, Source
+
+Array = np.ndarray
+
+PLENTY = 0.3
+"""share of clips from which on a class is not rare"""
+HARDEST, EASIEST = 4.0, 0.25
+"""of the mean: a clip's weight by its loss is between these"""
+
+
+class Weighted:
+    """Another source's samples, some more often: each epoch draws anew, by weight.
+
+    An epoch is as long as the source. Sample i comes floor or ceil of ``len * weights[i] / sum``
+    times (systematic resampling; Kitagawa, 1996), which of both by (seed, epoch). The loader asks
+    for the epoch's draw by ``in_epoch``.
+
+    Raises:
+        RoadloopError: weights that are not one finite number from 0 per sample.
+    """
+
+    def __init__(self, source: Source, weights: Array, seed: int = 0, epoch: int = 0) -> None:
+        self.source, self.seed, self.epoch = source, seed, epoch
+        self.weights = np.asarray(weights, np.float64)
+        fits = self.weights.shape == (len(source),) and np.isfinite(self.weights).all()
+        if not fits or (self.weights < 0.0).any() or self.weights.sum() <= 0.0:
+            raise RoadloopError(
+                f"weights of shape {self.weights.shape} for {len(source)} samples: expected a "
+                "finite number from 0 for each, not all of them 0"
+            )
+        self.index = self._drawn()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def in_epoch(self, epoch: int) -> Weighted:
+        """The same source as it is drawn in an epoch."""
+        if epoch == self.epoch:
+            return self
+        other = copy.copy(self)
+        other.epoch = epoch
+        other.index = other._drawn()
+        return other
+
+    def sample(self, index: int) -> Sample:
+        """The sample that was drawn for this place."""
+        return self.source.sample(int(self.index[index]))
+
+    def _drawn(self) -> Array:
+        """(n,) the source's index at each place."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        share = np.cumsum(self.weights) / self.weights.sum()
+        at = (rng.random() + np.arange(len(self))) / len(self)
+        return np.minimum(np.searchsorted(share, at, side="right"), len(self) - 1)
+
+
+def class_weights(clips: ClipSource, plenty: float = PLENTY) -> Array:
+    """(n,) how often each clip should come for rare classes to be seen: ``Weighted``.
+
+    Classes: those of visible objects on the grid, and the lamps of the ego's traffic lights, at the
+    newest moment. A clip weighs as its rarest class, ``max(1, sqrt(plenty / share of clips with
+    it))`` (Gupta et al., LVIS, CVPR 2019). No picture is opened.
+    """
+    # pixels are counted with any product of a camera; its file is opened when looked at
+    labels = {"products": ("semantic",), "lidars": (), "radars": ()}
+    specs = {source: dataclasses.replace(source.spec, **labels) for source in clips.sources}
+    there = np.array([_classes(clips, k, specs) for k in range(len(clips))])
+    share = np.maximum(there.mean(0), 1.0 / len(clips))
+    repeat = np.maximum(np.sqrt(plenty / share), 1.0)
+    return np.where(there, repeat, 1.0).max(1)
+
+
+def hard_weights(file: str | Path, count: int) -> Array:
+    """(count,) weights by the last loss of each clip: its share of the mean, 0.25 to 4.
+
+    Args:
+        file: CSV with the columns ``index`` and ``loss``; of several rows of a clip the last
+            counts, and one without any weighs as the mean does.
+
+    Raises:
+        RoadloopError: a file that is missing, damaged, or of other clips.
+    """
+    losses = np.full(count, np.nan)
+    try:
+        with Path(file).open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                losses[int(row["index"])] = float(row["loss"])
+    except OSError as error:
+        raise RoadloopError(f"{file}: {error.strerror or error}") from None
+    except (KeyError, TypeError, ValueError):
+        raise RoadloopError(f"{file} is damaged: expected the columns index and loss") from None
+    except IndexError:
+        raise RoadloopError(f"{file} is of other clips: here are {count}") from None
+    known = np.isfinite(losses)
+    mean = float(losses[known].mean()) if known.any() else 0.0
+    if mean <= 0.0:
+        raise RoadloopError(f"{file} holds no loss above 0: leave hard examples out")
+    return np.clip(np.where(known, losses / mean, 1.0), EASIEST, HARDEST)
+
+
+def _classes(clips: ClipSource, index: int, specs: dict[LogSource, SampleSpec]) -> Array:
+    """(classes,) bool: object classes and lamps that the newest moment of a clip shows."""
+    source, rows = clips.where(index)
+    arrays = source.raw(int(rows[-1]), specs[source]).arrays
+    found = road_users(arrays)
+    grid = clips.frames.config.grid
+    cells = np.rint(grid.cells_of(found.boxes[:, :2]))
+    on = found.visible & (cells >= 0).all(1) & (cells < grid.shape).all(1)
+    classes = np.zeros(len(ObjectClass) + len(LampState), bool)
+    classes[found.object_class[on]] = True
+    lamps = LAMP_OF[arrays["lights"][arrays["light_relevant"]]]
+    classes[len(ObjectClass) + lamps] = True
+    return classes
