@@ -130,14 +130,18 @@ def light_targets(
     lamps = LAMP_OF[np.asarray(states, np.int64)]
     for camera in np.flatnonzero(valid).tolist():
         picture = instance[camera]
-        signal = np.flatnonzero(looked)
-        rows, columns = np.nonzero(picture < 0)
-        signal = signal[np.isin(-1 - signal, picture[rows, columns])]
+        rows, columns = np.divmod(np.flatnonzero(picture < 0), width)
+        shown = -1 - picture[rows, columns]
         heads = []
-        for number in signal.tolist():
-            patch = (picture == -1 - number).astype(np.uint8)
+        for number in np.unique(shown).tolist():
+            if number >= len(looked) or not looked[number]:
+                continue
+            there = shown == number
+            top, left = int(rows[there].min()), int(columns[there].min())
+            end = int(rows[there].max()) + 1, int(columns[there].max()) + 1
+            patch = (picture[top : end[0], left : end[1]] == -1 - number).astype(np.uint8)
             found = cv2.connectedComponentsWithStats(patch, connectivity=8)[2][1:]
-            heads += [(int(area), left, top, w, h, number) for left, top, w, h, area in found]
+            heads += [(int(a), left + x, top + y, w, h, number) for x, y, w, h, a in found]
         heads.sort()
         clear = []
         for area, left, top, w, h, number in heads:
