@@ -62,23 +62,24 @@ def bin_edges(bins: int) -> Array:
 
 
 def image_targets(
-    depth: Array | None, semantic: Array | None, config: DetectorConfig, *, cameras: int = 0
+    depth: Array | None, semantic: Array | None, config: DetectorConfig
 ) -> dict[str, Array]:
     """``depth`` and ``semantic`` of `perception.frame`, (N, h, w) uint8, as far as they are wanted.
 
     Args:
         depth: (N, H, W) m, 0 where there is no surface; None: not known.
         semantic: (N, H, W) ``SemanticClass``, NONE where nothing is known; None: not known.
-        cameras: N, where both are None.
 
     Of a cell the nearest of four pixels counts, so that what is thin and in front is not passed
-    over; without depth the pixel in the middle. What is not known is not judged.
+    over; without depth the pixel in the middle. What is not known is not judged; where neither is
+    known there are no targets.
     """
     width, height = config.size
     given = depth if depth is not None else semantic
-    count = cameras if given is None else len(given)
+    if given is None:
+        return {}
     wanted = {"depth": config.depth_bins > 0, "semantic": config.semantics}
-    shape = (count, height // STRIDE, width // STRIDE)
+    shape = (len(given), height // STRIDE, width // STRIDE)
     made = {key: np.full(shape, NOT_JUDGED, np.uint8) for key, on in wanted.items() if on}
     nearest = None
     if depth is not None:

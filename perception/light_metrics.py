@@ -9,8 +9,7 @@ import numpy as np
 
 from perception.detector_config import LampState
 from perception.frame import NOT_JUDGED
-from perception.lights import THRESHOLD
-from perception.percept import LightHeads
+from perception.lights import THRESHOLD, decode_lights
 from roadloop.errors import RoadloopError
 
 Array = np.ndarray
@@ -34,32 +33,39 @@ class LightScore:
         self._counts = np.zeros((len(BANDS), len(LampState), _MISSED + 1), np.int64)
         self._empty = np.zeros(2, np.int64)  # moments without a light, and with a head found there
 
-    def add(self, heads: LightHeads, targets: Mapping[str, Array], distance: float) -> None:
+    def add(
+        self, outputs: Mapping[str, Array], frame: Mapping[str, Array], distance: float
+    ) -> None:
         """One moment.
 
         Args:
-            heads: what was found, best first.
-            targets: ``light_heat``, ``light_state``, ``light_weight``, ``light_valid`` of the
-                moment as `perception.frame` has them.
+            outputs: of the network, ``light_heat``, ``light_box``, ``light_state``.
+            frame: ``light_heat``, ``light_state``, ``light_weight``, ``light_valid`` of
+                `perception.frame`.
             distance: m along the road to the line, ``light_distance`` of the sample.
         """
-        valid, weight = targets["light_valid"], targets["light_weight"]
+        if "light_heat" not in outputs:
+            return
+        valid, weight = frame["light_valid"], frame["light_weight"]
         if not valid.any():
             return
-        found = heads.score >= self.threshold
-        peak = (targets["light_heat"][:, 0] == 1.0) & (weight == 1) & valid[:, None, None]
+        heads = decode_lights(
+            outputs["light_heat"], outputs["light_box"], outputs["light_state"],
+            threshold=self.threshold,
+        )  # fmt: skip
+        found = len(heads.score) > 0
+        peak = (frame["light_heat"][:, 0] == 1.0) & (weight == 1) & valid[:, None, None]
         if not peak.any():
             if not (weight == NOT_JUDGED).any():
-                self._empty += 1, int(found.any())
+                self._empty += 1, int(found)
             return
-        shown = np.unique(targets["light_state"][peak])
+        shown = np.unique(frame["light_state"][peak])
         band = next((k for k, (low, high) in enumerate(BANDS) if low <= distance < high), None)
         if len(shown) > 1 or band is None:
             return
-        best = int(np.argmax(heads.state[0])) if found.any() else _MISSED
+        best = int(np.argmax(heads.state[0])) if found else _MISSED
         self._counts[band, shown[0], best] += 1
 
-    @property
     def state(self) -> dict[str, Any]:
         """The counts as plain values, for files; see `merge`."""
         return {"counts": self._counts.tolist(), "empty": self._empty.tolist()}
