@@ -42,8 +42,14 @@ def image_boxes(
     if hide >= 0:
         there[hide] = False
     rows = np.flatnonzero(there)
-    poses = actors.world_from_actor[world, rows]
     straight = type(camera) is Pinhole
+    seen = _visible(actors.id[world, rows], instance)
+    if straight:  # most are out of the picture, and need no corners
+        poses = actors.world_from_actor[world, rows]
+        near = _near_view(camera, world_from_camera, poses, half[rows]) | (seen[0] > 0)
+        rows, seen = rows[near], tuple(values[near] for values in seen)
+    count, seen_low, seen_high = seen
+    poses = actors.world_from_actor[world, rows]
     points = 2 if straight else EDGE_POINTS
     edges = _edges(half[rows], points).reshape(len(rows), 12 * points, 3)
     in_world = np.einsum("nij,npj->npi", poses[:, :3, :3], edges) + poses[:, None, :3, 3]
@@ -57,7 +63,6 @@ def image_boxes(
     high = np.where(valid[..., None], uv, -np.inf).max(1, initial=-np.inf)
     size = np.array([camera.width, camera.height])
     low, high = np.maximum(low, -0.5), np.minimum(high, size - 0.5)
-    count, seen_low, seen_high = _visible(actors.id[world, rows], instance)
     keep = ((low < high).all(1) & valid.any(1)) | (count > 0)
     low, high = np.where(keep[:, None], low, 0.0), np.where(keep[:, None], high, 0.0)
     rows, low, high = rows[keep], low[keep], high[keep]
@@ -112,6 +117,20 @@ def optical_flow(
     return flow.reshape(camera.height, camera.width, 2)
 
 
+def _near_view(camera: Pinhole, world_from_camera: Array, poses: Array, half: Array) -> Array:
+    """(n,) bool: the sphere around a box reaches into a pinhole's view."""
+    centre = poses[:, :3, 3] + poses[:, :3, 2] * half[:, 2:]
+    x, y, z = transform_points(inverse(world_from_camera), centre).T
+    radius = np.linalg.norm(half, axis=-1) + 0.01
+    near = z + radius > NEAREST
+    for along, f, c, size in ((x, camera.fx, camera.cx, camera.width),
+                              (y, camera.fy, camera.cy, camera.height)):  # fmt: skip
+        for sign, edge in ((1.0, (-1.0 - c) / f), (-1.0, (size - c) / f)):
+            # inwards of the plane along = edge * z, or less than the radius outside
+            near &= sign * (along - edge * z) > -radius * np.hypot(1.0, edge)
+    return near
+
+
 def _projected(camera: Pinhole, points: Array) -> tuple[Array, Array]:
     """Pixels (..., 2) of points (..., 3) and where the lens model holds, outside the image too."""
     far = 1_000_000  # px of a like camera's endless image before the first pixel of ours
@@ -151,17 +170,19 @@ def _visible(ids: Array, instance: Array) -> tuple[Array, Array, Array]:
     """Per id how many pixels show it, and the first and last column and row, (n, 2) each."""
     n = len(ids)
     v, u = np.nonzero(instance > 0)
+    number = instance[v, u]
     order = np.argsort(ids, kind="stable")
-    owner = np.searchsorted(ids[order], instance[v, u])
+    owner = np.searchsorted(ids[order], number)
     owner = order[np.minimum(owner, n - 1)] if n else owner
-    match = ids[owner] == instance[v, u] if n else np.zeros(len(v), bool)
+    match = ids[owner] == number if n else np.zeros(len(v), bool)
     v, u, owner = v[match], u[match], owner[match]
     count = np.bincount(owner, minlength=n).astype(np.int32)
-    low = np.full((n, 2), np.inf)
-    high = np.full((n, 2), -np.inf)
-    for axis, at in enumerate((u, v)):
-        np.minimum.at(low[:, axis], owner, at)
-        np.maximum.at(high[:, axis], owner, at)
-    none = count == 0
-    low[none] = high[none] = 0.0
+    low, high = np.zeros((n, 2)), np.zeros((n, 2))
+    seen = np.flatnonzero(count)
+    if len(seen):
+        turn = np.argsort(owner, kind="stable")
+        first = np.cumsum(count[seen]) - count[seen]
+        for axis, at in enumerate((u[turn], v[turn])):
+            low[seen, axis] = np.minimum.reduceat(at, first)
+            high[seen, axis] = np.maximum.reduceat(at, first)
     return count, low, high
