@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perception.checkpoint import check_weights
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
 
@@ -30,6 +31,22 @@ if TYPE_CHECKING:
 POLICY = "policy.safetensors"
 OPTIMISER = "optimiser.safetensors"
 STATE = "state.json"
+
+
+def prepare_run(run: Path, file: str, text: str, *, overwrite: bool) -> None:
+    """An empty folder with what was asked for in ``file``.
+
+    Raises RoadloopError where the folder holds a run that may not be replaced, or cannot be made.
+    """
+    if (run / file).exists() or (run.exists() and not run.is_dir()):
+        if not overwrite:
+            raise RoadloopError(f"{run} already holds a run: use --resume or --overwrite")
+        shutil.rmtree(run)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / file).write_text(text)
+    except OSError as error:
+        raise RoadloopError(f"cannot write to {run}: {error.strerror}") from error
 
 
 def save_checkpoint(
@@ -111,14 +128,7 @@ def load_checkpoint(
     for file in files:
         if file == OPTIMISER:
             continue
-        for name in sorted(set(tensors[file]) | set(like)):
-            here = tuple(tensors[file][name].shape) if name in tensors[file] else "nothing"
-            there = tuple(like[name].shape) if name in like else "nothing"
-            if here != there:
-                raise RoadloopError(
-                    f"{folder} is of another network: {name} is {here}, must be {there}; train "
-                    "with the data and network sizes it was made with"
-                )
+        check_weights(folder, tensors[file], like)
     return tensors, state
 
 
@@ -126,7 +136,7 @@ def optimiser_tensors(
     optimiser: torch.optim.Optimizer, module: torch.nn.Module
 ) -> dict[str, torch.Tensor]:
     """An optimiser's state by parameter: ``"layer.weight:exp_avg"``."""
-    names = {parameter: name for name, parameter in module.named_parameters()}
+    names: dict[Any, str] = {parameter: name for name, parameter in module.named_parameters()}
     return {
         f"{names[parameter]}:{key}": value
         for parameter, slot in optimiser.state.items()
@@ -138,11 +148,17 @@ def load_optimiser(
     optimiser: torch.optim.Optimizer, module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]
 ) -> None:
     """The inverse of `optimiser_tensors`; raises KeyError for a parameter that is not there."""
+    import torch
+
     parameters = dict(module.named_parameters())
     order = [p for group in optimiser.param_groups for p in group["params"]]
     index = {parameter: k for k, parameter in enumerate(order)}
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, slot = key.rpartition(":")
-        slots.setdefault(index[parameters[name]], {})[slot] = tensor
+        parameter = parameters[name]
+        if tensor.shape == parameter.shape:
+            # fused kernels take for granted that both lie in memory in the same order
+            tensor = torch.empty_like(parameter, device=tensor.device).copy_(tensor)
+        slots.setdefault(index[parameter], {})[slot] = tensor.detach()
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})

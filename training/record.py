@@ -15,9 +15,14 @@ PROGRESS = "progress.csv"
 
 
 class StopSignal:
-    """Ctrl-C asks for an end after the running update; a second one ends at once."""
+    """Ctrl-C asks for an end after the running update; a second one ends at once.
 
-    asked = False
+    Args:
+        insisting: False: so does the second one, and all others.
+    """
+
+    def __init__(self, insisting: bool = True) -> None:
+        self.asked, self._insisting = False, insisting
 
     def __enter__(self) -> StopSignal:
         self._before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
@@ -27,7 +32,8 @@ class StopSignal:
 
     def _ask(self, kind: int, frame: object) -> None:
         self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._insisting:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __exit__(self, *error: object) -> None:
         for kind, handler in self._before.items():

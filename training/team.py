@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,19 @@ class Team:
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
 
+    def generator(self, seed: int, step: int) -> torch.Generator:
+        """The random numbers of this process in one step of a run."""
+        word = np.random.SeedSequence([seed, self.rank, step]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(word[0] >> np.uint64(1)))
+
+    def texts(self, text: str) -> list[str]:
+        """What every process says."""
+        if self.size == 1:
+            return [text]
+        said: list[Any] = [""] * self.size
+        dist.all_gather_object(said, text)
+        return said
+
     def average_gradients(self, module: nn.Module) -> None:
         """Every gradient becomes the mean over the processes, in one message."""
         if self.size == 1:
@@ -43,6 +57,15 @@ class Team:
 def team_size() -> int:
     """How many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share_threads(threads: int = 0) -> None:
+    """PyTorch's threads on the CPU for this process: so many, or its share of the cores."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cores = os.cpu_count() or 1
+    torch.set_num_threads(threads or max(cores // team_size(), 1))
 
 
 @contextlib.contextmanager

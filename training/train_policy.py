@@ -17,7 +17,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from training.checkpoint import (
     load_optimiser,
     newest_checkpoint,
     optimiser_tensors,
+    prepare_run,
     publish,
     save_checkpoint,
 )
@@ -264,10 +264,10 @@ def _train(args: TrainPolicy, team: Team, worlds: Worlds) -> int:
     if args.resume:
         done = restore(newest_checkpoint(args.out), agent, optimiser, experience)
     elif team.rank == 0:
-        prepare(args)
+        prepare_run(args.out, ARGS, dump_config(args, leave_out=FREE), overwrite=args.overwrite)
     if done == 0:  # a rollout that is thrown away says how large observations and rewards are
         experience.restart(0)
-        experience.take_in(experience.collect(agent, generator(args, team, 0))[0], agent)
+        experience.take_in(experience.collect(agent, team.generator(args.seed, 0))[0], agent)
     experience.restart(done)
     folder = args.out if team.rank == 0 else None
     steps = args.num_envs * args.num_steps
@@ -278,7 +278,7 @@ def _train(args: TrainPolicy, team: Team, worlds: Worlds) -> int:
             update += 1
             rate = args.learning_rate * (1.0 - (update - 1) / args.updates)
             optimiser.param_groups[0]["lr"] = rate
-            random = generator(args, team, update)
+            random = team.generator(args.seed, update)
             rollout, episodes = experience.collect(agent, random)
             losses = learn(agent, optimiser, rollout, args, random, team)
             experience.take_in(rollout, agent)
@@ -293,12 +293,6 @@ def _train(args: TrainPolicy, team: Team, worlds: Worlds) -> int:
     elif team.rank == 0:
         print(args.out / POLICY)
     return 0 if update == args.updates else INTERRUPTED
-
-
-def generator(args: TrainPolicy, team: Team, update: int) -> torch.Generator:
-    """The random numbers of one process in one update."""
-    word = np.random.SeedSequence([args.seed, team.rank, update]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(word[0] >> np.uint64(1)))
 
 
 def options_of(words: Sequence[str]) -> dict[str, Any]:
@@ -319,19 +313,6 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise RoadloopError(f'--option "{word}": no value this can be set to') from error
     return options
-
-
-def prepare(args: TrainPolicy) -> None:
-    """An empty folder with what was asked for in it."""
-    if (args.out / ARGS).exists() or (args.out.exists() and not args.out.is_dir()):
-        if not args.overwrite:
-            raise RoadloopError(f"{args.out} already holds a run: use --resume or --overwrite")
-        shutil.rmtree(args.out)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / ARGS).write_text(dump_config(args, leave_out=FREE))
-    except OSError as error:
-        raise RoadloopError(f"cannot write to {args.out}: {error.strerror}") from error
 
 
 def save(

@@ -1,0 +1,135 @@
+"""A detector's weights on disk: a safetensors file whose header says what network they are for.
+
+The header's "roadloop" is JSON: ``format`` 1, ``kind`` "detector", ``config`` (a `DetectorConfig`),
+``training``, ``step``, ``samples``, ``metrics``, ``seed``, ``data``. Nothing in it is code: files
+of pickled objects, which may run some, are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perception.detector_config import DetectorConfig
+from roadloop.config import load_config
+from roadloop.errors import RoadloopError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from perception.network import DetectorNetwork
+
+WEIGHTS = "detector.safetensors"
+"""the file looked for in a folder"""
+KIND, FORMAT = "detector", 1
+PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
+
+
+def load_detector_weights(
+    path: str | Path,
+) -> tuple[DetectorConfig, dict[str, Tensor], dict[str, Any]]:
+    """What a detector is made of, its weights by name, and all of the header.
+
+    Args:
+        path: the file, or a folder (of a run, or one of its checkpoints) that holds
+            ``detector.safetensors``.
+
+    Raises:
+        RoadloopError: there is no such file, it holds pickled objects, is damaged, or is not of a
+            detector that this version knows.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = weights_file(path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("roadloop", "")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RoadloopError(
+            f"{path} is damaged or no safetensors file ({error}): copy it again, or take another "
+            "checkpoint of its run"
+        ) from error
+    config, metadata = _described(path, header)
+    return config, weights, metadata
+
+
+def load_detector(path: str | Path) -> tuple[DetectorNetwork, dict[str, Any]]:
+    """The network of a file with its weights, ready to be asked (``eval``), and the header.
+
+    Raises RoadloopError as `load_detector_weights`, and where the weights are not this network's.
+    """
+    from perception.network import DetectorNetwork
+
+    config, weights, metadata = load_detector_weights(path)
+    network = DetectorNetwork(config)
+    check_weights(path, weights, network.state_dict())
+    network.load_state_dict(weights)
+    return network.eval(), metadata
+
+
+def weights_file(path: str | Path) -> Path:
+    """The safetensors file meant; RoadloopError where there is none, or one of pickled objects."""
+    path = Path(path)
+    if path.is_dir():
+        if not (path / WEIGHTS).is_file():
+            raise RoadloopError(f"{path} holds no {WEIGHTS}: give the folder of a detector's run")
+        path = path / WEIGHTS
+    if not path.is_file():
+        raise RoadloopError(f"{path}: no such file; a detector's run leaves a {WEIGHTS}")
+    if path.suffix in PICKLED or _is_pickled(path):
+        raise RoadloopError(
+            f"{path} holds pickled objects, which may run code when they are read: give a "
+            ".safetensors file"
+        )
+    return path
+
+
+def check_weights(path: str | Path, weights: Mapping[str, Tensor], like: Mapping[str, Tensor]):
+    """Raises RoadloopError, with the first difference, where weights are of another network.
+
+    Args:
+        path: where they are from.
+        like: the weights of the network that is to take them.
+    """
+    for name in sorted(set(weights) | set(like)):
+        here = tuple(weights[name].shape) if name in weights else "nothing"
+        there = tuple(like[name].shape) if name in like else "nothing"
+        if here != there:
+            raise RoadloopError(
+                f"{path} is of another network: {name} is {here}, must be {there}; take the "
+                "configuration that it was made with"
+            )
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether a file begins as pickles do, or as the zip that torch.save puts them in."""
+    with path.open("rb") as file:
+        first = file.read(9)
+    # a safetensors file begins with the length of its header, which may look like anything
+    return first[8:] != b"{" and (first[:1] == b"\x80" or first[:4] == b"PK\x03\x04")
+
+
+def _described(path: Path, header: str) -> tuple[DetectorConfig, dict[str, Any]]:
+    """The configuration in a header, and all of it."""
+    try:
+        metadata = json.loads(header)
+        kind, version, config = (metadata[key] for key in ("kind", "format", "config"))
+        settings = [f"{key}={json.dumps(value)}" for key, value in config.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RoadloopError(
+            f"{path} is no detector of roadloop (its header does not say so): take a {WEIGHTS} "
+            "that training wrote"
+        ) from error
+    if kind != KIND or version != FORMAT:
+        raise RoadloopError(
+            f'{path} holds a "{kind}" of format {version}: expected a "{KIND}" of format {FORMAT}'
+        )
+    try:
+        return load_config(DetectorConfig, None, settings), metadata
+    except RoadloopError as error:
+        raise RoadloopError(
+            f"{path} was made by another version of roadloop: {error}; use that one"
+        ) from error

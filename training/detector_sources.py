@@ -1,0 +1,93 @@
+"""The clips a detector learns from, and those that judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roadloop.datasets.convert import chosen
+from roadloop.datasets.formats import list_drives, open_recording
+from roadloop.errors import RoadloopError
+from training.clip_weights import Weighted, class_weights, hard_weights
+from training.clips import ClipSource
+from training.detector_frames import DetectorFrames, detector_spec
+from training.detector_training import DetectorTraining
+from training.sample_spec import Sample
+from training.sources import LogSource, Source
+
+
+class Some:
+    """At most ``count`` samples of a source, evenly over it."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.source = source
+        self.picked = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round())
+
+    def __len__(self) -> int:
+        return len(self.picked)
+
+    def sample(self, index: int) -> Sample:
+        """One of them."""
+        return self.source.sample(int(self.picked[index]))
+
+
+def described(config: DetectorTraining, source: Source, judge: Source | None) -> dict[str, Any]:
+    """What was learnt from, in words and numbers, for a checkpoint's header."""
+    data = config.data
+    return {
+        "folders": [str(folder) for folder in data.folders],
+        "clips": len(source),
+        "moments": data.moments,
+        "validation_folders": [str(folder) for folder in data.validation],
+        "validation_clips": len(judge) if judge else 0,
+    }
+
+
+def open_clips(config: DetectorTraining) -> tuple[Source, Source | None]:
+    """What ``config.data`` names: clips to learn from, and to judge by (None: nothing is named).
+
+    Raises RoadloopError where nothing is there, what is there does not fit the model, or the same
+    drive is in both.
+    """
+    data = config.data
+    if not data.folders:
+        raise RoadloopError(
+            "data.folders is empty: name folders of recorded drives, e.g. --set "
+            "data.folders=[runs/data]"
+        )
+    clips = _clips(config, data.folders, data.drives)
+    source: Source = clips
+    if data.balance == "class":
+        source = Weighted(clips, class_weights(clips), config.seed)
+    elif data.balance == "hard":
+        source = Weighted(clips, hard_weights(data.losses, len(clips)), config.seed)
+    if not data.validation:
+        return source, None
+    judge = _clips(config, data.validation, data.validation_drives)
+    if both := drives_in(clips) & drives_in(judge):
+        raise RoadloopError(
+            f"drive {min(both)[1]} is to be learnt from and to judge: give validation drives of "
+            "their own"
+        )
+    return source, judge
+
+
+def drives_in(clips: ClipSource) -> set[tuple[str, str]]:
+    """Folder and name of every drive."""
+    return {(str(d.root.resolve()), d.name) for source in clips.sources for d in source.drives}
+
+
+def _clips(config: DetectorTraining, folders: Sequence[Path], drives: str) -> ClipSource:
+    """The clips of all folders; each is read for what its cameras recorded."""
+    sources = []
+    for folder in folders:
+        found, names = list_drives(folder, config.data.format)
+        picked = chosen(names, drives)
+        rig = open_recording(folder, picked[0], found).rig
+        spec = detector_spec(config.model, rig)
+        sources.append(LogSource([folder], spec, found, drives))
+    frames = DetectorFrames(config.model)
+    return ClipSource(sources, frames, config.data.moments, config.model.state_age)

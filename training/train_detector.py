@@ -1,0 +1,478 @@
+"""The detector's training in one file: python -m training.train_detector --help.
+
+Clips of a few moments go through the network one moment after the other; it hands its state on, as
+when driving. Everything random is drawn from (seed, rank, step), the order of clips from (seed,
+epoch): a run that was stopped and taken up again writes the same bytes as one that never was, on a
+CPU with the same number of processes and threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from perception.checkpoint import FORMAT, KIND, WEIGHTS, check_weights, load_detector_weights
+from perception.detector_config import ObjectClass, RasterLayer
+from perception.network import DetectorNetwork
+from perception.raster_map import RasterScore
+from roadloop.command_line import INTERRUPTED, parse
+from roadloop.config import dump_config, find_config, load_config, unknown
+from roadloop.doctor import TOP_LEVEL
+from roadloop.errors import RoadloopError
+from training.batches import Batch
+from training.checkpoint import (
+    OPTIMISER,
+    drop_checkpoints,
+    load_checkpoint,
+    load_optimiser,
+    newest_checkpoint,
+    optimiser_tensors,
+    prepare_run,
+    publish,
+    save_checkpoint,
+)
+from training.clip_loss import Clip, ClipLoss, drives_of, moment, placed
+from training.data import DataTimer, Loader, make_loader
+from training.detector_sources import Some, described, open_clips
+from training.detector_training import DetectorTraining
+from training.optim import Average, adamw, learning_rate
+from training.pictures import draw_curve, moment_picture
+from training.record import Record, StopSignal, Table
+from training.sources import Source
+from training.team import Team, join_team, share_threads
+
+PROG = "python -m training.train_detector"
+CONFIG, VALIDATION, CURVE = "config.yaml", "validation.csv", "curve.png"
+RAW = "weights.safetensors"
+"""the weights as they are, not averaged: a run goes on from these"""
+KEPT = 2
+"""newest checkpoints that are kept"""
+LINE = 50
+"""steps between two lines about time"""
+FREE = ("workers", "threads", "tensorboard")
+"""what may differ when a run is resumed: it changes no number"""
+
+
+@dataclass(frozen=True)
+class TrainDetector:
+    """Train a detector on recorded drives, on a laptop's CPU or on GPUs.
+
+    DIR then holds detector.safetensors (the best weights by validation, averaged), progress.csv,
+    validation.csv, curve.png, TensorBoard's scalars and pictures, and checkpoints. Ctrl-C ends
+    after the running step and saves; --resume goes on, with the same outcome as without the break.
+
+    Example: python -m training.train_detector --config detector_compact --out runs/compact
+
+    Other data and numbers: python -m training.train_detector --config detector_compact
+    --out runs/mine --set data.folders=[runs/data] --set learning_rate=1e-3
+
+    Fine-tuning: python -m training.train_detector --config detector_compact --out runs/tuned
+    --set init=runs/compact --set freeze=[pictures] --set epochs=2
+
+    Two processes: torchrun --nproc-per-node 2 -m training.train_detector
+    --config detector_compact --out runs/compact
+    """
+
+    out: Path
+    """folder of the run"""
+    config: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
+    """a run file by name (detector_compact, detector_full) or path; docs/training-detector.md"""
+    set: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
+    ] = ()
+    """a value of it, e.g. batch=8 or model.channels=64; may be repeated"""
+    resume: bool = False
+    """go on with the run DIR holds, from its last checkpoint"""
+    overwrite: bool = False
+    """replace the run DIR holds"""
+
+    def run(self) -> int:
+        """Train; the exit status."""
+        return train(self.training(), self.out, resume=self.resume, overwrite=self.overwrite)
+
+    def training(self) -> DetectorTraining:
+        """The whole configuration; when resuming that of the run, which only `FREE` keys change."""
+        if not self.resume:
+            path = find_config(self.config) if self.config else None
+            return load_config(DetectorTraining, path, self.set)
+        if not (self.out / CONFIG).is_file():
+            raise RoadloopError(f"{self.out} holds no run to resume: start without --resume")
+        had = load_config(DetectorTraining, self.out / CONFIG)
+        base = find_config(self.config) if self.config else self.out / CONFIG
+        asked = load_config(DetectorTraining, base, self.set)
+        for field in dataclasses.fields(had):
+            before, now = getattr(had, field.name), getattr(asked, field.name)
+            if field.name not in FREE and before != now:
+                raise RoadloopError(
+                    f"the run in {self.out} was made with another {field.name}: leave --config and "
+                    "--set out to resume it, or start another run with init"
+                )
+        return asked
+
+
+# --- learning -----------------------------------------------------------------------------------
+
+
+def learn(
+    loss: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    clip: Clip,
+    config: DetectorTraining,
+    step: int,
+    steps: int,
+    team: Team,
+) -> dict[str, float]:
+    """One gradient step; the terms over all processes, the gradient's norm, the learning rate.
+
+    Raises RoadloopError, in every process, where a term or the gradient is not finite.
+    """
+    rate = learning_rate(step, steps, config.learning_rate, config.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    random = team.generator(config.seed, step)
+    torch.manual_seed(random.initial_seed())  # for layers that draw numbers, like stochastic depth
+    dropped = torch.rand(clip["moment_valid"].shape, generator=random) < config.drop_state
+    terms, _ = loss(clip, uncertain_at(config, step / steps), dropped)
+    optimiser.zero_grad(set_to_none=True)
+    terms["total"].backward()
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    gradient = nn.utils.clip_grad_norm_(learning, config.clip)
+    mine = {**{k: float(v.detach()) for k, v in terms.items()}, "gradient": float(gradient)}
+    mean = team.sum(np.array(list(mine.values()))) / team.size
+    if not np.isfinite(mean).all():
+        bad = [name for name, value in mine.items() if not math.isfinite(value)]
+        own = f"{', '.join(bad)} of clips from {', '.join(drives_of(clip))}" if bad else ""
+        said = "; ".join(text for text in team.texts(own) if text)
+        raise RoadloopError(
+            f"step {step + 1}: not a finite number: {said}; the weights were not changed, the "
+            "last checkpoint is kept: look at these drives, or lower learning_rate"
+        )
+    optimiser.step()
+    return {**dict(zip(mine, mean.tolist())), "learning_rate": rate}
+
+
+def uncertain_at(config: DetectorTraining, progress: float) -> float:
+    """How much the boxes' likelihood counts at a share of the run."""
+    begin, end = config.uncertain_between
+    return config.uncertain * min(max((progress - begin) / (end - begin), 0.0), 1.0)
+
+
+@torch.no_grad()
+def validate(
+    loss: ClipLoss, loader: Any, config: DetectorTraining, team: Team
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """``loss`` (mean of the terms' sum over clips) and IoU by layer, and a picture.
+
+    The picture (None where this process has no clip) shows the last moment of the first clip.
+    """
+    loss.eval()
+    score, picture = RasterScore(config.model.grid), None
+    total = np.zeros(2)
+    for batch in loader:
+        clip = placed(batch, team.device)
+        terms, outputs = loss(clip, config.uncertain)
+        rows = len(clip["moment_valid"])
+        total += [rows * float(terms["total"]), rows]
+        frame = moment(clip, -1)
+        found = outputs["raster"].float().sigmoid().cpu().numpy()
+        truth, weight = (frame[k].cpu().numpy() for k in ("raster", "raster_weight"))
+        score.add(found, truth, weight)
+        if picture is None:
+            front = frame["images"][0, 0].permute(1, 2, 0).cpu().numpy()
+            picture = moment_picture(front, found[0], truth[0], weight[0].any(0))
+    total = team.sum(total)
+    score.counts = team.sum(score.counts.astype(np.float64)).astype(np.int64)
+    result = score.result()
+    ious = {layer.name.lower(): result[layer.name.lower()]["iou"]["all"] for layer in RasterLayer}
+    values = {f"{name}_iou": math.nan if iou is None else iou for name, iou in ious.items()}
+    return {"loss": float(total[0] / total[1]), **values}, picture
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Progress:
+    """Where a run is, beside its tensors."""
+
+    step: int = 0
+    best: float | None = None
+    """the value of ``config.best``, larger is better"""
+    best_step: int = 0
+    waited: int = 0
+    """validations since"""
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    """of the last validation"""
+
+    def judge(self, config: DetectorTraining) -> bool:
+        """Whether the last validation is the best so far."""
+        value = self.metrics[config.best] * (-1.0 if config.best == "loss" else 1.0)
+        if self.best is None or value > self.best:
+            self.best, self.best_step, self.waited = value, self.step, 0
+            return True
+        self.waited += 1
+        return False
+
+
+def train(
+    config: DetectorTraining,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    sources: tuple[Source, Source | None] | None = None,
+) -> int:
+    """Train as asked for; 0, or 130 where it was interrupted.
+
+    Args:
+        out: folder of the run.
+        sources: of clips to learn from and to judge by; by default what ``config.data`` says.
+
+    Raises:
+        RoadloopError: a mistake in what was asked for, data that does not fit, a loss that is not
+            finite.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise RoadloopError(f'no device "{device}" here: use cpu or auto')
+    share_threads(config.threads)
+    with join_team(device) as team:
+        return _train(
+            config, out, resume, overwrite, sources, dataclasses.replace(team, device=device)
+        )
+
+
+def _train(
+    config: DetectorTraining,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+    sources: tuple[Source, Source | None] | None,
+    team: Team,
+) -> int:
+    network = make_network(config).to(team.device).to(memory_format=torch.channels_last)
+    source, judge = sources or open_clips(config)
+    loader = make_loader(
+        source,
+        config.batch,
+        seed=config.seed,
+        workers=config.workers,
+        pin_memory=team.device != "cpu",
+    )
+    judges = judge and make_loader(
+        Some(judge, config.validation_clips),
+        config.batch,
+        shuffle=False,
+        workers=min(config.workers, 1),
+        pin_memory=team.device != "cpu",
+    )
+    clips = config.batch * team.size
+    steps = math.ceil(config.samples / clips) or max(round(config.epochs * len(loader)), 1)
+    optimiser = adamw(network, config.learning_rate, config.weight_decay)
+    average, at = Average(network, config.ema), Progress()
+    if resume:
+        at = restore(newest_checkpoint(out), network, average, optimiser, loader)
+    elif team.rank == 0:
+        prepare_run(out, CONFIG, dump_config(config), overwrite=overwrite)
+    judging = ClipLoss(average.network, config)
+    loss: nn.Module = ClipLoss(network, config)
+    if team.size > 1:
+        loss = DistributedDataParallel(loss, find_unused_parameters=True)
+    folder = out if team.rank == 0 else None
+    say = line_writer(folder)
+    timer = DataTimer(endless(loader), LINE, write=say)
+    record = Record(folder, steps, at.step, clips, config.tensorboard, unit="step",
+                    count="samples", group="train", headline=("total", ".2f"))  # fmt: skip
+    first, ended = True, at.step >= steps
+    with contextlib.ExitStack() as stack:
+        # torchrun passes Ctrl-C on to processes that have it from the terminal already
+        stop = stack.enter_context(StopSignal(insisting=team.size == 1))
+        stack.enter_context(record)
+        table = None
+        if folder and judges:
+            table = Table(folder / VALIDATION, at.step)
+            stack.callback(table.close)
+        batches = iter(timer)
+        while not ended and not stop.asked:
+            batch = placed(next(batches), team.device)
+            shown = speed(timer, clips)
+            if first:
+                check_shapes(batch, network)
+                first = False
+            values = learn(loss, optimiser, batch, config, at.step, steps, team)
+            at.step += 1
+            average.update(network, at.step)
+            record.add(at.step, values, shown)
+            is_best = False
+            if judges and (at.step % config.validate_every == 0 or at.step == steps):
+                at.metrics, picture = validate(judging, judges, config, team)
+                is_best = at.judge(config)
+                if table is not None:
+                    table.add({"step": at.step, "samples": at.step * clips}, at.metrics)
+                    record.scalars("validation", at.step, at.metrics)
+                    if picture is not None:
+                        record.picture("validation/raster", at.step, picture)
+                    say(f"step {at.step}: {metrics_line(at.metrics)}{', the best' * is_best}")
+            stop.asked = bool(team.sum(np.array([float(stop.asked)]))[0])
+            ended = at.step == steps or 0 < config.patience <= at.waited
+            due = is_best or ended or stop.asked or at.step % config.checkpoint_every == 0
+            if due and folder:
+                about = {"samples": at.step * clips, "data": described(config, source, judge)}
+                made = save(folder, config, at, network, average, optimiser, loader, about)
+                if is_best or at.best is None:
+                    publish(made, WEIGHTS, folder)
+                drop_checkpoints(folder, KEPT)
+                draw_curve(folder)
+    if folder and ended:
+        print(folder / WEIGHTS)
+    elif folder:
+        print(f"stopped after step {at.step} of {steps}: --resume goes on", file=sys.stderr)
+    return 0 if ended else INTERRUPTED
+
+
+def make_network(config: DetectorTraining) -> DetectorNetwork:
+    """The network with its first weights, by ``seed``, ``pretrained`` or ``init``, and stages
+    frozen. Raises RoadloopError for weights that do not fit and stages that do not exist."""
+    torch.manual_seed(config.seed)
+    network = DetectorNetwork(config.model)
+    if config.pretrained:
+        network.pictures.backbone.load_pretrained(config.pretrained)
+    if config.init:
+        _, weights, _ = load_detector_weights(config.init)
+        check_weights(config.init, weights, network.state_dict())
+        network.load_state_dict(weights)
+    stages = {name: module for name, module in network.named_modules() if name}
+    for name in config.freeze:
+        if name not in stages:
+            known = [stage for stage in stages if stage.count(".") < 2]
+            raise RoadloopError(f"freeze: {unknown('stage', name, known)}")
+        stages[name].requires_grad_(False)
+        stages[name].eval()  # nor do the statistics of its normalisations change
+    if not any(p.requires_grad for p in network.parameters()):
+        raise RoadloopError(f"freeze: {', '.join(config.freeze)} is all there is; nothing learns")
+    return network
+
+
+def check_shapes(clip: Clip, network: DetectorNetwork) -> None:
+    """Raises RoadloopError where a batch is not what the network was made for."""
+    config = network.config
+    width, height = config.size
+    wanted = {
+        "images": (len(network.cameras), 3, height, width),
+        "heat": (len(ObjectClass), *config.grid.shape),
+    }
+    for key, shape in wanted.items():
+        if tuple(clip[key].shape[2:]) != shape:
+            raise RoadloopError(
+                f"{key} of clips from {drives_of(clip)[0]} are {tuple(clip[key].shape[2:])}, the "
+                f"network's {shape}: use model.size, model.rig and model.grid that the data has"
+            )
+
+
+def endless(loader: Loader) -> Iterator[Batch]:
+    """Epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def speed(timer: DataTimer, clips: int) -> dict[str, float]:
+    """Share of the time spent waiting for data, and clips per second, since the last line."""
+    steps, seconds = timer.steps % timer.every, timer.data + timer.compute
+    if not steps or seconds <= 0.0:
+        return {}
+    return {"waiting": timer.data / seconds, "samples_per_s": clips * steps / seconds}
+
+
+def line_writer(folder: Path | None) -> Callable[[str], None]:
+    """Prints a line above the progress bar; nothing where this process is not the first."""
+    from tqdm import tqdm
+
+    return lambda line: tqdm.write(line, file=sys.stderr) if folder else None
+
+
+def metrics_line(metrics: Mapping[str, float]) -> str:
+    """``loss 2.31, vehicle iou 0.412`` ..., in one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
+
+
+def save(
+    folder: Path,
+    config: DetectorTraining,
+    at: Progress,
+    network: nn.Module,
+    average: Average,
+    optimiser: torch.optim.Optimizer,
+    loader: Loader,
+    about: Mapping[str, Any],
+) -> Path:
+    """Write the checkpoint of ``at``; its folder."""
+    import yaml
+
+    training = yaml.safe_load(dump_config(config))
+    metrics = {k: v if math.isfinite(v) else None for k, v in at.metrics.items()}
+    metadata = {"format": FORMAT, "kind": KIND, "config": training.pop("model"), "step": at.step,
+                "training": training, "metrics": metrics, "seed": config.seed, **about}  # fmt: skip
+    tensors = {
+        WEIGHTS: average.network.state_dict(),
+        RAW: network.state_dict(),
+        OPTIMISER: optimiser_tensors(optimiser, network),
+    }
+    state = {"progress": dataclasses.asdict(at), "loader": loader.state_dict()}
+    return save_checkpoint(folder, at.step, tensors, state, metadata)
+
+
+def restore(
+    folder: Path,
+    network: nn.Module,
+    average: Average,
+    optimiser: torch.optim.Optimizer,
+    loader: Loader,
+) -> Progress:
+    """Take a checkpoint; where the run was."""
+    tensors, state = load_checkpoint(folder, (WEIGHTS, RAW, OPTIMISER), network.state_dict())
+    network.load_state_dict(tensors[RAW])
+    average.network.load_state_dict(tensors[WEIGHTS])
+    load_optimiser(optimiser, network, tensors[OPTIMISER])
+    loader.load_state_dict(state["loader"])
+    return Progress(**state["progress"])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; 2 after a mistake in the input."""
+    try:
+        words = sys.argv[1:] if words is None else words
+        return parse(TrainDetector, "train_detector", words, prog=PROG).run()
+    except RoadloopError as error:
+        if os.environ.get("ROADLOOP_DEBUG") == "1":
+            raise
+        print(f"train_detector: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in TOP_LEVEL:
+            raise  # a fault of ours, not of the installation
+        print(f"train_detector: {error}: pip install 'roadloop[train]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train_detector: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as leaving:  # after --help
+        return leaving.code if isinstance(leaving.code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
