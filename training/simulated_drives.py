@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from roadloop.camera import Pinhole
 from roadloop.errors import RoadloopError
 from roadloop.geometry import se3, wrap_angle
 from roadloop.interfaces import Driver
@@ -32,12 +33,12 @@ from roadloop.weather import Weather
 from sim.actors.appearance import actors_of
 from sim.render.scene import scene_of
 from sim.run import drive_scenario
-from sim.sensors.camera import CameraCapture
+from sim.sensors.camera import CameraCapture, Cameras
 from sim.sensors.fitting import Drawing, RangerCapture
 from sim.sensors.lidar import Lidar
 from sim.sensors.radar import Radar
 from sim.sensors.suite import SEEING, Capture, Moment, SensorSuite
-from sim.simulator import Simulator, SimWorld
+from sim.simulator import Simulator, SimWorld, ego_state
 from sim.state import Agent, Fixed, SimState, Traits
 
 Array = np.ndarray
@@ -69,9 +70,19 @@ class SimulatedWorld:
         if every < 1:
             raise RoadloopError(f"every is {every}; it must be 1 or more steps")
         self._build, self._driver, self.every = build, driver, every
+        self._forget()
+
+    def _forget(self) -> None:
+        self._schedules: dict[tuple[Any, ...], list[tuple[int, str, _Due]]] = {}
+        self.renderers: dict[tuple[Pinhole, ...], Cameras] = {}
+        """by lenses; all drives of a world use the same"""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_build": self._build, "_driver": self._driver, "every": self.every}
+        return {key: self.__dict__[key] for key in ("_build", "_driver", "every")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     @cached_property
     def scenario(self) -> Scenario:
@@ -123,6 +134,36 @@ class SimulatedWorld:
         there = np.logical_and.accumulate(self.agents["valid"] == 1, axis=0)
         return np.where(fits, there.sum(0), 0)
 
+    def schedule(self, rig: SensorRig) -> list[tuple[int, str, _Due]]:
+        """When cameras, LiDARs and radars measure: the step a measurement arrives at, its sensor.
+
+        A suite runs through the world with sensors that only note down when they measure.
+        """
+        seeing = [s for kind in SEEING for s in getattr(rig, kind)]
+        key = tuple((s.name, s.rate, s.latency) for s in seeing)
+        if key in self._schedules:
+            return self._schedules[key]
+        number = {state.step: k for k, state in enumerate(self.states)}
+
+        def note(kind: str, moment: Moment, names: tuple[str, ...]) -> dict[str, Any]:
+            steps = number[moment.state.step], number[moment.previous.step]
+            times = moment.time, moment.elapsed, moment.timestamp_us
+            return dict.fromkeys(names, _Due(kind, names, *steps, *times))
+
+        notes: dict[str, Capture] = {kind: partial(note, kind) for kind in SEEING}
+        names = tuple(s.name for s in seeing)
+        suite = SensorSuite(rig, self.scenario, names=names, captures=notes)
+        found: list[tuple[int, str, _Due]] = []
+        last: dict[str, _Due] = {}
+        for k, state in enumerate(self.states):
+            readings = suite.observe(state) if k else suite.reset(state)
+            for name, due in ((n, d) for kind in SEEING for n, d in readings[kind].items()):
+                if last.get(name) is not due:
+                    last[name] = due
+                    found.append((k, name, due))
+        self._schedules[key] = found
+        return found
+
     def _in_traffic(self) -> tuple[SimState, ...]:
         simulator = Simulator()
         state = with_ego_in_traffic(simulator.reset([self.scenario]))
@@ -164,7 +205,6 @@ class _Due:
     step: int
     """index of the state, and of the one before that motion is counted from"""
     previous: int
-    ego: EgoState
     time: float
     elapsed: float
     timestamp_us: int
@@ -259,8 +299,6 @@ class SimulatedDrive:
         pose, agent = self._world_from_ego, world.agents[:steps, seat]
         values = {key: agent[key].astype(np.float64) for key in EGO_FIELDS if key not in "xyz"}
         place = dict(zip("xyz", np.moveaxis(pose[:, :3, 3], 1, 0).copy()))
-        frames, samples = self._schedule()
-        others = self._others()
         return Recording(
             name=self._name or f"{scenario.family}-seed{scenario.seed}-seat{seat}",
             dataset="roadloop",
@@ -271,8 +309,8 @@ class SimulatedDrive:
             rig=self.rig,
             lights=world.lights[:steps],
             load_map=self._road_map,
-            frames=frames,
-            samples=partial(list.__getitem__, samples),
+            frames=self._frames(),
+            samples=self._sample,
             lossless=True,
             about={
                 "scenario": scenario.name,
@@ -281,7 +319,7 @@ class SimulatedDrive:
                 "seat": seat,
                 "weather": dataclasses.asdict(scenario.weather),
             },
-            **others,
+            **self._others(),
         )
 
     def reading(self, due: _Due, sensor: str) -> CameraImage | LidarSweep | RadarScan:
@@ -300,7 +338,7 @@ class SimulatedDrive:
         true = with_calibration_error(rig, seed)
         scene = scene_of(self.scenario.road_map)
         return {
-            "cameras": CameraCapture(scene, rig, true, seed),
+            "cameras": CameraCapture(scene, rig, true, seed, shared=self.world.renderers),
             "lidars": RangerCapture(scene, Lidar, rig.lidars, true.lidars),
             "radars": RangerCapture(scene, Radar, rig.radars, true.radars),
         }
@@ -362,48 +400,43 @@ class SimulatedDrive:
             world=0,
             time=due.time,
             elapsed=due.elapsed,
-            ego=due.ego,
+            ego=ego_state(self.scenario, self.world.agents[due.step, self.seat]),
             world_from_ego=self._world_from_ego[due.step],
             previous_world_from_ego=self._world_from_ego[due.previous],
             seed=self.scenario.seed,
             draw=self._drawing.frame,
         )
 
-    def _schedule(self) -> tuple[tuple[Frame, ...], list[dict[str, Any]]]:
-        """Every measurement by time, and what IMUs, GNSS and odometry gave at each step.
+    def _frames(self) -> tuple[Frame, ...]:
+        """Every measurement, by time."""
+        pose = self._world_from_ego
+        kinds: dict[str, Any] = {}
+        for kind, sensors in _KIND.items():
+            kinds |= {sensor.name: kind for sensor in getattr(self.rig, sensors)}
+        frames = [
+            Frame(name, kinds[name], due.timestamp_us, step, pose[due.step],
+                  partial(_read, self, due, name))
+            for step, name, due in self.world.schedule(self.rig)
+            if step < self._steps
+        ]  # fmt: skip
+        return tuple(sorted(frames, key=lambda frame: (frame.timestamp_us, frame.sensor)))
 
-        The suite runs through the drive with sensors that only note down when they measure.
-        """
-        number = {state.step: k for k, state in enumerate(self.world.states)}
-
-        def note(kind: str, moment: Moment, names: tuple[str, ...]) -> dict[str, Any]:
-            step, previous = number[moment.state.step], number[moment.previous.step]
-            times = moment.time, moment.elapsed, moment.timestamp_us
-            due = _Due(kind, names, step, previous, moment.ego, *times)
-            return dict.fromkeys(names, due)
-
-        poses = self._world_from_ego
+    @cached_property
+    def _samples(self) -> list[dict[str, Any]]:
+        """What IMUs, GNSS and odometry gave at each step, by field of Observation."""
+        rig = self.rig
+        names = tuple(s.name for s in (*rig.imus, *rig.gnss, *rig.odometry))
+        if not names:
+            return [{"imus": {}, "gnss": {}, "odometry": {}} for _ in range(self._steps)]
+        poses = dict(zip((s.step for s in self.world.states), self._world_from_ego))
         suite = SensorSuite(
-            self.rig,
-            self.scenario,
-            captures={kind: partial(note, kind) for kind in SEEING},
-            pose=lambda state, _world: poses[number[state.step]],
+            rig, self.scenario, names=names, pose=lambda state, _world: poses[state.step]
         )
-        kinds = {s.name: kind for kind, field in _KIND.items() for s in getattr(self.rig, field)}
-        frames: list[Frame] = []
-        samples: list[dict[str, Any]] = []
-        seen: dict[str, _Due] = {}
+        found = []
         for k in range(self._steps):
             readings = suite.observe(self._state(k)) if k else suite.reset(self._state(k))
-            samples.append({key: readings[key] for key in ("imus", "gnss", "odometry")})
-            for kind in SEEING:
-                for name, due in readings[kind].items():
-                    if seen.get(name) is not due:
-                        seen[name] = due
-                        read = partial(_read, self, due, name)
-                        then = poses[due.step]
-                        frames.append(Frame(name, kinds[name], due.timestamp_us, k, then, read))
-        return tuple(sorted(frames, key=lambda f: (f.timestamp_us, f.sensor))), samples
+            found.append({key: readings[key] for key in ("imus", "gnss", "odometry")})
+        return found
 
     def _others(self) -> dict[str, Any]:
         """Fields of a Recording that describe the road users, by column the world's agents; in the
@@ -438,6 +471,9 @@ class SimulatedDrive:
             "category": enum_names(AgentKind)[kind],
             "source_id": states.id.astype(str),
         }
+
+    def _sample(self, step: int) -> dict[str, Any]:
+        return self._samples[step]
 
     def _road_map(self) -> RoadMap:
         return self.world.scenario.road_map

@@ -107,9 +107,18 @@ class CameraCapture:
         rig: as the calibration has it; what a CameraImage says of its camera.
         true_rig: where the cameras really are and what their lenses really do.
         seed: of the scenario, for what is fixed for a lens's life.
+        shared: renderers by lenses, where several captures of one scene use the same.
     """
 
-    def __init__(self, scene: Scene, rig: SensorRig, true_rig: SensorRig, seed: int) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        rig: SensorRig,
+        true_rig: SensorRig,
+        seed: int,
+        *,
+        shared: dict[tuple[Pinhole, ...], Cameras] | None = None,
+    ) -> None:
         self._scene = scene
         self._told = {sensor.name: sensor for sensor in rig.cameras}
         self._true = {sensor.name: sensor for sensor in true_rig.cameras}
@@ -122,7 +131,7 @@ class CameraCapture:
             )
             for sensor in true_rig.cameras
         }
-        self._sets: dict[tuple[Pinhole, ...], Cameras] = {}
+        self._sets = {} if shared is None else shared
 
     def __call__(self, moment: Moment, names: tuple[str, ...]) -> dict[str, CameraImage]:
         """Pictures of the named cameras."""
