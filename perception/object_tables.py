@@ -14,8 +14,8 @@ import numpy as np
 
 from perception.detection_benchmark import BoxTable
 from perception.detection_metrics import match
-from perception.detector_config import BevGrid, ObjectClass, object_classes
-from perception.objects import VISIBLE_PIXELS, Objects
+from perception.detector_config import BevGrid, ObjectClass
+from perception.objects import Objects
 from roadloop.errors import RoadloopError
 from roadloop.types import at
 
@@ -55,20 +55,11 @@ class MomentTruth:
     """The labelled objects of one moment in the ego frame; fields ``(n,)``."""
 
     boxes: Array
-    """(n, 9), ``training.sample_spec.BOX``"""
+    """(n, 9), ``training.sample_spec.BOX``; velocities may be NaN, not known"""
     object_class: Array
+    """`ObjectClass`"""
     visible: Array
-
-
-def moment_truth(boxes: Array, kind: Array, pixels: Array, lidar_points: Array) -> MomentTruth:
-    """The labels of a sample (its ``boxes``, ``box_kind``, ``box_pixels``, ``box_lidar_points``).
-
-    Visible: by `VISIBLE_PIXELS` pixels; where nobody counted pixels by one LiDAR point; where
-    nobody counted these either, all are.
-    """
-    by_points = (lidar_points > 0) | (lidar_points < 0)
-    visible = np.where(pixels >= 0, pixels >= VISIBLE_PIXELS, by_points)
-    return MomentTruth(boxes, object_classes(kind, boxes[:, 3]), visible)
+    """bool; nobody has to find the others"""
 
 
 def drive_objects(

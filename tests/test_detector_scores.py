@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,19 +20,19 @@ from perception.object_tables import (
     MomentTruth,
     Pool,
     drive_objects,
-    moment_truth,
     pooled,
 )
 from perception.objects import Objects
 from roadloop.errors import RoadloopError
-from roadloop.types import AgentKind
 
 GRID = BevGrid()
 VEHICLE, PEDESTRIAN = ObjectClass.VEHICLE, ObjectClass.PEDESTRIAN
 CAR = (4.5, 1.9, 1.5)
 
 
-def truth(xy, label=VEHICLE, visible=True, yaw=0.0, velocity=(5.0, 0.0)) -> MomentTruth:
+def truth(
+    xy: Any, label=VEHICLE, visible: Any = True, yaw=0.0, velocity: Any = (5.0, 0.0)
+) -> MomentTruth:
     xy = np.reshape(np.asarray(xy, float), (-1, 2))
     n = len(xy)
     boxes = np.column_stack(
@@ -40,7 +41,7 @@ def truth(xy, label=VEHICLE, visible=True, yaw=0.0, velocity=(5.0, 0.0)) -> Mome
     return MomentTruth(boxes, np.full(n, label), np.broadcast_to(visible, n).copy())
 
 
-def found(xy, score=0.9, label=VEHICLE, std=1.0, **columns) -> Objects:
+def found(xy: Any, score: Any = 0.9, label=VEHICLE, std: Any = 1.0, **columns: Any) -> Objects:
     xy = np.reshape(np.asarray(xy, float), (-1, 2))
     n = len(xy)
     values = dict(zip(("length", "width", "height"), CAR)) | {"z": 0.75, "yaw": 0.0}
@@ -225,14 +226,6 @@ def test_nuscenes_rules_on_our_classes() -> None:
     assert metrics.mean_ap == pytest.approx(1.0) and metrics.nds == pytest.approx(1.0)
     assert math.isnan(metrics.mean_dist_aps["pedestrian"])  # none there: left out
     assert scores.nuscenes_metrics(pool_of((truth([]), found(ROW)))) is None
-
-
-def test_what_is_visible_by_pixels_else_by_points() -> None:
-    boxes = np.tile([5.0, 0.0, 0.5, 4.0, 2.0, 1.5, 0.0, 0.0, 0.0], (5, 1))
-    kind = np.full(5, AgentKind.STATIC)
-    made = moment_truth(boxes, kind, np.array([9, 10, -1, -1, -1]), np.array([5, 0, 0, 1, -1]))
-    assert made.visible.tolist() == [False, True, False, True, True]
-    assert (made.object_class == VEHICLE).all()  # 4 m long: parked
 
 
 def test_labels_and_detections_must_be_of_the_same_moments() -> None:
