@@ -14,6 +14,7 @@ from roadloop import __version__
 from roadloop.cli.compare import Compare
 from roadloop.cli.convert import Convert
 from roadloop.cli.drive import Drive
+from roadloop.cli.evaluate import Evaluate
 from roadloop.cli.export import Export
 from roadloop.cli.highway import Highway
 from roadloop.cli.listing import List
@@ -23,6 +24,7 @@ from roadloop.cli.replay import Replay
 from roadloop.cli.report import Report
 from roadloop.cli.score import Score
 from roadloop.cli.shard import Shard
+from roadloop.cli.train import Train
 from roadloop.cli.view import View
 from roadloop.command_line import run
 
@@ -72,9 +74,11 @@ VERBS: dict[str, type] = {
     "map": Map,
     "score": Score,
     "compare": Compare,
+    "evaluate": Evaluate,
     "report": Report,
     "export": Export,
     "shard": Shard,
+    "train": Train,
     "doctor": Doctor,
     "version": Version,
 }
