@@ -1,6 +1,8 @@
 """The whole driver: tracker, planner and controller behind one `Driver`, and the drivers by name.
 
 What is evaluated is what is shipped: the same object runs in every simulator and on the vehicle.
+A driver that sees with a network (`deploy.seeing`) is given the readings of its sensors and nothing
+else of the world around.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from deploy.detectors import SHIPPED, is_detector
 from perception.ground_truth import GroundTruth
 from perception.noise_config import load_noise
 from perception.noisy import NoisyPerception
@@ -24,10 +27,12 @@ from planning.policy import Policy
 from planning.r157_driver import R157Driver
 from planning.recorded import ConstantVelocity, RecordedExpert, Stationary
 from planning.route_follower import RouteFollower
+from planning.safe_stop import safe_stop
 from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Controller, Driver, Planner, Tracker
-from roadloop.types import Control, Observation, Scenario, Trajectory
+from roadloop.stage_times import StageTime, StageTimes
+from roadloop.types import Control, Observation, Scenario, Tracks, Trajectory
 
 
 class Stack:
@@ -35,6 +40,10 @@ class Stack:
 
     ``plan`` is the latest trajectory. ``act`` raises RoadloopError for an observation that holds
     NaN or infinity in a field that is used.
+
+    A tracker that has ``sensors`` of its own sees by itself: what the world knows of road users and
+    lights is kept from the planner, and where the tracker is ``blind`` the car is stopped in its
+    lane.
     """
 
     def __init__(
@@ -43,19 +52,31 @@ class Stack:
         tracker: Tracker,
         planner: Planner,
         controller: Controller,
-        sensors: tuple[str, ...] = ("tracks", "lights"),
     ) -> None:
         self.name = name
-        self.sensors = sensors
         self.tracker = tracker
         self.planner = planner
         self.controller = controller
         self.plan: Trajectory | None = None
+        self.sight = tracker if isinstance(tracker, Sight) else None
+        self.sensors = ("tracks", "lights") if self.sight is None else self.sight.sensors
+        self._times = StageTimes() if self.sight is None else self.sight.times
 
     @property
     def reason(self) -> str:
         """What decides the planner's speed now, empty where it does not say."""
+        if self.sight is not None and self.sight.blind:
+            return "sees nothing ahead: " + ("; ".join(self.faults) or "no picture yet")
         return getattr(self.planner, "reason", "")
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """One line per sensor that is not trusted now."""
+        return () if self.sight is None else self.sight.faults
+
+    def timings(self) -> dict[str, StageTime]:
+        """How long each stage takes per step, since the driver was made."""
+        return self._times.summary()
 
     def reset(self, scenario: Scenario) -> None:
         """Start a scenario: every part forgets the last one."""
@@ -66,10 +87,46 @@ class Stack:
 
     def act(self, observation: Observation) -> Control:
         """One step: what is seen to what is asked of the vehicle."""
-        check_finite(observation)
-        tracks = self.tracker.update(observation)
-        self.plan = self.planner.plan(observation, tracks)
-        return self.controller.control(observation, self.plan)
+        with self._times.step():
+            return self._act(observation)
+
+    def _act(self, observation: Observation) -> Control:
+        if self.sight is None:
+            check_finite(observation)
+            with self._times.stage("track"):
+                tracks = self.tracker.update(observation)
+        else:
+            observation = dataclasses.replace(observation, tracks=None, lights=None)
+            check_finite(observation)
+            tracks = self.sight.update(observation)
+            observation = dataclasses.replace(observation, lights=self.sight.lights)
+        with self._times.stage("plan"):
+            self.plan = self.planner.plan(observation, tracks)
+            if self.sight is not None and self.sight.blind:
+                ego = observation.ego
+                self.plan = safe_stop(self.plan, float(ego.speed), float(ego.acceleration))
+        with self._times.stage("control"):
+            return self.controller.control(observation, self.plan)
+
+
+@runtime_checkable
+class Sight(Protocol):
+    """A `Tracker` that sees by sensors of its own, such as `deploy.seeing.Seeing`."""
+
+    sensors: tuple[str, ...]
+    times: StageTimes
+    lights: np.ndarray
+    """(signals,) LightState"""
+
+    @property
+    def faults(self) -> tuple[str, ...]: ...
+
+    @property
+    def blind(self) -> bool: ...
+
+    def reset(self, scenario: Scenario) -> None: ...
+
+    def update(self, observation: Observation) -> Tracks: ...
 
 
 def check_finite(observation: Observation) -> None:
@@ -163,6 +220,8 @@ DRIVERS: dict[str, str] = {
 }
 """name -> one line on what it is"""
 
+NEEDED = ("safetensors", "timm", "torch")
+"""of the extra "train", what seeing with a network takes"""
 POLICY = "policy:"
 """what the name of a trained policy begins with; its path follows"""
 
@@ -192,7 +251,9 @@ def make_driver(
             run; or ``"module:callable"``: a function without arguments, of a module that Python
             finds, that returns a `Driver`.
         perception: what the planner sees: ``"truth"``; ``"noisy"`` or ``"noisy:PRESET"``
-            (`perception.noise_config`); or the path of a YAML file with a NoiseConfig.
+            (`perception.noise_config`); or the path of a YAML file with a NoiseConfig; or a
+            detector (`deploy.seeing`): ``"compact"``, a checkpoint or the folder of a run. The
+            driver's sensors then are those of the detector's rig.
         settings: of the planner's style, as ``{"time_headway": "0.65"}`` or
             ``["time_headway=0.65"]``.
 
@@ -203,6 +264,11 @@ def make_driver(
     if name.startswith(POLICY):
         refuse_settings(POLICY.rstrip(":"), overrides)
         tracker, sees = make_tracker(perception)
+        if isinstance(tracker, Sight):
+            raise RoadloopError(
+                f'driver "{name}" sees tracks, not pictures: leave out "{perception}", or take '
+                "another driver"
+            )
         return Policy(name.removeprefix(POLICY), tracker, sees)
     if ":" in name:
         if perception != "truth":
@@ -222,7 +288,7 @@ def make_driver(
 def make_tracker(perception: str = "truth") -> tuple[Tracker, str]:
     """The tracker that `make_driver` calls ``perception``, and its label: empty for ground truth.
 
-    Raises RoadloopError for an unknown name, preset or file.
+    Raises RoadloopError for an unknown name, preset or file, or a checkpoint that cannot be used.
     """
     if perception == "truth":
         return GroundTruth(), ""
@@ -231,12 +297,25 @@ def make_tracker(perception: str = "truth") -> tuple[Tracker, str]:
         preset = "typical"
     elif kind != "noisy":
         preset = perception if Path(perception).suffix in (".yaml", ".yml") else ""
-    if not preset:
-        raise RoadloopError(
-            f'unknown perception "{perception}": expected truth, noisy, noisy:PRESET or the path '
-            "of a .yaml"
-        )
-    return NoisyPerception(load_noise(preset)), f"noisy:{Path(preset).stem}"
+    if preset:
+        return NoisyPerception(load_noise(preset)), f"noisy:{Path(preset).stem}"
+    if is_detector(perception):
+        try:
+            from deploy.seeing import open_seeing
+
+            seeing = open_seeing(perception)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in NEEDED:
+                raise
+            raise RoadloopError(
+                f'perception "{perception}" needs {missing}: pip install "roadloop[train]"'
+            ) from error
+        return seeing, seeing.label
+    raise RoadloopError(
+        f'unknown perception "{perception}": expected truth, noisy, noisy:PRESET, the path of a '
+        f".yaml, {', '.join(SHIPPED)}, a .safetensors or the folder of a detector's run"
+    )
 
 
 def _overrides(settings: Mapping[str, str] | Sequence[str]) -> tuple[str, ...]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import numpy as np
 
 from roadloop.errors import RoadloopError
 
@@ -35,7 +34,7 @@ class TimeBudget:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if not (np.isfinite(value) and value > 0.0):
+            if not 0.0 < value < math.inf:
                 raise RoadloopError(f"budget of {f.name} is {value} ms: expected a number above 0")
 
     def of(self, stage: str) -> float:
@@ -103,9 +102,17 @@ class StageTimes:
         names += [ALL] if ALL in self._steps else []
         return {
             name: StageTime(
-                float(np.median(self._steps[name])),
-                float(np.percentile(self._steps[name], 95.0)),
+                _percentile(self._steps[name], 50.0),
+                _percentile(self._steps[name], 95.0),
                 self.budget.of(name),
             )
             for name in names
         }
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    """Linear between the two nearest; ``share`` in percent."""
+    ranked = sorted(values)
+    at = share / 100.0 * (len(ranked) - 1)
+    low = ranked[math.floor(at)]
+    return low + (ranked[math.ceil(at)] - low) * (at - math.floor(at))

@@ -15,6 +15,7 @@ import tyro
 
 from roadloop.cli.drivers import Latency, Perception, Settings, build_driver, numbers
 from roadloop.cli.names import known
+from roadloop.cli.senses import Senses
 from roadloop.command_line import INTERRUPTED, Count, File, Folder, Seconds, Seed, default_text
 from roadloop.config import dump_config
 from roadloop.errors import RoadloopError
@@ -61,7 +62,8 @@ class Drive:
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""
     perception: Perception = "truth"
-    """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
+    """what the driver sees: truth, noisy, noisy:PRESET, a .yaml of noise, or with a network:
+    compact, a checkpoint (.safetensors) or the folder of its training"""
     set: Settings = ()
     """a setting of the driver, e.g. time_headway=0.7"""
     latency: Latency = ""
@@ -142,11 +144,12 @@ class Drive:
             folder.clear()
             folder.config.write_text(self._run_file(), encoding="utf-8")
             laps.lap("build")
-            finished = self._simulate(scenario, driver, folder, film, views)
+            senses = Senses(driver, lambda line: _tell(line, quiet=self.json))
+            finished = self._simulate(scenario, driver, senses, folder, film, views)
             laps.lap("drive")
             if not finished:
                 print("roadloop: interrupted; scoring what was driven", file=sys.stderr)
-            result = self._write_results(scenario.road_map, folder, laps, film, views)
+            result = self._write_results(scenario.road_map, folder, laps, senses, film, views)
         if self.json:
             print(json.dumps(result, indent=2, allow_nan=False))
         return 0 if finished else INTERRUPTED
@@ -161,6 +164,7 @@ class Drive:
         self,
         scenario: Scenario,
         driver: Driver,
+        senses: Senses,
         folder: DriveFolder,
         film: Film | None,
         views: list[ViewerWriter],
@@ -184,6 +188,7 @@ class Drive:
             ):
 
                 def on_step(observation: Observation) -> None:
+                    senses.listen(observation)
                     if shoot is not None:
                         shoot(observation)
                     bar.update(observation.time - bar.n)
@@ -199,6 +204,7 @@ class Drive:
         road_map: RoadMap,
         folder: DriveFolder,
         laps: Laps,
+        senses: Senses,
         film: Film | None,
         views: list[ViewerWriter],
     ) -> dict[str, Any]:
@@ -221,7 +227,10 @@ class Drive:
         if not self.json:
             print(drive_text(rollout))
             print(scores_text(scores))
-        write_report(folder.report, rollout, road_map, scored, film=film)
+            if text := senses.text():
+                print(f"  a step takes {text}")
+        facts = senses.facts()
+        write_report(folder.report, rollout, road_map, scored, extra=facts, film=film)
         laps.lap("report")
         if self.video:
             with progress_bar("video", "frame", 0, quiet=self.json) as bar:
@@ -242,8 +251,17 @@ class Drive:
                 print(f"{name:9}{path}")
         return {
             **drive_json(rollout),
+            **senses.as_json(),
             "score": score_json(scored),
             "scores": {score.name: score_json(score) for score in scores},
             "paths": {name: str(path) for name, path in paths.items()},
             "timings_s": laps.seconds,
         }
+
+
+def _tell(line: str, *, quiet: bool) -> None:
+    """A line on standard error, beside the progress bar."""
+    from tqdm import tqdm
+
+    if not quiet:
+        tqdm.write(f"roadloop: {line}", file=sys.stderr)

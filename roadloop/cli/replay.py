@@ -50,7 +50,8 @@ class Replay:
     reactive: bool = False
     """vehicles and cyclists brake for the ego (IDM along their recorded path)"""
     perception: Perception = "truth"
-    """what the drivers see: truth, noisy, noisy:PRESET or a .yaml of noise"""
+    """what the drivers see: truth, noisy, noisy:PRESET, a .yaml of noise, or with a network:
+    compact, a checkpoint (.safetensors) or the folder of its training"""
     set: Settings = ()
     """a setting of the drivers that have it, e.g. time_headway=0.7"""
     latency: Latency = ""

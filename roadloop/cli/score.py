@@ -42,7 +42,8 @@ class Score:
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""
     perception: Perception = "truth"
-    """what the driver sees: truth, noisy, noisy:PRESET or a .yaml of noise"""
+    """what the driver sees: truth, noisy, noisy:PRESET, a .yaml of noise, or with a network:
+    compact, a checkpoint (.safetensors) or the folder of its training"""
     set: Settings = ()
     """a setting of the driver, e.g. time_headway=0.7"""
     latency: Latency = ""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("numpy", "pyarrow", "scipy", "shapely", "warp-lang")
 """whose versions a run states: another one may give other last digits"""
+NETWORKS = ("timm", "torch")
+"""likewise, where the driver sees with a network"""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,16 @@ class SuiteRun:
 
     def drive(self, suite: Suite, folder: Path) -> SuiteResults | None:
         """Drive what the folder does not hold yet; None where somebody pressed Ctrl-C."""
+        from deploy.detectors import SHIPPED, checkpoint_of, is_detector
         from roadloop.suites.results import FORMAT, read_results
         from sim.evaluate import Job, evaluate
         from sim.workers import GIB, choose_workers, connect_ray, memory_limit
 
         senses, latency = _absolute(self.perception), _absolute(self.latency)
+        weights = ""
+        if is_detector(senses):
+            weights = str(checkpoint_of(senses).resolve())
+            senses = senses if senses in SHIPPED else weights
         options = (self.driver, senses, self.settings, latency)
         driver = build_driver(*options)  # a mistake in them is said now, not once per case
         job = Job(functools.partial(build_driver, *options), folder, words(*options), self.replays)
@@ -82,8 +89,8 @@ class SuiteRun:
             "perception": senses,
             "settings": list(self.settings),
             "latency": latency,
-            "files": _hashes(senses, latency),
-            "versions": _versions(),
+            "files": _hashes(weights or senses, latency),
+            "versions": _versions(NETWORKS if weights else ()),
             "cases": [case.name for case in suite.cases],
         }
         self._prepare(folder, run)
@@ -182,8 +189,8 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+def _versions(more: Sequence[str]) -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in (*LIBRARIES, *more)}
     return {"roadloop": __version__, "python": platform.python_version(), **versions}
 
 

@@ -1,0 +1,120 @@
+"""What a driver sees with the network alone: cameras -> detector -> road users and traffic lights.
+
+Nothing here has access to the truth: of an observation only the ego's own state and the readings
+of the sensors are looked at; map and route come with the scenario.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from deploy.detectors import SHIPPED, checkpoint_of
+from perception.detector import CameraDetector
+from perception.light_states import LightStates
+from perception.percept import Percept
+from perception.tracker import MultiObjectTracker
+from roadloop.errors import RoadloopError
+from roadloop.types import AgentStates, Observation, Scenario, Tracks
+
+Array = np.ndarray
+
+
+class Seeing:
+    """A `Tracker` of what a detector finds, which also tells the traffic lights.
+
+    Attributes:
+        sensors: what to ask a world for.
+        times: how long its stages take.
+        percept: the latest, None before the first picture.
+        lights: (signals,) `LightState` as uint8, as far as they were seen.
+    """
+
+    def __init__(self, detector: CameraDetector) -> None:
+        self.detector = detector
+        self.sensors = detector.sensors
+        self.times = detector.times
+        self._tracker = MultiObjectTracker(grid=detector.config.grid)
+        self._lights = LightStates(detector.config)
+        self._ready = False
+        self._forget(0)
+
+    @property
+    def label(self) -> str:
+        """Of the detector: name and beginning of the hash of its weights."""
+        return self.detector.label
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """One line per sensor that is not trusted now, and for lights that cannot be seen."""
+        return self.detector.faults + self._light_faults
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing looks to the front any more: time to stop."""
+        return self.detector.blind
+
+    def reset(self, scenario: Scenario) -> None:
+        """Start a scenario; of it map and route are used, to know the traffic lights."""
+        self.detector.reset()
+        self._tracker.reset()
+        self._lights.reset(scenario)
+        self._forget(len(scenario.road_map.signal_id))
+        self._ready = True
+
+    def update(self, observation: Observation) -> Tracks:
+        """The road users at the observation's time, ``(tracks,)``.
+
+        Raises RoadloopError before `reset`, and as `CameraDetector.perceive` does.
+        """
+        if not self._ready:
+            raise RoadloopError("Seeing knows no route yet: call reset(scenario) first")
+        before, percept = self.percept, self.detector.perceive(observation)
+        self.percept = percept
+        if percept is None:
+            return self._tracks
+        if before is None or percept.time > before.time:
+            with self.times.stage("track"):
+                self._tracks = self._tracker.update(percept, observation.ego)
+            with self.times.stage("lights"):
+                self.lights = self._lights.update(percept, observation.ego)
+                # the line counts the seconds; one is enough
+                lines = self._lights.faults
+                self._light_faults = lines and (self._light_faults or lines)
+        return carried_on(self._tracks, observation.time - percept.time)
+
+    def _forget(self, signals: int) -> None:
+        self.percept: Percept | None = None
+        self.lights = np.zeros(signals, np.uint8)
+        self._tracks = nobody()
+        self._light_faults: tuple[str, ...] = ()
+
+
+def open_seeing(perception_name: str) -> Seeing:
+    """The senses that ``--perception`` names by a detector: a name, a checkpoint, a run's folder.
+
+    Raises RoadloopError where it cannot be used.
+    """
+    name = perception_name if perception_name in SHIPPED else ""
+    return Seeing(CameraDetector.load(checkpoint_of(perception_name), name=name))
+
+
+def nobody() -> Tracks:
+    """No track."""
+    none = np.zeros(0)
+    states = AgentStates(
+        np.zeros(0, np.int64), np.zeros(0, np.uint8), *[none] * 9, valid=np.zeros(0, bool)
+    )
+    return Tracks(states, none, np.zeros(0, np.int64))
+
+
+def carried_on(tracks: Tracks, seconds: float) -> Tracks:
+    """The tracks ``seconds`` later, at the velocities they have."""
+    if abs(seconds) < 1e-6 or not len(tracks.age):
+        return tracks
+    states = tracks.states
+    moved = dataclasses.replace(
+        states, x=states.x + states.vx * seconds, y=states.y + states.vy * seconds
+    )
+    return dataclasses.replace(tracks, states=moved)
