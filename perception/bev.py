@@ -36,7 +36,7 @@ class Memory(nn.Module):
             valid: (B,) bool or 0, 1; 0: the state is not used.
 
         Returns:
-            What the rest of the network sees, and the next state.
+            What `finish` makes into what the rest of the network sees, and the next state.
         """
         before, known = self.moved(state, motion)
         known = known * valid.view(-1, 1, 1, 1).to(known.dtype)
@@ -44,7 +44,11 @@ class Memory(nn.Module):
         # both go on: the difference of then and now is how velocity is seen
         mixed, gate = self.both(torch.cat([x, before], 1)).chunk(2, 1)
         gate = 1.0 - known * (1.0 - torch.sigmoid(gate))
-        return torch.relu(self.norm(mixed)), before + gate * (x - before)
+        return mixed, before + gate * (x - before)
+
+    def finish(self, mixed: Tensor) -> Tensor:
+        """The rest, which may be done for many moments at once."""
+        return torch.relu(self.norm(mixed))
 
     def moved(self, state: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         """The state in the present cells (B, D, X, Y), and (B, 1, X, Y) where it was within."""

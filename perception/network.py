@@ -94,6 +94,49 @@ class DetectorNetwork(nn.Module):
             state_valid: (B,) bool; by default the frame's ``motion_valid``.
             auxiliary: also ``depth`` and ``semantic``, for training.
         """
+        x, maps, normal = self._see(frame)
+        outputs: dict[str, Tensor] = {}
+        if self.memory is not None:
+            if state is None:
+                state, state_valid = torch.zeros_like(x), x.new_zeros(len(x))
+            elif state_valid is None:
+                state_valid = frame["motion_valid"]
+            x, outputs["state"] = self.memory(x, state, frame["motion"], state_valid)
+            x = self.memory.finish(x)
+        return outputs | self._say(x, maps, normal, auxiliary)
+
+    def clip(
+        self, frames: Mapping[str, Tensor], usable: Tensor, detach: int = 2
+    ) -> dict[str, Tensor]:
+        """Moments of clips, as `forward` moment after moment but quicker, for training.
+
+        Only the memory goes through time; all else sees the moments of all clips at once, which
+        also makes the statistics of normalisations those of more scenes.
+
+        Args:
+            frames: the inputs of `perception.frame`, (B, T, ...).
+            usable: (B, T) bool, whether a moment gets the state of the one before.
+            detach: moments over which gradients flow back through the state.
+
+        Returns:
+            The outputs, auxiliary ones too, of all moments (B * T, ...); no state.
+        """
+        moments = usable.shape[1]
+        x, maps, normal = self._see({k: v.flatten(0, 1) for k, v in frames.items()})
+        if self.memory is not None:
+            now = x.unflatten(0, (-1, moments))
+            state, seen = torch.zeros_like(now[:, 0]), []
+            for t in range(moments):
+                after, state = self.memory(now[:, t], state, frames["motion"][:, t], usable[:, t])
+                seen.append(after)
+                if t % detach == detach - 1:
+                    state = state.detach()
+            x = torch.stack(seen, 1).flatten(0, 1)
+            x = self.memory.finish(x)
+        return self._say(x, maps, normal, auxiliary=True)
+
+    def _see(self, frame: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """This moment's map (B, D, X, Y), the features (B, N, C, h, w), the pictures normalised."""
         images = frame["images"]
         batch, cameras = images.shape[:2]
         features, normal = self.pictures(images.flatten(0, 1))
@@ -105,23 +148,19 @@ class DetectorNetwork(nn.Module):
                 values = frame[name].to(maps.dtype) * there
                 planes += [values, there.expand(-1, 1, *values.shape[-2:])]
         planes.append(self.where.to(maps.dtype).expand(batch, -1, -1, -1))
-        x = self.enter(torch.cat(planes, 1))
-        outputs: dict[str, Tensor] = {}
-        if self.memory is not None:
-            if state is None:
-                state, state_valid = torch.zeros_like(x), x.new_zeros(batch)
-            elif state_valid is None:
-                state_valid = frame["motion_valid"]
-            x, outputs["state"] = self.memory(x, state, frame["motion"], state_valid)
+        return self.enter(torch.cat(planes, 1)), maps, normal
+
+    def _say(self, x: Tensor, maps: Tensor, normal: Tensor, auxiliary: bool) -> dict[str, Tensor]:
+        """The heads' outputs."""
+        batch, cameras = maps.shape[:2]
         x = self.trunk(x)
-        outputs |= self.objects(x)
-        outputs |= self.raster(x)
+        outputs = self.objects(x) | self.raster(x)
         if self.lights is not None:
             rows = self.light_rows
             seen = normal.view(batch, cameras, *normal.shape[1:])[:, rows].flatten(0, 1)
             found = self.lights(maps[:, rows].flatten(0, 1), seen)
             outputs |= {k: v.view(batch, len(rows), *v.shape[1:]) for k, v in found.items()}
         if auxiliary:
-            found = self.labels(features)
+            found = self.labels(maps.flatten(0, 1))
             outputs |= {k: v.view(batch, cameras, *v.shape[1:]) for k, v in found.items()}
         return outputs

@@ -209,3 +209,22 @@ def test_mistakes_are_said_in_one_line() -> None:
         with pytest.raises(RoadloopError, match=words) as error:
             DetectorNetwork(config)
         assert "\n" not in str(error.value)
+
+
+def test_a_clip_at_once_is_its_moments_one_after_the_other() -> None:
+    torch.manual_seed(3)
+    network = DetectorNetwork(SMALL).eval()
+    moments = [frame(2, seed=k) for k in range(3)]
+    for k, moment in enumerate(moments):
+        moment["motion"] = torch.tensor([[1.0 * k, 0.1, 0.02], [0.0, 0.0, 0.0]])
+    usable = torch.tensor([[False, True, True], [False, True, False]])
+    clip = {key: torch.stack([m[key] for m in moments], 1) for key in moments[0]}
+    with torch.inference_mode():
+        together = network.clip(clip, usable)
+        state = None
+        for t, moment in enumerate(moments):
+            alone = network(moment, state, usable[:, t], auxiliary=True)
+            state = alone.pop("state")
+            for key, value in alone.items():
+                part = together[key].unflatten(0, (2, 3))[:, t]
+                torch.testing.assert_close(part, value, atol=1e-4, rtol=1e-4)

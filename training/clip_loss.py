@@ -1,4 +1,4 @@
-"""A detector's loss on clips: moment after moment through the network, which hands its state on."""
+"""A detector's loss on clips of a few moments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from perception.detector_loss import detector_loss
 from perception.frame import INPUTS, TARGETS
+from perception.network import DetectorNetwork
 from roadloop.errors import RoadloopError
 from training.detector_training import DetectorTraining
 
@@ -21,9 +22,9 @@ DETACH = 2
 
 
 class ClipLoss(nn.Module):
-    """Clips through the network, moment after moment; the mean loss of their valid moments."""
+    """Clips through the network; the loss of all their valid moments."""
 
-    def __init__(self, network: nn.Module, config: DetectorTraining) -> None:
+    def __init__(self, network: DetectorNetwork, config: DetectorTraining) -> None:
         super().__init__()
         self.network, self.config = network, config
 
@@ -38,37 +39,25 @@ class ClipLoss(nn.Module):
             dropped: (B, T) bool; moments that do not get the state of the one before.
         """
         valid = clip["moment_valid"]
-        if dropped is None:
-            dropped = torch.zeros_like(valid)
-        kind = clip["images"].device.type
-        half = self.config.precision == "bf16"
-        sums: dict[str, Tensor] = {}
-        counted, state, outputs = 0, None, {}
-        for t in range(valid.shape[1]):
-            frame = moment(clip, t)
-            has_state = None
-            if t > 0:
-                usable = (valid[:, t - 1] & ~dropped[:, t]).to(frame["motion_valid"].device)
-                has_state = frame["motion_valid"] & usable
-            with torch.autocast(kind, torch.bfloat16, enabled=half):
-                outputs = self.network(frame, state, has_state, auxiliary=True)
-            state = outputs.get("state")
-            if state is not None and t % DETACH == DETACH - 1:
-                state = state.detach()
-            rows = valid[:, t]
-            count = int(rows.sum())
-            if count == 0:
-                continue
-            judged = {k: v.float() for k, v in outputs.items()}
-            if count < len(rows):
-                judged = {k: v[rows.to(v.device)] for k, v in judged.items()}
-                frame = {k: v[rows.to(v.device)] for k, v in frame.items()}
-            for name, term in detector_loss(judged, frame, self.config.loss, uncertain).items():
-                sums[name] = sums.get(name, 0.0) + count * term
-            counted += count
-        if not counted:
+        if not valid.any():
             raise RoadloopError(f"no valid moment in clips of {', '.join(drives_of(clip))}")
-        return {name: value / counted for name, value in sums.items()}, outputs
+        before = torch.zeros_like(valid)
+        before[:, 1:] = valid[:, :-1]
+        if dropped is not None:
+            before &= ~dropped
+        device = clip["images"].device
+        usable = clip["motion_valid"] & before.to(device)
+        inputs = {key: clip[key] for key in INPUTS if key in clip}
+        half = self.config.precision == "bf16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            outputs = self.network.clip(inputs, usable, DETACH)
+        frames = {key: clip[key].flatten(0, 1) for key in TARGETS if key in clip}
+        judged = {key: value.float() for key, value in outputs.items()}
+        last = {key: v.unflatten(0, valid.shape)[:, -1] for key, v in judged.items()}
+        if not valid.all():
+            rows = valid.flatten().to(device)
+            judged, frames = ({k: v[rows] for k, v in d.items()} for d in (judged, frames))
+        return detector_loss(judged, frames, self.config.loss, uncertain), last
 
 
 def moment(clip: Clip, t: int) -> dict[str, Tensor]:
