@@ -245,7 +245,8 @@ class MultiObjectTracker:
             return
         config = self.config
         hit, score = tracks[rows], found.score[columns]
-        filters = kalman.update(_filters(hit), found.measured[columns], found.noise[columns])
+        measured, noise = found.measured[columns], found.noise[columns]
+        filters = kalman.update(_filters(hit), measured, noise, config.model_trust)
         facing = headings_of.measure(
             _facing(hit), found.heading[columns], found.heading_std[columns], score
         )

@@ -82,6 +82,9 @@ class TrackerConfig:
     """1/s at which somebody standing starts moving ..."""
     stop_rate: float = 0.1
     """1/s at which somebody moving has stopped"""
+    model_trust: float = 0.5
+    """share of a detection's likelihood that counts between standing and moving: errors of
+    successive detections are alike"""
     standing_chance: float = 0.8
     """from this probability on a track is said to stand: its velocity is 0 ..."""
     moving_chance: float = 0.3

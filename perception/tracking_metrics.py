@@ -10,7 +10,6 @@ told at the threshold of the best MOTA. Definitions: ``nuscenes.eval.tracking`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +27,8 @@ from perception.tracking_benchmark import (
 from roadloop.types import at
 
 Array = np.ndarray
+_Pair = tuple[int, int, float]
+# row of ground truth, row of prediction, m between them
 
 SUMMED = ("mt", "ml", "tp", "fp", "fn", "ids", "frag")
 """metrics whose value over all classes is a sum; that of the others is a mean"""
@@ -161,13 +162,26 @@ class ClassMatcher:
         # road users of different scenes are different ones
         self._user = numbered(frames.scene[truth.frame], truth.id)
         self._track = numbered(frames.scene[predicted.frame], predicted.id)
-        self._steps = []
-        for frame in np.unique(truth.frame):
-            rows = np.flatnonzero(truth.frame == frame)
-            columns = np.flatnonzero(predicted.frame == frame)
+        self._steps = self._near_pairs(truth, predicted)
+
+    def _near_pairs(self, truth: TrackTable, predicted: TrackTable) -> list[list[_Pair]]:
+        """Frame by frame, the pairs that may match, in order of ground truth."""
+        order = np.argsort(predicted.frame, kind="stable")
+        frames, starts = np.unique(truth.frame[np.argsort(truth.frame)], return_index=True)
+        rows_of = np.split(np.argsort(truth.frame, kind="stable"), starts[1:])
+        low = np.searchsorted(predicted.frame[order], frames)
+        high = np.searchsorted(predicted.frame[order], frames, side="right")
+        steps = []
+        for rows, a, b in zip(rows_of, low.tolist(), high.tolist(), strict=False):
+            columns = order[a:b]
             dx = truth.x[rows][:, None] - predicted.x[columns]
             dy = truth.y[rows][:, None] - predicted.y[columns]
-            self._steps.append((rows, columns, np.hypot(dx, dy)))
+            metres = np.hypot(dx, dy)
+            i, j = np.nonzero(metres < self.benchmark.distance)
+            if len(i):
+                pairs = zip(rows[i].tolist(), columns[j].tolist(), metres[i, j].tolist())
+                steps.append(list(pairs))
+        return steps
 
     def match(self, threshold: float) -> tuple[Array, Array, Array]:
         """What each box of ground truth gets from the predictions of at least this score.
@@ -179,23 +193,22 @@ class ClassMatcher:
         away = np.zeros(self.boxes)
         switched = np.zeros(self.boxes, bool)
         held: dict[int, int] = {}  # road user -> the track that it had last
-        users, tracks = self._user.tolist(), self._track.tolist()
-        for rows, columns, metres in self._steps:
-            kept = self._score[columns] >= threshold
-            if not kept.any():
-                continue
-            columns, metres = columns[kept], metres[:, kept]
-            near = metres < self.benchmark.distance
-            column_of = {tracks[c]: j for j, c in enumerate(columns.tolist())}
-            for i, row in enumerate(rows.tolist()):
-                j = column_of.get(held.get(users[row], -1))
-                if j is not None and near[i, j]:
-                    partner[row], away[row] = columns[j], metres[i, j]
-                    near[i, :], near[:, j] = False, False
-            for i, j in zip(*_assigned(metres, near), strict=True):
-                row, column = rows[i], columns[j]
-                partner[row], away[row] = column, metres[i, j]
+        users, tracks, score = self._user.tolist(), self._track.tolist(), self._score.tolist()
+        for step in self._steps:
+            pairs = [pair for pair in step if score[pair[1]] >= threshold]
+            chosen: list[_Pair] = []
+            taken: set[int] = set()
+            for pair in pairs:  # who was together stays together
+                row, column, _ = pair
+                if held.get(users[row]) == tracks[column] and column not in taken:
+                    chosen.append(pair)
+                    taken.add(column)
+            done = {row for row, _, _ in chosen}
+            left = [p for p in pairs if p[0] not in done and p[1] not in taken]
+            chosen += _shortest(left)
+            for row, column, metres in chosen:
                 user, track = users[row], tracks[column]
+                partner[row], away[row] = column, metres
                 switched[row] = held.get(user, track) != track
                 held[user] = track
         return partner, away, switched
@@ -270,21 +283,23 @@ class ClassMatcher:
         return values | {"faf": self.benchmark.worst_alarms}
 
 
-def _assigned(metres: Array, near: Array) -> tuple[Sequence[int], Sequence[int]]:
-    """Rows and columns of the largest assignment of ``near`` pairs, of those the shortest."""
-    rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-    near = near[np.ix_(rows, columns)]
-    if near.sum() <= len(rows) and near.sum() <= len(columns):  # nobody has a choice
-        i, j = np.nonzero(near)
-        return rows[i].tolist(), columns[j].tolist()
+def _shortest(pairs: list[_Pair]) -> list[_Pair]:
+    """The largest assignment among ``pairs``, and of those the one with the least distances."""
+    rows = sorted({row for row, _, _ in pairs})
+    columns = sorted({column for _, column, _ in pairs})
+    if len(rows) == len(columns) == len(pairs):  # nobody has a choice
+        return pairs
     from scipy.optimize import linear_sum_assignment
 
-    cost = metres[np.ix_(rows, columns)]
+    number_of = {(row, column): k for k, (row, column, _) in enumerate(pairs)}
     # one pair more is worth more than all distances together
-    never = 2.0 * min(cost.shape) * (cost[near].max() + 1.0) + 1.0
-    i, j = linear_sum_assignment(np.where(near, cost, never))
-    kept = near[i, j]
-    return rows[i[kept]].tolist(), columns[j[kept]].tolist()
+    longest = max(metres for _, _, metres in pairs)
+    cost = np.full((len(rows), len(columns)), 2.0 * len(pairs) * (longest + 1.0) + 1.0)
+    for row, column, metres in pairs:
+        cost[rows.index(row), columns.index(column)] = metres
+    i, j = linear_sum_assignment(cost)
+    taken = [(rows[a], columns[b]) for a, b in zip(i.tolist(), j.tolist(), strict=True)]
+    return [pairs[number_of[pair]] for pair in taken if pair in number_of]
 
 
 def _mean_scores(frames: Frames, boxes: TrackTable) -> Array:
