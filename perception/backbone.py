@@ -125,14 +125,15 @@ class BiFpn(nn.Module):
         levels = len(channels)
         self.lateral = nn.ModuleList(nn.Conv2d(c, out, 1, bias=False) for c in channels)
         self.norm = nn.ModuleList(nn.BatchNorm2d(out) for _ in channels)
-        self.down = nn.ModuleList(
-            nn.ModuleList(conv(out, out, groups=out) for _ in range(levels)) for _ in range(layers)
-        )
-        self.up = nn.ModuleList(
-            nn.ModuleList(conv(out, out, groups=out) for _ in range(levels)) for _ in range(layers)
-        )
-        self.down_weight = nn.Parameter(torch.ones(layers, levels, 2))
-        self.up_weight = nn.Parameter(torch.ones(layers, levels, 3))
+
+        def steps() -> nn.ModuleList:
+            one_layer = (conv(out, out, groups=out) for _ in range(levels - 1))
+            return nn.ModuleList(one_layer)
+
+        self.down = nn.ModuleList(steps() for _ in range(layers))
+        self.up = nn.ModuleList(steps() for _ in range(layers))
+        self.down_weight = nn.Parameter(torch.ones(layers, levels - 1, 2))
+        self.up_weight = nn.Parameter(torch.ones(layers, levels - 1, 3))
         self.smooth = conv(out, out)
 
     def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
@@ -150,8 +151,9 @@ class BiFpn(nn.Module):
             found = [middle[0]]
             for k in range(1, len(levels)):
                 fine = resized(found[-1], levels[k].shape[-2:])
-                mixed = shares[k, 0] * levels[k] + shares[k, 1] * middle[k] + shares[k, 2] * fine
-                found.append(self.up[layer][k](mixed))
+                own, both, below = shares[k - 1]
+                mixed = own * levels[k] + both * middle[k] + below * fine
+                found.append(self.up[layer][k - 1](mixed))
             levels = found
         joined = levels[-1]
         for level in reversed(levels[:-1]):
