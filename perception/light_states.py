@@ -66,6 +66,8 @@ CROSSING = np.radians([60.0, 120.0])
 """between the directions of two roads that cross"""
 CLEARING = 4.0
 """s after the line for which crossing traffic is held: less than yellow and all red together"""
+ASIDE = 10.0
+"""m from the path near the last place from which on the whole path is searched"""
 STANDING = 0.3
 """m/s"""
 FAULT_AFTER = 20.0
@@ -120,7 +122,7 @@ class LightStates:
         time, speed = percept.time, max(float(ego.speed), 0.0)
         step = 0.0 if self._time is None else max(time - self._time, 0.0)
         self._time = time
-        self._s = float(self._path.project(float(ego.x), float(ego.y), hint=self._s)[0])
+        self._s = _place(self._path, float(ego.x), float(ego.y), self._s)
         axle = self._s + ego.vehicle.wheelbase
         upcoming = next((k for k, line in enumerate(self._lines) if line.s > axle), -1)
         if upcoming != self._next:
@@ -224,6 +226,15 @@ _STATE_OF = {
     LampState.YELLOW: LightState.YELLOW,
     LampState.GREEN: LightState.GREEN,
 }
+
+
+def _place(path: Path, x: float, y: float, before: float) -> float:
+    """m along the path, near ``before`` where the path is there (a route may meet itself)."""
+    s = float(path.project(x, y, hint=before)[0])
+    here = path.at(s)
+    if np.hypot(x - here.x, y - here.y) > ASIDE:
+        s = float(path.project(x, y)[0])
+    return s
 
 
 def _lines(road_map: RoadMap, path: Path) -> list[_Line]:
