@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from timm.layers import ConvNormAct
+from timm.layers.conv_bn_act import ConvNormAct
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 

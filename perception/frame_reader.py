@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,7 @@ FORWARD = float(np.cos(np.radians(30.0)))
 """a camera whose axis is at most so far from straight ahead looks to the front"""
 POSES_KEPT = 1.0
 """s of the ego's past that pictures may come from"""
+_EPS = 1e-6  # s: time stamps are whole microseconds
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class FrameReader:
         self._radars.reset()
         self._calibrated(self._nominal)
         self._checked: set[str] = set()
-        self._poses: deque[tuple[float, Array]] = deque()
+        self._poses: deque[_Pose] = deque()
 
     def blind(self, moment: Moment) -> bool:
         """Whether none of the cameras that look to the front is trusted."""
@@ -193,23 +195,41 @@ class FrameReader:
 
     def _remember(self, ego: EgoState, now: float) -> None:
         poses = self._poses
-        if poses and now < poses[-1][0]:
+        if poses and now < poses[-1].time:
             poses.clear()
-        row = np.array([float(ego.x), float(ego.y), float(ego.z), float(ego.heading)])
-        if poses and now == poses[-1][0]:
+        if poses and now == poses[-1].time:
             poses.pop()
-        poses.append((now, row))
-        while poses[0][0] < now - POSES_KEPT:
+        row = np.array([float(ego.x), float(ego.y), float(ego.z), float(ego.heading)])
+        poses.append(_Pose(now, row, _level(row)))
+        while poses[0].time < now - POSES_KEPT:
             poses.popleft()
 
     def _pose(self, time: float) -> Array:
         """world_from_ego (4, 4) at ``time``, between the steps that were observed."""
-        times = np.array([t for t, _ in self._poses])
-        k = int(np.clip(np.searchsorted(times, time), 1, max(len(times) - 1, 1)))
-        t1, late = self._poses[min(k, len(times) - 1)]
-        t0, early = self._poses[k - 1]
-        share = float(np.clip((time - t0) / (t1 - t0), 0.0, 1.0)) if t1 > t0 else 0.0
-        step = late - early
-        step[3] = wrap_angle(step[3])
-        x, y, z, heading = early + share * step
-        return se3(rotation_from_euler(0.0, 0.0, heading), np.array([x, y, z]))
+        after = None
+        for pose in reversed(self._poses):
+            if abs(pose.time - time) < _EPS:
+                return pose.world_from_ego
+            if pose.time < time:
+                if after is None:
+                    return pose.world_from_ego
+                share = (time - pose.time) / (after.time - pose.time)
+                step = after.row - pose.row
+                step[3] = wrap_angle(step[3])
+                return _level(pose.row + share * step)
+            after = pose
+        return self._poses[0].world_from_ego
+
+
+class _Pose(NamedTuple):
+    """Where the ego was."""
+
+    time: float
+    row: Array
+    """x, y, z, heading"""
+    world_from_ego: Array
+
+
+def _level(row: Array) -> Array:
+    """world_from_ego (4, 4) of an ego that neither pitches nor rolls."""
+    return se3(rotation_from_euler(0.0, 0.0, row[3]), row[:3])

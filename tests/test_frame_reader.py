@@ -131,7 +131,7 @@ def test_another_rig_fills_the_slots_by_what_it_looks_at():
 def test_cameras_of_another_rig_are_named():
     reader = FrameReader(CONFIG)
     images = {f"CAM_{k}": v for k, v in pictures(0).items()}
-    with pytest.raises(RoadloopError, match="CAM_front.* opened for rig compact"):
+    with pytest.raises(RoadloopError, match=r"CAM_front.* opened for rig compact"):
         reader.read(observed(0, ego_at(0.0), images))
 
 
@@ -155,7 +155,7 @@ def test_nan_in_a_calibration_is_named(what):
         broken = dataclasses.replace(front, ego_from_camera=np.full((4, 4), np.nan))
     else:
         broken = dataclasses.replace(front, camera=dataclasses.replace(front.camera, cx=np.nan))
-    with pytest.raises(RoadloopError, match='camera "front".*calibrate it again'):
+    with pytest.raises(RoadloopError, match=r'camera "front".*calibrate it again'):
         FrameReader(CONFIG).read(observed(0, ego_at(0.0), {**images, "front": broken}))
 
 

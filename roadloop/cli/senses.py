@@ -79,8 +79,8 @@ class Senses:
         return found
 
     def _timings(self) -> Mapping[str, StageTime]:
-        timings = getattr(self._driver, "timings", None)
-        return timings() if callable(timings) else {}
+        timings: Any = getattr(self._driver, "timings", dict)
+        return timings()
 
 
 def times_real_time(times: Mapping[str, StageTime], dt: float) -> float:
