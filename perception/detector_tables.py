@@ -217,7 +217,10 @@ def _latency(latency: Sequence[Mapping[str, Any]]) -> Table:
         )
         for one in latency
     )
-    note = "ms per moment on this machine, median and 95th percentile (p95), by PyTorch."
+    note = (
+        "ms per moment on this machine by PyTorch, median and 95th percentile (p95) of the wall "
+        "clock; processor: processor time of all threads."
+    )
     return Table("Latency", note, heads, rows)
 
 

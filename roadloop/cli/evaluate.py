@@ -174,7 +174,12 @@ class Evaluate:
                     facts=facts,
                     on_drive=lambda scores: bar.update(1),
                 )
-            timed = measure_latency(judge, drives[0], self.latency) if self.latency else []
+            timed = []
+            if self.latency:
+                try:
+                    timed = measure_latency(judge, drives[0], self.latency)
+                except RoadloopError as error:  # of a rig that only a recording can have
+                    print(f"roadloop: no latencies: {error}", file=sys.stderr)
         except KeyboardInterrupt:
             left = "go on with --resume" if lines is not None else "nothing was kept (no --out)"
             print(f"roadloop: interrupted; {left}", file=sys.stderr)
