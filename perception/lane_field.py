@@ -157,7 +157,8 @@ class LaneScore:
     """Mean errors of the lane field where it is judged, by distance ahead."""
 
     grid: BevGrid
-    _sums: dict[str, Array] = field(default_factory=dict)
+    sums: dict[str, Array] = field(default_factory=dict)
+    """by band, (3,): sum of the angles in rad, sum of the distances in m, cells"""
 
     def add(self, lane: Array, target: Array, weight: Array) -> None:
         """Moments (..., 3, X, Y) with ``weight`` (..., X, Y); directions of any length."""
@@ -168,12 +169,12 @@ class LaneScore:
         errors *= weight > 0
         by_row = errors.reshape(3, -1, *self.grid.shape).sum((1, 3))
         for name, rows in bands(self.grid).items():
-            self._sums[name] = self._sums.get(name, np.zeros(3)) + by_row[:, rows].sum(1)
+            self.sums[name] = self.sums.get(name, np.zeros(3)) + by_row[:, rows].sum(1)
 
     def result(self) -> dict[str, Any]:
         """``direction_error`` rad and ``centreline_error`` m by band, None where nothing was."""
         found: dict[str, Any] = {"direction_error": {}, "centreline_error": {}}
-        for name, (angle, aside, count) in self._sums.items():
+        for name, (angle, aside, count) in self.sums.items():
             found["direction_error"][name] = float(angle / count) if count else None
             found["centreline_error"][name] = float(aside / count) if count else None
         return found

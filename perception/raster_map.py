@@ -72,7 +72,7 @@ class RasterHead(nn.Module):
         with torch.no_grad():
             prior = torch.tensor(PRIOR)
             self.out.bias.zero_()  # type: ignore[union-attr]
-            self.out.bias[: len(prior)] = torch.log(prior / (1.0 - prior))
+            self.out.bias[: len(prior)] = torch.logit(prior)  # type: ignore[index]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         raster, lane = self.out(self.shared(x)).split(self.sizes, 1)
