@@ -14,6 +14,7 @@ from typing import Literal
 from perception.detector_config import DetectorConfig
 from perception.detector_loss import LossWeights
 from roadloop.errors import RoadloopError
+from training.clip_augment import Augmentation
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class DetectorData:
     format: str = "auto"
     moments: int = 3
     """of a clip, ``model.state_age`` apart"""
+    augmentation: Augmentation = field(default_factory=Augmentation)
     balance: Literal["none", "class", "hard"] = "none"
     """which clips are seen more often: class: with rare classes; hard: with a large loss"""
     losses: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -142,9 +143,14 @@ def alone(worker: int) -> None:
 
     What the worker has from its parent lives as long as it does: Python need not look through
     these objects again and again for some that nobody needs (and need not copy their pages).
+
+    It leaves its parent's process group: Ctrl-C, or the end that a batch system asks for, is for
+    the parent to follow, which may finish its step first. A worker ends when its parent does.
     """
     import cv2
 
+    if hasattr(os, "setpgrp"):  # not on Windows
+        os.setpgrp()
     gc.freeze()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -44,6 +44,7 @@ from training.checkpoint import (
     publish,
     save_checkpoint,
 )
+from training.clip_augment import ClipAugment
 from training.clip_loss import Clip, ClipLoss, drives_of, moment, placed
 from training.data import DataTimer, Loader, make_loader
 from training.detector_sources import Some, described, open_clips
@@ -272,6 +273,7 @@ def _train(
         config.batch,
         seed=config.seed,
         workers=config.workers,
+        transform=ClipAugment(config.model, config.data.augmentation),
         pin_memory=team.device != "cpu",
     )
     judges = judge and make_loader(
