@@ -95,7 +95,7 @@ def _cells(points: Array, grid: BevGrid) -> tuple[Array, Array]:
     """Flat index of the cell of each point, and whether it is on the grid."""
     low = (grid.x_min, grid.y_min)
     ij = np.floor((points[:, :2] - low) / grid.cell).astype(np.int64)
-    inside = (ij >= 0).all(1) & (ij < grid.shape).all(1)
+    inside = np.asarray(((ij >= 0) & (ij < grid.shape)).all(1))
     return ij[:, 0] * grid.ny + ij[:, 1], inside
 
 

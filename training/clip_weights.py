@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import dataclasses
 from pathlib import Path
@@ -46,6 +45,7 @@ class Weighted:
                 "finite number from 0 for each, not all of them 0"
             )
         self.index = self._drawn()
+        self._other: Weighted | None = None  # of another epoch, the last that was asked for
 
     def __len__(self) -> int:
         return len(self.source)
@@ -54,10 +54,9 @@ class Weighted:
         """The same source as it is drawn in an epoch."""
         if epoch == self.epoch:
             return self
-        other = copy.copy(self)
-        other.epoch = epoch
-        other.index = other._drawn()
-        return other
+        if self._other is None or self._other.epoch != epoch:
+            self._other = Weighted(self.source, self.weights, self.seed, epoch)
+        return self._other
 
     def sample(self, index: int) -> Sample:
         """The sample that was drawn for this place."""

@@ -137,7 +137,9 @@ class DetectorFrames:
             "camera_valid": sample["image_valid"],
             "pixel_from_ego": pixel_from_ego(sample["intrinsics"], sample["ego_from_camera"]),
         }
-        return frame | range_inputs(self.config, sample.get("points"), sample.get("radar"))
+        none = np.zeros((0, 0), np.float32)
+        ranges = sample.get("points", none), sample.get("radar", none)
+        return frame | range_inputs(self.config, *ranges)
 
     def objects(self, sample: Sample) -> Objects:
         """The road users of a sample; none where it has no labels.

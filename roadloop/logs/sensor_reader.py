@@ -47,6 +47,10 @@ Array = np.ndarray
 
 UNIT = 1e-3
 """by which the length of a quaternion may be off 1"""
+RIGS = 64
+"""that are remembered, as parsing one takes longer than all else of opening a log"""
+
+_rigs: dict[bytes, SensorRig] = {}
 
 
 class SensorLogReader:
@@ -75,8 +79,7 @@ class SensorLogReader:
         self.folder = _log_folder(Path(folder))
         self._sums = read_sums(self.folder)
         self.meta = read_meta(self.folder, listed(self.folder, self._sums, META))
-        self._content(RIG)
-        rig = load_rig(self.folder / RIG)
+        rig = _rig_in(self.folder / RIG, self._content(RIG))
         self.rig: SensorRig = rig if sensors is None else select(rig, tuple(sensors))
         self._tables: dict[str, _Rows] = {}
         self._boxes_of: dict[str, tuple[dict[str, Array], Array]] = {}
@@ -373,3 +376,12 @@ def _picture(folder: Path, kind: str, file: str, expected: str | None) -> Array:
 def _log_folder(folder: Path) -> Path:
     inner = folder / "sensors"
     return inner if (inner / RIG).is_file() and not (folder / RIG).is_file() else folder
+
+
+def _rig_in(path: Path, content: bytes) -> SensorRig:
+    """The rig of a log; drives of one vehicle hold the same file, which is parsed once."""
+    if content not in _rigs:
+        if len(_rigs) == RIGS:
+            _rigs.clear()
+        _rigs[content] = load_rig(path)
+    return _rigs[content]
