@@ -32,7 +32,7 @@ from perception.percept import LightHeads, Percept
 from roadloop.errors import RoadloopError
 from roadloop.geometry import wrap_angle
 from roadloop.maps.path import Path, route_path
-from roadloop.maps.road_map import RoadMap, SignalKind
+from roadloop.maps.road_map import ConflictKind, RoadMap, SignalKind
 from roadloop.types import EgoState, LightState, Scenario
 from roadloop.virtual_camera import VirtualCameras
 
@@ -261,12 +261,25 @@ def _lines(road_map: RoadMap, path: Path) -> list[_Line]:
 
 
 def _crossing(road_map: RoadMap, signals: Array) -> Array:
-    """Lights of the roads that cross that of ``signals`` at its junction."""
-    junction = road_map.signal_junction[signals[0]]
-    if junction < 0:
-        return np.zeros(0, np.int64)
+    """Lights of the roads that cross that of ``signals`` at its junction, lane over lane."""
     angle = np.abs(wrap_angle(road_map.signal_heading - road_map.signal_heading[signals[0]]))
-    found = (road_map.signal_kind == SignalKind.TRAFFIC_LIGHT) & (angle > CROSSING[0])
-    found &= (road_map.signal_junction == junction) & (angle < CROSSING[1])
-    found[signals] = False
-    return np.flatnonzero(found)
+    across = (road_map.signal_kind == SignalKind.TRAFFIC_LIGHT) & (angle > CROSSING[0])
+    across &= angle < CROSSING[1]
+    across[signals] = False
+    met: set[int] = set()
+    for lane in _junction_lanes(road_map, signals):
+        rows = slice(int(road_map.conflict_start[lane]), int(road_map.conflict_start[lane + 1]))
+        crosses = road_map.conflict_kind[rows] == ConflictKind.CROSS
+        met.update(road_map.conflict_lane[rows][crosses].tolist())
+    others = np.flatnonzero(across).tolist()
+    found = [k for k in others if met.intersection(_junction_lanes(road_map, np.array([k])))]
+    return np.array(found, np.int64)
+
+
+def _junction_lanes(road_map: RoadMap, signals: Array) -> list[int]:
+    """Lanes through a junction that ``signals`` lead into."""
+    lanes: list[int] = []
+    for lane in road_map.stop_lane[np.isin(road_map.stop_signal, signals)].tolist():
+        onward = [lane] if road_map.lane_junction[lane] >= 0 else road_map.successors_of(lane)
+        lanes += [int(k) for k in onward]
+    return lanes

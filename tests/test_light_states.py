@@ -18,7 +18,7 @@ from planning.route_rules import compile_route
 from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
 from roadloop.maps.path import route_path
-from roadloop.maps.road_map import RoadMap, SignalKind
+from roadloop.maps.road_map import ConflictKind, RoadMap, SignalKind
 from roadloop.types import EgoState, LightState, Route, VehicleParameters
 from sim.lights import light_programme
 
@@ -47,7 +47,15 @@ def town() -> RoadMap:
     return dataclasses.replace(
         made,
         signal_heading=np.array([0.0, 0.0, np.pi / 2, np.pi]),
-        signal_junction=np.array([0, 1, 0, 0], np.int32),
+        conflict_start=np.array([0, 0, 2, 2, 2, 3, 4], np.int32),  # lane 1 crosses 4 and 5
+        conflict_lane=np.array([4, 5, 1, 1], np.int32),
+        conflict_kind=np.full(4, ConflictKind.CROSS, np.uint8),
+        conflict_yield=np.zeros(4, np.int8),
+        **{
+            f"conflict_{side}{end}": np.full(4, value)
+            for side in ("", "other_")
+            for end, value in (("from", 10.0), ("to", 20.0))
+        },
     )
 
 
