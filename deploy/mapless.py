@@ -3,7 +3,9 @@
 `planning.route_follower.RouteFollower` follows a route on a map; `Mapless` gives it, every half a
 second, the map that `perception.local_map` traces from what is seen, and the lane the ego is in as
 the route. There is no navigation: it keeps its lane, straight on through junctions, and stops where
-the lane ends or is not recognised any more. Signs and lights are not on such a map.
+the lane ends or is not recognised any more. Signs and lights are not on such a map. The planner
+begins anew with every map: a vehicle that stands in the lane is passed only where one map reaches
+from before it to behind it, else the car waits there.
 """
 
 from __future__ import annotations
