@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from roadloop.geometry import inverse, polyline_arc_length, polyline_at, transform_points
@@ -49,6 +51,21 @@ class MapPieces:
             "map_line_kind": self.kind[order],
             "map_line_width": self.width[order],
         }
+
+
+_kept: weakref.WeakKeyDictionary[RoadMap, dict[tuple[int, float], MapPieces]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def map_pieces(road_map: RoadMap | None, points: int, spacing: float) -> MapPieces:
+    """The pieces of a map, cut once for all drives that share it."""
+    if road_map is None:
+        return MapPieces(None, points, spacing)
+    kept = _kept.setdefault(road_map, {})
+    if (points, spacing) not in kept:
+        kept[points, spacing] = MapPieces(road_map, points, spacing)
+    return kept[points, spacing]
 
 
 def pieces_of(line: Array, points: int, spacing: float) -> Array:

@@ -59,7 +59,7 @@ class SceneShare:
 class StreetLife:
     """What is added to a scenario."""
 
-    walkers: float = 6.0
+    walkers: float = 2.5
     """people on pavements per 100 m of pavement"""
     riders: float = 0.15
     """share of the background traffic that rides a bicycle or motorcycle"""

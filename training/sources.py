@@ -15,7 +15,7 @@ from roadloop.datasets.formats import list_drives, open_recording
 from roadloop.errors import RoadloopError
 from roadloop.logs.recording import Recording
 from training.sample_labels import newest
-from training.sample_map import MapPieces
+from training.sample_map import MapPieces, map_pieces
 from training.sample_spec import Sample, SampleSpec, named
 from training.samples import Allocate, RawSample, finish, gather
 
@@ -142,7 +142,7 @@ class LogSource:
             recording = open_recording(at.root, at.name, at.format)
         pieces = None
         if self.spec.map:
-            pieces = MapPieces(recording.road_map, self.spec.map_points, self.spec.map_spacing)
+            pieces = map_pieces(recording.road_map, self.spec.map_points, self.spec.map_spacing)
         self._open[drive] = recording, pieces
         while len(self._open) > self._open_drives:
             self._open.popitem(last=False)
