@@ -118,6 +118,20 @@ def test_what_is_not_labelled_has_no_weight(source: LogSource) -> None:
     assert still["box_weight"].any() and not still["velocity_weight"].any()
 
 
+def test_points_are_as_old_as_the_car_would_have_them(source: LogSource) -> None:
+    sample = dict(source.sample(6))
+    frames = DetectorFrames(CONFIG)
+    fresh = frames(sample)
+    assert fresh["lidar_valid"] and fresh["lidar"].any()
+    stale = sample["points"].copy()
+    stale[:, :2] += 1.0
+    stale[:, 4] -= 1.0
+    both = frames({**sample, "points": np.concatenate([sample["points"], stale])})
+    np.testing.assert_array_equal(both["lidar"], fresh["lidar"])
+    none = frames({**sample, "points": stale})
+    assert not none["lidar_valid"] and not none["lidar"].any()
+
+
 def test_visible_is_what_is_shown_or_touched(source: LogSource) -> None:
     sample = dict(source.sample(6))
     count = len(sample["boxes"])

@@ -15,6 +15,7 @@ from perception.inputs import pixel_from_ego, range_inputs
 from perception.lights import light_targets
 from perception.objects import VISIBLE_PIXELS, object_targets
 from perception.raster_map import cells_in_view, raster_targets
+from perception.sweep_memory import MAX_AGE, SWEEPS
 from roadloop.errors import RoadloopError
 from roadloop.rig import SensorRig
 from roadloop.virtual_camera import VirtualCameras
@@ -26,8 +27,8 @@ LABEL_PRODUCTS = ("depth", "semantic", "instance")
 """pictures that hold labels"""
 MARGIN = 10.0
 """m beyond the grid up to which boxes are read: long ones reach in"""
-SWEEPS = 3
-"""of LiDARs and radars, that lie on one another"""
+OLDEST = MAX_AGE + 0.1
+"""s before the moment of the oldest points: those of the car's oldest sweep, which takes 0.1 s"""
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,7 @@ class DetectorFrames:
             "camera_valid": sample["image_valid"],
             "pixel_from_ego": pixel_from_ego(sample["intrinsics"], sample["ego_from_camera"]),
         }
-        none = np.zeros((0, 0), np.float32)
-        ranges = sample.get("points", none), sample.get("radar", none)
-        return frame | range_inputs(self.config, *ranges)
+        return frame | range_inputs(self.config, *(_fresh(sample, k) for k in ("points", "radar")))
 
     def objects(self, sample: Sample) -> Objects:
         """The road users of a sample; none where it has no labels.
@@ -212,6 +211,12 @@ def in_pictures(boxes: Array, pixel_from_ego: Array, size: tuple[int, int]) -> A
     inside = (depth > 0.1) & (u >= -0.5 * depth) & (u < (size[0] - 0.5) * depth)
     inside &= (v >= -0.5 * depth) & (v < (size[1] - 0.5) * depth)
     return inside.any(0).reshape(len(boxes), -1).any(1)
+
+
+def _fresh(sample: Sample, key: str) -> Array:
+    """Points or targets as the car would have them: what is recorded seldom leaves older ones."""
+    rows = sample.get(key, np.zeros((0, 1), np.float32))
+    return rows[rows[:, -1] >= -OLDEST]
 
 
 def _reach(config: DetectorConfig) -> float:
