@@ -182,11 +182,11 @@ def test_errors_are_those_that_were_put_in() -> None:
 
 def test_believed_spreads_of_the_right_size_hold_68_and_95_percent() -> None:
     rng = np.random.default_rng(0)
-    places = rng.uniform((0.0, -20.0), (30.0, 20.0), (4000, 1, 2))
+    places = rng.uniform((0.0, -20.0), (30.0, 20.0), (1500, 1, 2))
     moments = [(truth(p), found(p + rng.normal(0.0, 0.3, (1, 2)), std=0.3)) for p in places]
     errors = scores.box_errors(pool_of(*moments), VEHICLE, 0.0)
-    assert errors["position_within_1_std"] == pytest.approx(0.683, abs=0.02)
-    assert errors["position_within_2_std"] == pytest.approx(0.954, abs=0.01)
+    assert errors["position_within_1_std"] == pytest.approx(0.683, abs=0.03)
+    assert errors["position_within_2_std"] == pytest.approx(0.954, abs=0.015)
     assert errors["velocity_within_1_std"] == 1.0  # nothing was wrong
 
 

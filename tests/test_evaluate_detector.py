@@ -243,7 +243,9 @@ def test_tables_are_set_flush_right_with_dashes_where_nothing_applies() -> None:
 
 
 def several(found: list[int]) -> DetectorReport:
-    return make_report([poor(drive(f"d{k}"), n) for k, n in enumerate(found)], GRID, resamples=0)
+    whole = drive()
+    cut = [dataclasses.replace(poor(whole, n), name=f"d{k}") for k, n in enumerate(found)]
+    return make_report(cut, GRID, resamples=0)
 
 
 def test_comparing_pairs_the_drives() -> None:
