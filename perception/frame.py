@@ -25,7 +25,7 @@ targets            shape               meaning
 ================== =================== =========================================================
 heat               (K, X, Y)           Gaussians around the centres of visible objects, 1 there
 heat_weight        (K, X, Y) uint8     0: not judged (hidden objects, nothing labelled)
-box                (10, X, Y)          ``perception.objects.BOX_CHANNELS`` at centres and their
+box                (11, X, Y)          ``perception.objects.BOX_CHANNELS`` at centres and their
                                        neighbours
 box_weight         (X, Y) uint8        1 where ``box`` holds
 velocity_weight    (X, Y) uint8        1 where also its velocity does
