@@ -18,7 +18,8 @@ import numpy as np
 from perception.detector_config import DetectorConfig, ObjectClass
 from sim.render.scene import scene_of
 from training.detector_frames import DetectorFrames, detector_spec
-from training.simulated import MIX, SimulatedData, SimulatedSource
+from training.simulated import SimulatedSource
+from training.simulated_data import MIX, SimulatedData
 
 
 def main() -> None:

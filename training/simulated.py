@@ -14,29 +14,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from perception.detector_config import object_classes
-from roadloop.errors import RoadloopError
 from roadloop.logs.recording import Recording
 from roadloop.rig import CameraEffects, SensorRig, load_rig
 from roadloop.weather import weather_of
 from training.sample_spec import Sample, SampleSpec
+from training.simulated_data import HELD_OUT, SimulatedData
 from training.simulated_drives import SimulatedDrive, SimulatedWorld
-from training.simulated_scenarios import SceneShare, StreetLife, street_scenario
+from training.simulated_scenarios import street_scenario
 from training.sources import LogSource, Source
 
 Array = np.ndarray
 
-HELD_OUT = 100
-"""seeds below are for evaluation"""
 MAP_SEED = 1000
 """the first seed of generated maps"""
 REACH = (0.0, 45.0, 22.0)
@@ -45,74 +41,6 @@ WORTH = (1.0, 5.0, 1.5, 1.5)
 """of a vehicle, cyclist, pedestrian, obstacle in sight, where vehicles to look from are drawn"""
 ENOUGH = 6
 """of a class in sight; more count no more"""
-
-MIX = (
-    SceneShare("dense_town", 6.0, agents=150),
-    SceneShare("random_route", 2.0, agents=120),
-    SceneShare("red_light", 2.0, agents=20),
-    SceneShare("unprotected_left_turn", 2.0, agents=20),
-    SceneShare("uncontrolled_junction", 1.0, agents=20),
-    SceneShare("roundabout", 2.0, agents=20),
-    SceneShare("pedestrian_crossing", 2.0, agents=12),
-    SceneShare("cyclist_ahead", 1.0, agents=12),
-    SceneShare("stop_sign", 1.0, agents=16),
-    SceneShare("cut_in", 1.0, agents=16),
-    SceneShare("merge", 1.0, agents=40),
-    SceneShare("parked_obstruction", 1.0, agents=10),
-    SceneShare("lane_following", 1.0, agents=12),
-    SceneShare("lead_vehicle_brake", 1.0, agents=12),
-)
-
-
-@dataclass(frozen=True)
-class SimulatedData:
-    """Drives that are simulated while one learns; an epoch is worlds x seats x moments samples."""
-
-    worlds: int = 16
-    """scenarios of an epoch"""
-    seats: int = 8
-    """vehicles of each that are looked from"""
-    moments: int = 16
-    """samples of each of these drives"""
-    scenes: tuple[SceneShare, ...] = MIX
-    """what the scenarios are drawn from"""
-    life: StreetLife = field(default_factory=StreetLife)
-    seconds: float = 20.0
-    """s, of each drive"""
-    every: int = 5
-    """sensors measure at every so manyth step of 0.1 s"""
-    seed: int = 1_000_000
-    """of the first scenario; each has the next one"""
-    maps: int = 8
-    """generated maps of each family that take turns; 0: each scenario has its own"""
-    endless: bool = True
-    """other scenarios in each epoch"""
-    weather: str = "random"
-    """of all drives; random: each its own"""
-    rig: str = "compact"
-    """the sensors, a rig by name or file"""
-    detail: Literal["", "plain", "full"] = ""
-    """of the pictures; empty: as the rig says"""
-    effects: float = 0.0
-    """from 0 to 1: how much noise, wandering exposure, vignetting, dirt and drops there may be on
-    a drive's cameras, beyond what the rig has"""
-
-    def __post_init__(self) -> None:
-        for name in ("worlds", "seats", "moments", "every"):
-            if getattr(self, name) < 1:
-                raise RoadloopError(f"{name} is {getattr(self, name)}: it must be 1 or more")
-        if self.seed < HELD_OUT or self.maps < 0:
-            raise RoadloopError(
-                f"seed is {self.seed}, maps {self.maps}: seeds below {HELD_OUT} are held out for "
-                "evaluation, maps must be 0 or more"
-            )
-        if not 0.0 < self.seconds < math.inf or not 0.0 <= self.effects <= 1.0:
-            raise RoadloopError(
-                f"seconds is {self.seconds}, effects {self.effects}: expected a time above 0 and a "
-                "share from 0 to 1"
-            )
-        if not self.scenes:
-            raise RoadloopError("scenes is empty: name what is to be simulated")
 
 
 class SimulatedSource:

@@ -294,7 +294,8 @@ class SimulatedDrive:
     @cached_property
     def recording(self) -> Recording:
         """The drive. Points of LiDARs in boxes are not counted (-1)."""
-        world, seat, scenario, steps = self.world, self.seat, self.scenario, self._steps
+        world, seat, steps = self.world, self.seat, self._steps
+        scenario = self.scenario
         stamps = np.round(np.arange(steps) * world.every * scenario.dt * 1e6).astype(np.int64)
         pose, agent = self._world_from_ego, world.agents[:steps, seat]
         values = {key: agent[key].astype(np.float64) for key in EGO_FIELDS if key not in "xyz"}

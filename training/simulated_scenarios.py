@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +19,7 @@ from roadloop.types import AgentKind, Agents, Behaviour, Scenario, Trigger
 from sim.actors.props import PROPS
 from sim.population import RoadUser, agents_from, pose_on, user_on
 from sim.scenarios import FAMILIES, build_scenario
+from training.simulated_data import SceneShare, StreetLife
 
 Array = np.ndarray
 
@@ -35,45 +35,6 @@ THINGS = {"cone": 0.4, "plank": 0.15, "concrete barrier": 0.15, "carton": 0.15, 
 """shares of what stands about"""
 STRAIGHT = 0.15
 """rad, by which a pavement may turn where somebody walks straight along it"""
-
-
-@dataclass(frozen=True)
-class SceneShare:
-    """One kind of scenario in a mix."""
-
-    family: str
-    """see ``roadloop list``"""
-    share: float = 1.0
-    """how often, relative to the others"""
-    agents: int | None = None
-    """vehicles of background traffic; none: the family's own number"""
-    map: str = ""
-    """a map file (OpenDRIVE, Lanelet2) to be on; empty: maps are generated"""
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.share < np.inf:
-            raise RoadloopError(f"share of {self.family} is {self.share}: it must be above 0")
-
-
-@dataclass(frozen=True)
-class StreetLife:
-    """What is added to a scenario."""
-
-    walkers: float = 2.5
-    """people on pavements per 100 m of pavement"""
-    riders: float = 0.15
-    """share of the background traffic that rides a bicycle or motorcycle"""
-    parked: float = 1.0
-    """cars parked beside the road per 100 m of lane"""
-    things: float = 1.0
-    """cones, barriers, boxes at the road's edge per 100 m of lane"""
-
-    def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if not 0.0 <= value < np.inf:
-                raise RoadloopError(f"{name} is {value}: it must be 0 or more")
-        if self.riders > 1.0:
-            raise RoadloopError(f"riders is {self.riders}: a share is 1 or less")
 
 
 def street_scenario(
