@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from training.clips import ClipSource
 from training.detector_frames import DetectorFrames, detector_spec
 from training.detector_training import DetectorTraining
 from training.sample_spec import Sample
+from training.simulated_data import SimulatedData
 from training.sources import LogSource, Source
 
 
@@ -34,11 +37,33 @@ class Some:
         return self.source.sample(int(self.picked[index]))
 
 
+class Joined:
+    """Several sources one after the other; those that draw anew in each epoch still do."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = list(sources)
+        self._ends = np.cumsum([len(source) for source in self.sources])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def in_epoch(self, epoch: int) -> Joined:
+        """The sources as they are drawn in an epoch."""
+        drawn: list[Any] = self.sources
+        return Joined([s.in_epoch(epoch) if hasattr(s, "in_epoch") else s for s in drawn])
+
+    def sample(self, index: int) -> Sample:
+        """A sample of one of them."""
+        k = int(np.searchsorted(self._ends, index, side="right"))
+        return self.sources[k].sample(index - (int(self._ends[k - 1]) if k else 0))
+
+
 def described(config: DetectorTraining, source: Source, judge: Source | None) -> dict[str, Any]:
     """What was learnt from, in words and numbers, for a checkpoint's header."""
     data = config.data
     return {
         "folders": [str(folder) for folder in data.folders],
+        "simulated": data.simulated and dataclasses.asdict(data.simulated),
         "clips": len(source),
         "moments": data.moments,
         "validation_folders": [str(folder) for folder in data.validation],
@@ -53,21 +78,29 @@ def open_clips(config: DetectorTraining) -> tuple[Source, Source | None]:
     drive is in both.
     """
     data = config.data
-    if not data.folders:
+    if not data.folders and data.simulated is None:
         raise RoadloopError(
             "data.folders is empty: name folders of recorded drives, e.g. --set "
-            "data.folders=[runs/data]"
+            "data.folders=[runs/data], or simulate: --set data.simulated={}"
         )
-    clips = _clips(config, data.folders, data.drives)
-    source: Source = clips
-    if data.balance == "class":
-        source = Weighted(clips, class_weights(clips), config.seed)
-    elif data.balance == "hard":
-        source = Weighted(clips, hard_weights(data.losses, len(clips)), config.seed)
+    sources: list[Source] = []
+    learnt: set[tuple[str, str]] = set()
+    if data.folders:
+        clips = _clips(config, data.folders, data.drives)
+        learnt = drives_in(clips)
+        source: Source = clips
+        if data.balance == "class":
+            source = Weighted(clips, class_weights(clips), config.seed)
+        elif data.balance == "hard":
+            source = Weighted(clips, hard_weights(data.losses, len(clips)), config.seed)
+        sources.append(source)
+    if data.simulated is not None:
+        sources.append(_simulated(config, data.simulated))
+    source = sources[0] if len(sources) == 1 else Joined(sources)
     if not data.validation:
         return source, None
     judge = _clips(config, data.validation, data.validation_drives)
-    if both := drives_in(clips) & drives_in(judge):
+    if both := learnt & drives_in(judge):
         raise RoadloopError(
             f"drive {min(both)[1]} is to be learnt from and to judge: give validation drives of "
             "their own"
@@ -91,3 +124,16 @@ def _clips(config: DetectorTraining, folders: Sequence[Path], drives: str) -> Cl
         sources.append(LogSource([folder], spec, found, drives))
     frames = DetectorFrames(config.model)
     return ClipSource(sources, frames, config.data.moments, config.model.state_age)
+
+
+def _simulated(config: DetectorTraining, data: SimulatedData) -> Source:
+    """Clips of drives that are simulated when they are asked for."""
+    from training.simulated import SimulatedSource
+
+    clips = partial(
+        ClipSource,
+        frames=DetectorFrames(config.model),
+        moments=config.data.moments,
+        gap=config.model.state_age,
+    )
+    return SimulatedSource(data, detector_spec(config.model), clips)

@@ -15,6 +15,7 @@ from perception.detector_config import DetectorConfig
 from perception.detector_loss import LossWeights
 from roadloop.errors import RoadloopError
 from training.clip_augment import Augmentation
+from training.simulated_data import SimulatedData
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class DetectorData:
     validation: tuple[Path, ...] = ()
     """folders of drives that only judge; none: nothing judges"""
     validation_drives: str = ""
+    simulated: SimulatedData | None = None
+    """drives that are simulated while it learns, beside those of the folders or alone"""
     format: str = "auto"
     moments: int = 3
     """of a clip, ``model.state_age`` apart"""
@@ -42,6 +45,10 @@ class DetectorData:
             raise RoadloopError(f"moments is {self.moments}: a clip has 1 or more")
         if (self.balance == "hard") != bool(self.losses):
             raise RoadloopError("balance hard and losses go together: a file of clips' losses")
+        if self.balance != "none" and not self.folders:
+            raise RoadloopError(
+                f"balance {self.balance} is of recorded drives: name folders, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
