@@ -157,8 +157,8 @@ class DetectorConfig:
     state_age: float = 0.5
     """s between two moments of the state"""
 
-    bev_channels: int = 64
-    bev_down: tuple[int, ...] = (96,)
+    bev_channels: int = 48
+    bev_down: tuple[int, ...] = (80,)
     """channels of the levels at half, a quarter ... of the resolution"""
     bev_blocks: int = 1
     """residual blocks per level"""

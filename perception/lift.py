@@ -7,10 +7,16 @@ et al., Simple-BEV, ICRA 2023). Three forms of one thing:
 * ``sample``: bilinear, the calibration is an input of the network;
 * ``gather4``: the same from a table of four neighbours and weights, made once for a calibration;
 * ``gather1``: the nearest feature from a table; only for networks that were trained with it.
+
+Training on a CPU multiplies by the table as a sparse matrix: most points are in one picture or
+none, and sampling all of them in all pictures takes five times as long.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
@@ -43,6 +49,8 @@ class Lift(nn.Module):
             valid: (B, N) bool or 0, 1; cameras that count.
         """
         places, seen = self.places(pixel_from_ego, valid)
+        if torch.is_grad_enabled() and features.device.type == "cpu":
+            return self._multiplied(features, places, seen)
         batch, cameras, channels = features.shape[:3]
         if self.form == "sample":
             flat = features.flatten(0, 1)
@@ -70,7 +78,10 @@ class Lift(nn.Module):
         return places.transpose(2, 3), seen
 
     def table(self, places: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """(B, N, P, 4 or 1) indices into a map's cells and weights; cells beyond it weigh 0."""
+        """(..., 4 or 1) indices into a map's cells and weights; cells beyond it weigh 0.
+
+        ``places`` are (..., 2) in [-1, 1].
+        """
         x = (places[..., 0] + 1.0) * 0.5 * columns - 0.5
         y = (places[..., 1] + 1.0) * 0.5 * rows - 0.5
         if self.form == "gather1":
@@ -92,6 +103,28 @@ class Lift(nn.Module):
             weights.append(weight * inside)
         return torch.stack(indices, -1), torch.stack(weights, -1)
 
+    def _multiplied(self, features: Tensor, places: Tensor, seen: Tensor) -> Tensor:
+        """As `forward`, by a sparse matrix: rows are the points, columns the maps' cells."""
+        batch, cameras, channels, rows, columns = features.shape
+        with torch.no_grad():
+            count = seen.sum(1)
+            row, point, camera = seen.transpose(1, 2).nonzero().T  # sorted by row and point
+            index, weight = self.table(places[row, camera, point], rows, columns)
+            weight = weight / count[row, point, None]
+            index = index + ((row * cameras + camera) * (rows * columns))[:, None]
+            start = torch.zeros(batch * count.shape[1] + 1, dtype=torch.int32)
+            start[1:] = count.flatten().cumsum(0) * index.shape[1]
+            size = (len(start) - 1, batch * cameras * rows * columns)
+            matrix = scipy.sparse.csr_matrix(
+                (weight.flatten().numpy(), index.int().flatten().numpy(), start.numpy()), size
+            )
+            share = (count > 0).to(features.dtype).view(batch, self.heights, *self.cells).mean(1)
+        flat = features.permute(0, 1, 3, 4, 2).reshape(-1, channels)
+        found = _Product.apply(flat.float(), matrix)
+        found = found.to(features.dtype).view(batch, self.heights, -1, channels)
+        found = found.permute(0, 3, 1, 2)
+        return torch.cat([found.reshape(batch, -1, *self.cells), share[:, None]], 1)
+
     def _gathered(self, features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """(B, N, C, P) of a table."""
         batch, cameras, channels = features.shape[:3]
@@ -112,3 +145,16 @@ class Lift(nn.Module):
         stacked = mean.view(batch, channels * self.heights, *self.cells)
         share = (count > 0).to(found.dtype).view(batch, self.heights, *self.cells).mean(1)
         return torch.cat([stacked, share[:, None]], 1)
+
+
+class _Product(torch.autograd.Function):
+    """A sparse matrix of SciPy times features (cells, C); the matrix does not learn."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, matrix: Any) -> Tensor:  # type: ignore[override]
+        ctx.matrix = matrix
+        return torch.from_numpy(matrix @ features.detach().numpy())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return torch.from_numpy(ctx.matrix.T @ gradient.numpy()), None

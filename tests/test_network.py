@@ -65,7 +65,8 @@ def test_lift_fetches_the_pixel_that_sees_the_point(form: str) -> None:
     lift = Lift(config)
     only = torch.zeros(1, len(RIG.cameras))
     only[0, 0] = 1.0
-    found = lift(pictures_of_rays(), pixel_from_ego(), only)[0].numpy()
+    with torch.no_grad():
+        found = lift(pictures_of_rays(), pixel_from_ego(), only)[0].numpy()
     camera = RIG.cameras[0]
     centres = config.grid.centres()
     checked = 0
@@ -83,16 +84,32 @@ def test_lift_fetches_the_pixel_that_sees_the_point(form: str) -> None:
     assert checked > 100
 
 
+def lifted(config: DetectorConfig, *given: torch.Tensor) -> torch.Tensor:
+    """As the car does."""
+    with torch.no_grad():
+        return Lift(config)(*given)
+
+
 def test_the_table_gives_what_sampling_gives() -> None:
     features = torch.randn(2, len(RIG.cameras), 16, 12, 32)
     valid = torch.ones(2, len(RIG.cameras))
     valid[1, 2] = 0.0
     poses = pixel_from_ego().expand(2, -1, -1, -1)
     sampled, gathered = (
-        Lift(dataclasses.replace(SMALL, lift=form))(features, poses, valid)
+        lifted(dataclasses.replace(SMALL, lift=form), features, poses, valid)
         for form in ("sample", "gather4")
     )
     torch.testing.assert_close(sampled, gathered, atol=2e-5, rtol=1e-4)
+    learning = features.clone().requires_grad_()
+    multiplied = Lift(SMALL)(learning, poses, valid)
+    torch.testing.assert_close(sampled, multiplied, atol=2e-5, rtol=1e-4)
+    slope = torch.randn_like(multiplied)
+    (multiplied * slope).sum().backward()
+    eps = 1e-2 * torch.randn_like(features)
+    with torch.no_grad():
+        lift = Lift(SMALL)
+        change = (lift(features + eps, poses, valid) - lift(features - eps, poses, valid)) * slope
+    assert float(change.sum() / 2.0) == pytest.approx(float((learning.grad * eps).sum()), rel=1e-2)
     nearest = Lift(dataclasses.replace(SMALL, lift="gather1"))(features, poses, valid)
     assert not torch.allclose(nearest, sampled, atol=1e-2)
 

@@ -49,15 +49,16 @@ class Augmentation:
     """turns of 1"""
     noise: float = 6.0
     """of 255, standard deviation at most, in `noise_share` of the cameras"""
-    noise_share: float = 0.3
+    noise_share: float = 0.2
     blur: float = 0.8
     """px, out of focus by at most, in `blur_share` of the cameras"""
-    blur_share: float = 0.1
-    rotation: float = 0.009
-    """rad, standard deviation of calibration errors about each axis (half a degree)"""
+    blur_share: float = 0.05
+    rotation: float = 0.002
+    """rad, standard deviation of calibration errors about each axis. Pitch is range: half a degree
+    (0.009) costs a third of the vehicles' IoU after 1,200 moments (0.107 for 0.152 without)"""
     position: float = 0.01
     """m, likewise"""
-    blackout: float = 0.1
+    blackout: float = 0.03
     """share of cameras that fail, at one of the clip's moments"""
     lidar_dropout: float = 0.25
     """share of clips without LiDAR"""
