@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from perception.detector_config import ObjectClass
+from perception.detector_config import PARKED, ObjectClass, object_classes
 from roadloop.geometry import box_corners
-from roadloop.types import AgentStates
+from roadloop.types import AgentKind, AgentStates, at
 
 Array = np.ndarray
 
@@ -15,6 +15,13 @@ _VELOCITY_CAP = 6.0
 """a detection with the wrong velocity is less likely, never impossible"""
 _FAR = 1e6
 _NEVER = np.inf
+_SHORT = object_classes(np.arange(len(AgentKind)), np.zeros(len(AgentKind)))
+_LONG = object_classes(np.arange(len(AgentKind)), np.full(len(AgentKind), PARKED))
+
+
+def labels(kind: Array, length: Array) -> Array:
+    """`object_classes` from tables, for small arrays ten times as fast."""
+    return np.where(length >= PARKED, _LONG[kind], _SHORT[kind])
 
 
 def _class_costs() -> Array:
@@ -78,8 +85,24 @@ def overlapping(boxes: AgentStates, share: float) -> tuple[Array, Array]:
     i, j = np.nonzero(np.triu(apart < half[:, None] + half, 1))
     if not len(i):
         return i, j
+    area = boxes.length * boxes.width
+    least = share * np.minimum(area[i], area[j])
+    may = _shared_at_most(at(boxes, i), at(boxes, j)) > least
+    i, j, least = i[may], j[may], least[may]
+    if not len(i):
+        return i, j
     corners = box_corners(boxes.x, boxes.y, boxes.heading, boxes.length, boxes.width)
     shared = shapely.intersection(shapely.polygons(corners[i]), shapely.polygons(corners[j]))
-    area = boxes.length * boxes.width
-    same = shapely.area(shared) > share * np.minimum(area[i], area[j])
+    same = shapely.area(shared) > least
     return i[same], j[same]
+
+
+def _shared_at_most(a: AgentStates, b: AgentStates) -> Array:
+    """Upper bound of the area (m^2) that boxes share, pair by pair: along and across box a."""
+    c, s = np.cos(a.heading), np.sin(a.heading)
+    dx, dy = b.x - a.x, b.y - a.y
+    turn_c, turn_s = np.abs(np.cos(b.heading - a.heading)), np.abs(np.sin(b.heading - a.heading))
+    along = (a.length + turn_c * b.length + turn_s * b.width) / 2.0 - np.abs(c * dx + s * dy)
+    across = (a.width + turn_s * b.length + turn_c * b.width) / 2.0 - np.abs(c * dy - s * dx)
+    along, across = np.minimum(along, a.length), np.minimum(across, a.width)
+    return np.maximum(along, 0.0) * np.maximum(across, 0.0)

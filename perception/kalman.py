@@ -103,14 +103,8 @@ def predict(
     return MotionFilters(moved, moved_cov, chance)
 
 
-def update(
-    filters: MotionFilters, measured: Array, noise: Array, trust: float = 1.0
-) -> MotionFilters:
-    """The filters after one detection each: ``(n, 4)`` with covariances ``(n, 4, 4)``.
-
-    ``trust`` is the share of its log-likelihood that counts between the models: below 1 where
-    errors of successive detections are alike, which else looks like motion.
-    """
+def update(filters: MotionFilters, measured: Array, noise: Array) -> MotionFilters:
+    """The filters after one detection each: ``(n, 4)`` with covariances ``(n, 4, 4)``."""
     off = measured[:, None] - filters.mean  # (n, 2, 4)
     noise = np.repeat(noise[:, None], 2, axis=1)
     # A velocity far off is a slip of the detector before it is a manoeuvre: its noise is raised
@@ -128,7 +122,7 @@ def update(
     cov = (cov + np.swapaxes(cov, -1, -2)) / 2.0
     distance = np.einsum("nmi,nmij,nmj->nm", off, inverse, off)
     fit = -0.5 * (distance + np.log(np.linalg.det(total)))
-    chance = filters.chance * np.exp(trust * (fit - fit.max(axis=1, keepdims=True)))
+    chance = filters.chance * np.exp(fit - fit.max(axis=1, keepdims=True))
     chance = chance / chance.sum(axis=1, keepdims=True)
     chance = np.clip(chance, _LEAST_CHANCE, 1.0 - _LEAST_CHANCE)
     return MotionFilters(mean, cov, chance)

@@ -12,8 +12,8 @@ import numpy as np
 
 from perception import heading as headings_of
 from perception import kalman
-from perception.association import CLASS_COSTS, assign, distances, overlapping
-from perception.detector_config import BevGrid, ObjectClass, object_classes
+from perception.association import CLASS_COSTS, assign, distances, labels, overlapping
+from perception.detector_config import BevGrid, ObjectClass
 from perception.heading import Headings
 from perception.kalman import MotionFilters
 from perception.occlusion import visible_share
@@ -143,7 +143,7 @@ class MultiObjectTracker:
         missed = np.ones(len(tracks), bool)
         missed[rows] = False
         self._miss(tracks, missed, percept, dt)
-        tracks = np.concatenate([tracks[self._alive(tracks)], self._born(found, columns)])
+        tracks = np.concatenate([tracks[self._alive(tracks)], self._born(found, columns, dt)])
         self._tracks = tracks = self._merged(tracks)
         self._name(tracks)
         return self._handed_on()
@@ -184,7 +184,7 @@ class MultiObjectTracker:
             measured=values[:, :4],
             noise=noise,
             kind=kind,
-            label=object_classes(kind, values[:, 5]),
+            label=labels(kind, values[:, 5]),
             score=values[:, 9],
             heading=values[:, 4],
             heading_std=np.where(walker, config.walker_heading_std, config.heading_std),
@@ -245,8 +245,8 @@ class MultiObjectTracker:
             return
         config = self.config
         hit, score = tracks[rows], found.score[columns]
-        measured, noise = found.measured[columns], found.noise[columns]
-        filters = kalman.update(_filters(hit), measured, noise, config.model_trust)
+        noise = found.noise[columns] * self._alike(dt)
+        filters = kalman.update(_filters(hit), found.measured[columns], noise)
         facing = headings_of.measure(
             _facing(hit), found.heading[columns], found.heading_std[columns], score
         )
@@ -317,7 +317,7 @@ class MultiObjectTracker:
         longest = np.where(named, longest, config.new_time)
         return believed & (self._time - tracks["seen"] <= longest + _EPS)
 
-    def _born(self, found: _Found, taken: Array) -> Array:
+    def _born(self, found: _Found, taken: Array, dt: float) -> Array:
         """New tracks of the detections that are not ``taken``."""
         config = self.config
         free = found.score >= config.birth_score
@@ -325,7 +325,8 @@ class MultiObjectTracker:
         rows = np.flatnonzero(free)
         score, std = found.score[rows], found.heading_std[rows]
         new = np.zeros(len(rows), _TRACK)
-        _keep_filters(new, kalman.born(found.measured[rows], found.noise[rows]))
+        noise = found.noise[rows] * self._alike(dt)
+        _keep_filters(new, kalman.born(found.measured[rows], noise))
         _keep_facing(new, headings_of.born(found.heading[rows], std, score))
         new["kinds"][np.arange(len(rows)), found.kind[rows]] = score
         new["size"], new["z"] = found.size[rows], found.z[rows]
@@ -336,7 +337,17 @@ class MultiObjectTracker:
         new["seen"], new["born"] = self._time, self._moment
         new["sure"] = score >= config.instant_score
         new["sure"] &= found.away[rows] < config.instant_range
+        # a track nearby may be the same road user, badly measured
+        old = self._tracks
+        dx = new["state"][:, :1] - old["state"][:, 0]
+        dy = new["state"][:, 1:2] - old["state"][:, 1]
+        alike = np.isfinite(CLASS_COSTS[new["label"][:, None], old["label"]])
+        new["sure"] &= ~((np.hypot(dx, dy) < config.instant_gap) & alike).any(axis=1)
         return new
+
+    def _alike(self, dt: float) -> float:
+        """By how much variances are raised because successive errors are alike."""
+        return max(1.0, 2.0 * self.config.error_time / dt)
 
     def _merged(self, tracks: Array) -> Array:
         """One track for each road user: of two in the same place the one known for longer stays."""
@@ -408,7 +419,7 @@ def _keep_facing(tracks: Array, facing: Headings) -> None:
 
 def _keep_kind(tracks: Array) -> None:
     tracks["kind"] = tracks["kinds"].argmax(axis=1)
-    tracks["label"] = object_classes(tracks["kind"], tracks["size"][:, 0])
+    tracks["label"] = labels(tracks["kind"], tracks["size"][:, 0])
 
 
 def _boxes(tracks: Array) -> AgentStates:

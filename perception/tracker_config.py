@@ -42,6 +42,8 @@ class TrackerConfig:
     """handed on at the first detection of this score ..."""
     instant_range: float = 20.0
     """... nearer than this, m: there is no time to wait"""
+    instant_gap: float = 3.0
+    """... and farther than this from every track, m"""
     evidence_time: float = 0.2
     """s between detections whose mistakes are not the same one"""
     most_evidence: float = 6.0
@@ -78,13 +80,10 @@ class TrackerConfig:
     drive_across: float = 0.3
     walk: float = 0.5
     """pedestrians, any direction"""
-    start_rate: float = 0.1
+    start_rate: float = 0.05
     """1/s at which somebody standing starts moving ..."""
-    stop_rate: float = 0.1
+    stop_rate: float = 0.2
     """1/s at which somebody moving has stopped"""
-    model_trust: float = 0.5
-    """share of a detection's likelihood that counts between standing and moving: errors of
-    successive detections are alike"""
     standing_chance: float = 0.8
     """from this probability on a track is said to stand: its velocity is 0 ..."""
     moving_chance: float = 0.3
@@ -102,9 +101,12 @@ class TrackerConfig:
     """m, no detector is believed to be better"""
     min_velocity_std: float = 0.2
     """m/s"""
+    error_time: float = 0.15
+    """s after which a detector's error is forgotten to 1/e: detections that come quicker count
+    less, their variance is raised by 2 error_time / dt"""
     range_ratio: float = 2.0
     """a camera's error along the line of sight, as a multiple of that across it"""
-    systematic: float = 0.3
+    systematic: float = 0.2
     """share of a detection's error that stays the same from frame to frame: it is added to the
     position's standard deviation, which the filter alone believes to average away"""
     heading_std: float = 0.15
