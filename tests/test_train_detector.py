@@ -34,7 +34,7 @@ from roadloop.cli import main as roadloop
 from roadloop.config import find_config, load_config
 from roadloop.errors import RoadloopError
 from training.batches import collate
-from training.clip_augment import Augmentation
+from training.clip_augment import Augmentation, ClipAugment
 from training.clip_loss import ClipLoss
 from training.detector_sources import Some
 from training.detector_training import DetectorData, DetectorTraining
@@ -440,6 +440,8 @@ def test_the_shipped_run_files_are_what_they_say() -> None:
     full = load_config(DetectorTraining, find_config("detector_full"))
     assert compact.model == DetectorConfig()
     assert full.model.size == (704, 256) and full.precision == "bf16"
+    for config in (compact, full):  # a rig that is mirrored is its own mirror image
+        ClipAugment(config.model, config.data.augmentation)
 
 
 def test_some_clips_lie_evenly_over_all() -> None:
