@@ -46,6 +46,11 @@ class Seeing:
         return self.detector.label
 
     @property
+    def tracks(self) -> Tracks:
+        """The road users at the time of ``percept``, ``(tracks,)``."""
+        return self._tracks
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """One line per sensor that is not trusted now, and for lights that cannot be seen."""
         return self.detector.faults + self._light_faults

@@ -17,6 +17,7 @@ class DriveFolder:
     ::
 
         rollout/      the log (roadloop.logs.store)
+        percepts/     what the driver saw, where it sees with a detector (roadloop.logs.percepts)
         score.json    terms and per-step series
         report.html   replay, plots and score in one file
         video.mp4
@@ -26,6 +27,7 @@ class DriveFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rollout = path / "rollout"
+        self.percepts = path / "percepts"
         self.score = path / "score.json"
         self.report = path / "report.html"
         self.video = path / "video.mp4"
@@ -57,7 +59,7 @@ class DriveFolder:
                     part.unlink()
 
     def _present(self) -> list[Path]:
-        parts = (self.rollout, self.score, self.report, self.video, self.config)
+        parts = (self.rollout, self.percepts, self.score, self.report, self.video, self.config)
         return [part for part in parts if part.exists()]
 
     @contextlib.contextmanager

@@ -63,8 +63,8 @@ class StageTimes:
                 ...
         times.summary()["network"].median
 
-    A stage that is entered several times in one step counts with the sum. Only `summary` tells what
-    was measured; nothing that decides may ask.
+    A stage that is entered several times in one step counts with the sum. Only `summary` and
+    `latest` tell what was measured; nothing that decides may ask.
     """
 
     def __init__(
@@ -95,6 +95,15 @@ class StageTimes:
         start = self._clock()
         yield
         self._now[name] = self._now.get(name, 0.0) + self._clock() - start
+
+    @property
+    def steps(self) -> int:
+        """How many steps have ended."""
+        return len(self._steps.get(ALL, ()))
+
+    def latest(self) -> dict[str, float]:
+        """ms of each stage of the last step that ended, `ALL` last; empty before the first."""
+        return {stage: 1e3 * seconds for stage, seconds in self._now.items()}
 
     def summary(self) -> dict[str, StageTime]:
         """Per stage, in the order of their first use, `ALL` last: median and 95th percentile."""

@@ -31,11 +31,13 @@ from roadloop.terminal import (
 
 if TYPE_CHECKING:
     from roadloop.cli.viewers import ViewerWriter
+    from roadloop.cli.watching import Watching
     from roadloop.drive_folder import DriveFolder
     from roadloop.interfaces import Driver
     from roadloop.maps.road_map import RoadMap
     from roadloop.types import Observation, Scenario
     from roadloop.viz.film import Film
+    from sim.simulator import SimWorld
 
 _NOT_IN_A_RUN = ("out", "overwrite", "rerun", "mcap", "json", "config")
 """options that say where and how results are shown"""
@@ -47,6 +49,8 @@ class Drive:
 
     Builds the scenario, lets the driver drive it, and writes into DIR: rollout/ (the log,
     Parquet), score.json, report.html, video.mp4 and config.yaml (this run, for --config).
+    Where the driver sees with a network also percepts/: what it saw, shown beside the truth in
+    report and video.
     Lengths are metres, times seconds, speeds metres per second.
     The last line printed is the path of the report. Ctrl-C ends the drive early; what was
     driven until then is scored and written, and the exit status is 130.
@@ -107,6 +111,7 @@ class Drive:
 
     def run(self) -> int:
         from roadloop.cli.viewers import open_writers
+        from roadloop.cli.watching import watching
         from roadloop.drive_folder import DriveFolder
         from roadloop.maps.cache import load_map
         from roadloop.rig import load_rig
@@ -114,6 +119,7 @@ class Drive:
         from roadloop.viz.subject import subject_of_scenario
         from roadloop.weather import weather_of
         from sim.scenarios import FAMILIES, build_scenario
+        from sim.simulator import SimWorld
 
         known("scenario", self.scenario, FAMILIES)
         weather = weather_of(self.weather, self.seed)
@@ -145,11 +151,15 @@ class Drive:
             folder.config.write_text(self._run_file(), encoding="utf-8")
             laps.lap("build")
             senses = Senses(driver, lambda line: _tell(line, quiet=self.json))
-            finished = self._simulate(scenario, driver, senses, folder, film, views)
+            world = SimWorld()
+            watch = watching(driver, scenario, world)
+            finished = self._simulate(scenario, driver, world, senses, watch, folder, film, views)
             laps.lap("drive")
             if not finished:
                 print("roadloop: interrupted; scoring what was driven", file=sys.stderr)
-            result = self._write_results(scenario.road_map, folder, laps, senses, film, views)
+            result = self._write_results(
+                scenario.road_map, folder, laps, senses, watch, film, views
+            )
         if self.json:
             print(json.dumps(result, indent=2, allow_nan=False))
         return 0 if finished else INTERRUPTED
@@ -164,7 +174,9 @@ class Drive:
         self,
         scenario: Scenario,
         driver: Driver,
+        world: SimWorld,
         senses: Senses,
+        watch: Watching | None,
         folder: DriveFolder,
         film: Film | None,
         views: list[ViewerWriter],
@@ -174,10 +186,8 @@ class Drive:
         from roadloop.cli.viewers import LiveViews
         from roadloop.logs.store import RolloutWriter
         from sim.run import drive_scenario
-        from sim.simulator import SimWorld
 
         source = "" if self.map is None else str(self.map.resolve())
-        world = SimWorld()
         shoot = None if film is None else shooting(film, scenario, world)
         try:
             with (
@@ -189,6 +199,8 @@ class Drive:
 
                 def on_step(observation: Observation) -> None:
                     senses.listen(observation)
+                    if watch is not None:
+                        watch.listen(observation)
                     if shoot is not None:
                         shoot(observation)
                     bar.update(observation.time - bar.n)
@@ -205,6 +217,7 @@ class Drive:
         folder: DriveFolder,
         laps: Laps,
         senses: Senses,
+        watch: Watching | None,
         film: Film | None,
         views: list[ViewerWriter],
     ) -> dict[str, Any]:
@@ -229,8 +242,9 @@ class Drive:
             print(scores_text(scores))
             if text := senses.text():
                 print(f"  a step takes {text}")
+        seen = None if watch is None else watch.seen(rollout, folder.percepts)
         facts = senses.facts()
-        write_report(folder.report, rollout, road_map, scored, extra=facts, film=film)
+        write_report(folder.report, rollout, road_map, scored, extra=facts, film=film, seen=seen)
         laps.lap("report")
         if self.video:
             with progress_bar("video", "frame", 0, quiet=self.json) as bar:
@@ -239,9 +253,18 @@ class Drive:
                     bar.total = frames
                     bar.update(done - bar.n)
 
-                write_video(folder.video, rollout, road_map, score=scored, progress=show, film=film)
+                write_video(
+                    folder.video,
+                    rollout,
+                    road_map,
+                    score=scored,
+                    progress=show,
+                    film=film,
+                    seen=seen,
+                )
             laps.lap("video")
         paths = {name: getattr(folder, name) for name in ("rollout", "score")}
+        paths |= {} if seen is None else {"percepts": folder.percepts}
         paths |= {"video": folder.video} if self.video else {}
         paths |= {"rerun": self.rerun} if self.rerun else {}
         paths |= {"mcap": self.mcap} if self.mcap else {}

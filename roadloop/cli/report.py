@@ -16,6 +16,8 @@ from roadloop.command_line import File, default_text
 class Report:
     """Write the HTML report of a rollout: replay, plots (SI units) and score in one file.
 
+    Where the driver saw with a network and percepts/ lies beside the log, also what it saw.
+
     Example: roadloop report runs/dense_town-seed0 --out drive.html
     """
 
@@ -27,11 +29,14 @@ class Report:
     """file to write"""
 
     def run(self) -> int:
+        from roadloop.cli.watching import seen_in
         from roadloop.drive_folder import rollout_folder
         from roadloop.scoring.terms import score
         from roadloop.viz.report import write_report
 
-        out = self.out or rollout_folder(self.rollout).parent / "report.html"
+        folder = rollout_folder(self.rollout)
+        out = self.out or folder.parent / "report.html"
         rollout, road_map = read_drive(self.rollout, self.map)
-        print(write_report(out, rollout, road_map, score(rollout, road_map)))
+        seen = seen_in(folder.parent / "percepts", rollout)
+        print(write_report(out, rollout, road_map, score(rollout, road_map), seen=seen))
         return 0

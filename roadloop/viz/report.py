@@ -26,11 +26,13 @@ from roadloop.types import AgentKind, LightState, Rollout
 from roadloop.viz import palette
 from roadloop.viz.drive import braking, check_drive, top_speed
 from roadloop.viz.ground import Ground, Paint, ground_of
+from roadloop.viz.seen_page import pack_seen, seen_html, seen_plots
 from roadloop.viz.template import asset, fill, style
 
 if TYPE_CHECKING:
     from roadloop.scoring.result import Score
     from roadloop.viz.film import Film
+    from roadloop.viz.seen import Seen
 
 Array = np.ndarray
 
@@ -46,6 +48,7 @@ SCRIPTS = (
     "actors.js",
     "camera.js",
     "film.js",
+    "seen.js",
     "plots.js",
     "player.js",
     "report.js",
@@ -76,6 +79,7 @@ def write_report(
     title: str | None = None,
     extra: dict[str, str] | None = None,
     film: Film | None = None,
+    seen: Seen | None = None,
     about: About | None = None,
 ) -> Path:
     """Write the drive as one HTML file and return its path.
@@ -83,6 +87,7 @@ def write_report(
     ``score`` may be None (a drive that was not scored). ``title`` heads the page, by default the
     scenario's name. ``extra`` holds further facts for the head of the page, label to value.
     A ``film`` is shown above the replay, in up to FILM_FRAMES pictures that follow its clock.
+    ``seen`` shows what the driver saw beside what was there (``roadloop.viz.seen_page``).
     ``about`` is for drives that no scenario describes.
     Raises RoadloopError where the rollout is empty or does not belong to the map.
     """
@@ -92,7 +97,7 @@ def write_report(
     origin = np.array([math.floor(ground.box[0]), math.floor(ground.box[1])], np.float64)
     _pack_ground(packed, ground, origin)
     _pack_drive(packed, rollout, origin, ground)
-    plots = _pack_plots(packed, rollout, score)
+    plots = _pack_plots(packed, rollout, score, seen)
     meta = {
         "facts": facts(rollout, score, extra) if about is None else about.head,
         "dt": rollout.dt,
@@ -107,6 +112,7 @@ def write_report(
         "terms": _terms(score),
         "plots": plots,
         "film": None if film is None else _film(film),
+        "seen": None if seen is None else pack_seen(packed, seen, rollout, origin),
         "topSpeed": top_speed(rollout),
         "paints": [paint.name for paint in Paint],
         "kinds": [kind.name.lower() for kind in AgentKind],
@@ -119,7 +125,7 @@ def write_report(
         },
         "arrays": packed.index,
     }
-    page = _page(title or rollout.scenario, meta, packed, about or About())
+    page = _page(title or rollout.scenario, meta, packed, about or About(), seen)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +272,9 @@ def tracks_of(
     return at, names, seen[:, at] & (agents.id[:, at] == names)
 
 
-def _pack_plots(packed: _Packed, rollout: Rollout, score: Score | None) -> list[dict[str, Any]]:
+def _pack_plots(
+    packed: _Packed, rollout: Rollout, score: Score | None, seen: Seen | None
+) -> list[dict[str, Any]]:
     """The curves below the replay; a gap (None in the plot) where a value is not finite."""
     series = {} if score is None else score.series
 
@@ -291,7 +299,7 @@ def _pack_plots(packed: _Packed, rollout: Rollout, score: Score | None) -> list[
         # beyond 8 s nobody brakes for it; the curve leaves the plot there
         ttc = [curve("plotTtc", np.where(series["ttc"] <= 8, series["ttc"], np.nan), "ahead")]
         plots.append({"title": "Time to collision", "unit": "s", "range": [0, 8], "curves": ttc})
-    return plots
+    return plots if seen is None else plots + seen_plots(seen, rollout, curve)
 
 
 def _terms(score: Score | None) -> list[dict[str, Any]]:
@@ -324,14 +332,19 @@ def _film(film: Film) -> dict[str, Any]:
     }
 
 
-def _page(title: str, meta: dict[str, Any], packed: _Packed, about: About) -> str:
+def _page(
+    title: str, meta: dict[str, Any], packed: _Packed, about: About, seen: Seen | None
+) -> str:
     """The template with everything in place."""
     script = "\n".join(asset(f"report/{name}") for name in SCRIPTS)
     # "</script" or "<!--" inside a script block would end it there, or not where it should
     data = json.dumps(meta, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    shown, lists = seen_html(seen)
     pieces = {
         "title": html.escape(title),
         "aside": about.aside,
+        "seen": shown,
+        "lists": lists,
         "below": about.below,
         "ahead": html.escape(about.ahead),
         "style": style("report/report.css"),

@@ -17,9 +17,14 @@ from roadloop.types import Rollout
 if TYPE_CHECKING:
     from roadloop.scoring.result import Score
     from roadloop.viz.film import Film
+    from roadloop.viz.seen import Seen
+    from roadloop.viz.seen_strip import SeenStrip
 
 MOST_FPS = 20
 """frames per second chosen at most where the caller names none"""
+
+SEEN_WIDTH = 1280
+"""px, least width of a video that also shows what the driver saw"""
 
 PRESET = "superfast"
 """x264's trade of time for size: half the time of its default"""
@@ -39,6 +44,7 @@ def write_video(
     heading_up: bool = False,
     crf: int = 23,
     film: Film | None = None,
+    seen: Seen | None = None,
 ) -> Path:
     """Write the drive in real time as MP4 (H.264, 4:2:0) and return the path.
 
@@ -46,11 +52,15 @@ def write_video(
     than MOST_FPS. ``progress(done, frames)`` is called after every frame. ``crf`` is x264's
     quality, lower is better. The same drive gives the same bytes (one encoder thread, no clock in
     the file). A ``film`` is shown above the bird's-eye view, which then is as wide as the film, or
-    beside it, which then is as high. The file appears when it is complete. Raises RoadloopError
-    where a size is odd or the rollout does not belong to the map.
+    beside it, which then is as high; what the driver has ``seen`` is a strip above it all, and
+    the bird's-eye view at least SEEN_WIDTH wide. The file appears when it is complete. Raises
+    RoadloopError where a size is odd or the rollout does not belong to the map.
     """
     from roadloop.viz.draw import FrameRenderer
 
+    strip = None
+    if seen is not None and film is None:
+        width = max(width, SEEN_WIDTH)
     if film is not None:
         width, height = (film.size[0], height) if film.above else (width, film.size[1])
     _check_size(width, height)
@@ -64,10 +74,16 @@ def write_video(
         heading_up=heading_up,
     )
     rate, steps = frame_steps(len(rollout.time), rollout.dt, fps)
-    frames = (_joined(renderer.frame(step), film, step) for step in steps.tolist())
+    size = _size(width, height, film)
+    if seen is not None:
+        from roadloop.viz.seen_strip import SeenStrip
+
+        strip = SeenStrip(seen, rollout, size[0])
+        size = (size[0], size[1] + strip.size[1])
+    frames = (_joined(renderer.frame(step), film, strip, step) for step in steps.tolist())
     if progress is not None:
         frames = _counted(frames, len(steps), progress)
-    return encode_video(path, frames, rate, _size(width, height, film), crf=crf)
+    return encode_video(path, frames, rate, size, crf=crf)
 
 
 def encode_video(
@@ -139,11 +155,11 @@ def _size(width: int, height: int, film: Film | None) -> tuple[int, int]:
     return (width, height + film.size[1]) if film.above else (width + film.size[0], height)
 
 
-def _joined(frame: np.ndarray, film: Film | None, step: int) -> np.ndarray:
-    """The bird's-eye frame with what the cameras saw at that step."""
-    if film is None:
-        return frame
-    return np.concatenate([film.picture(step), frame], axis=0 if film.above else 1)
+def _joined(frame: np.ndarray, film: Film | None, strip: SeenStrip | None, step: int) -> np.ndarray:
+    """The bird's-eye frame with what cameras and driver saw at that step."""
+    if film is not None:
+        frame = np.concatenate([film.picture(step), frame], axis=0 if film.above else 1)
+    return frame if strip is None else np.concatenate([strip.picture(step), frame])
 
 
 def frame_steps(steps: int, dt: float, fps: float | None) -> tuple[Fraction, np.ndarray]:

@@ -154,7 +154,7 @@ class Plot {
     this.curves.forEach((curve, i) => {
       const value = curve.values[k];
       const known = !Number.isNaN(value);
-      const shown = known ? `${number(value, 1)} ${this.plot.unit}` : "–";
+      const shown = known ? `${number(value, this.plot.digits ?? 1)} ${this.plot.unit}`.trim() : "–";
       this.readings[i].textContent = this.curves.length > 1 ? `${curve.label} ${shown}` : shown;
       const inside = value >= this.range[0] && value <= this.range[1];
       if (known && inside) disc(context, x, this.#py(value), 3, this.colours.curves[i]);

@@ -1,6 +1,7 @@
 // The page: facts, score, replay and curves wired to one clock and one camera.
 
 const SHOWN_BEFORE = 1; // s, a click on a lost term goes this far ahead of it
+const SEEN_AFTER = 0.2; // s after the start of a miss, where a click on it leads
 const BANNER = 2; // s, a loss stays on the picture for this long
 
 const find = (id) => document.getElementById(id);
@@ -15,6 +16,7 @@ class Report {
     this.canvas = find("stage");
     this.ground = new Ground(drive);
     this.film = new Film(drive);
+    this.seen = new Seen(drive, () => this.refresh());
     this.camera = new Camera(this.canvas, () => this.#moved());
     this.player = new Player(drive.steps, drive.dt, () => this.refresh());
     this.plots = drive.plots.map(
@@ -26,6 +28,7 @@ class Report {
     this.#stage();
     this.#theme();
     this.#keyboard();
+    this.#moments();
     find("plots").append(...this.plots.map((plot) => plot.figure));
     new ResizeObserver(() => this.layout()).observe(document.querySelector("main"));
     this.camera.scale = this.canvas.clientWidth < 600 ? 4 : 6;
@@ -55,6 +58,8 @@ class Report {
     for (const [key, name] of Object.entries(names)) colours[key] = style.getPropertyValue(name);
     for (const i of [1, 2]) colours.curves.push(style.getPropertyValue(`--curve-${i}`));
     for (const plot of this.plots) plot.layout(colours);
+    this.seen.font = colours.font;
+    this.seen.layout();
     this.draw();
   }
 
@@ -77,6 +82,7 @@ class Report {
     for (const agent of agents) {
       drawAgent(context, agent, drive, palette, camera.scale, agent.index === this.chosen);
     }
+    this.seen.drawMarks(context, player.step, camera.scale);
     drawEgo(context, ego, drive, palette, camera.scale);
     const loss = this.#currentLoss();
     if (loss) {
@@ -85,6 +91,7 @@ class Report {
     }
     this.#readouts(ego, agents, loss);
     this.film.draw(player.step);
+    this.seen.draw(player.step, this.ground, drive.palette);
     for (const plot of this.plots) plot.draw(player.step);
   }
 
@@ -226,10 +233,26 @@ class Report {
 
   jump(term) {
     this.jumped = term;
-    this.player.pause();
-    this.player.seek(stepOf(this.drive, term.lostAt - SHOWN_BEFORE));
-    if (this.camera.mode === "free") this.camera.setMode("north");
+    this.#show(term.lostAt - SHOWN_BEFORE);
     if (this.canvas.getBoundingClientRect().bottom < 120) this.canvas.scrollIntoView({ block: "center" });
+  }
+
+  #show(time) {
+    this.player.pause();
+    this.player.seek(stepOf(this.drive, time));
+    if (this.camera.mode === "free") this.camera.setMode("north");
+  }
+
+  // Buttons in lists that lead to a moment of what was seen.
+  #moments() {
+    for (const button of document.querySelectorAll("[data-seen-time]")) {
+      button.addEventListener("click", () => {
+        // a little later: what lasted half a second is on its way then
+        this.#show(Math.round((Number(button.dataset.seenTime) + SEEN_AFTER) / this.drive.dt) * this.drive.dt);
+        const seen = find("seen");
+        if (seen.getBoundingClientRect().bottom < 200) seen.scrollIntoView({ block: "start" });
+      });
+    }
   }
 
   #transport() {
