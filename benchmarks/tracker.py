@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("families", nargs="*", default=FAMILIES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="settings")
-    parser.add_argument("--most-ms", type=float, default=3.0)
+    parser.add_argument("--most-ms", type=float, default=5.0)
     options = parser.parse_args()
     wrong = [s.removeprefix("error.") for s in options.settings if s.startswith("error.")]
     config = load_config(

@@ -298,9 +298,10 @@ class MultiObjectTracker:
         asked = missed & seen
         if asked.any():
             rows = _in_line(tracks, asked, x, y)
-            z = float(pose[2, 3]) + config.sensor_height
-            share = visible_share(_boxes(tracks[rows]), x, y, z)
-            occluded[rows] = share < config.hidden_share
+            if len(rows):
+                z = float(pose[2, 3]) + config.sensor_height
+                share = visible_share(_boxes(tracks[rows]), x, y, z)
+                occluded[rows] = share < config.hidden_share
         lost = np.where(seen & ~occluded, config.miss_rate, config.hidden_rate) * dt
         tracks["evidence"] -= np.where(missed, lost, 0.0)
         tracks["misses"] += missed
@@ -389,14 +390,18 @@ class MultiObjectTracker:
 
 
 def _in_line(tracks: Array, asked: Array, x: float, y: float) -> Array:
-    """Rows of those ``asked`` about and of everybody who may hide one of them from (x, y)."""
+    """Rows of those ``asked`` about and of everybody who may hide one of them from (x, y).
+
+    None where nobody may.
+    """
     dx, dy = tracks["state"][:, 0] - x, tracks["state"][:, 1] - y
     away, bearing = np.hypot(dx, dy), np.arctan2(dy, dx)
     half = np.hypot(tracks["size"][:, 0], tracks["size"][:, 1]) / 2.0
     wide = np.arcsin(np.minimum(half / np.maximum(away, _EPS), 1.0))
     aside = np.abs(wrap_angle(bearing[:, None] - bearing[asked]))
     before = (away - half)[:, None] < (away + half)[asked]
-    return np.flatnonzero((before & (aside < wide[:, None] + wide[asked])).any(axis=1))
+    line = before & (aside < wide[:, None] + wide[asked])  # all are in line with themselves
+    return np.flatnonzero(line.any(axis=1) & (line.sum() > line.shape[1]))
 
 
 def _filters(tracks: Array) -> MotionFilters:
