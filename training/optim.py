@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 LEAST = 0.01
 """share of the learning rate that is left at the end"""
@@ -47,7 +49,7 @@ def learning_rate(step: int, steps: int, highest: float, warmup: float) -> float
     return highest * (LEAST + (1.0 - LEAST) * 0.5 * (1.0 + math.cos(math.pi * way)))
 
 
-class Average:
+class Average(Generic[Network]):
     """A network whose weights are the moving average of another one's.
 
     Averaged weights are better than the last ones while the learning rate is high (Polyak &
@@ -58,8 +60,8 @@ class Average:
         network: the averaged one; it does not learn.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network: Network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
