@@ -36,8 +36,9 @@ from training.detector_frames import DetectorFrames, detector_spec
 from training.sample_spec import SampleSpec
 from training.simulated import SimulatedSource, spread
 from training.simulated_data import SceneShare, SimulatedData, StreetLife
-from training.simulated_drives import SimulatedDrive, SimulatedWorld, simulated_recordings
+from training.simulated_drives import SimulatedDrive, simulated_recordings
 from training.simulated_scenarios import street_scenario
+from training.simulated_worlds import SimulatedWorld
 from training.sources import LogSource
 
 FRONT = Mount(1.5, 0.0, 1.5)

@@ -27,8 +27,9 @@ from roadloop.rig import CameraEffects, SensorRig, load_rig
 from roadloop.weather import weather_of
 from training.sample_spec import Sample, SampleSpec
 from training.simulated_data import HELD_OUT, SimulatedData
-from training.simulated_drives import SimulatedDrive, SimulatedWorld
+from training.simulated_drives import SimulatedDrive
 from training.simulated_scenarios import street_scenario
+from training.simulated_worlds import SimulatedWorld
 from training.sources import LogSource, Source
 
 Array = np.ndarray
