@@ -39,6 +39,8 @@ FOLDERS = {
     "comma2k19/Example_1": "comma2k19",
     "dgp_test_scene": "dgp",
     "dgp_test_scene/scene_01": "dgp",
+    "camvid": "camvid",
+    "camvid/train": "camvid",
 }
 
 
@@ -54,7 +56,7 @@ def test_every_folder_is_of_one_format(folder: str) -> None:
 @pytest.mark.parametrize(
     "folder",
     [
-        *("camvid", "udacity_lane_lines", "udacity_advanced_lane", "esmini", "carla_maps", "sind"),
+        *("udacity_lane_lines", "udacity_advanced_lane", "esmini", "carla_maps", "sind"),
         *("carla_routes", "tusimple_lanes", "lanelet2_maps", "steering_images", "openlane_example"),
     ],
 )

@@ -50,6 +50,7 @@ FORMATS: dict[str, Format] = {
     "kitti-odometry": Format("datasets.kitti.odometry", "KITTI odometry"),
     "comma2k19": Format("datasets.comma2k19", "comma2k19"),
     "dgp": Format("datasets.dgp", "DGP (TRI)"),
+    "camvid": Format("datasets.camvid", "CamVid (classes of pixels)"),
     "py123d": Format("datasets.from_123d", "123D: nuPlan, KITTI-360, PandaSet, ..."),
 }
 """by the name that ``--format`` takes; ``auto`` asks all of them"""
