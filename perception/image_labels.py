@@ -100,6 +100,40 @@ def image_targets(
     return made
 
 
+def point_depth(
+    points: Array, pixel_from_ego: Array, shown: Array, config: DetectorConfig
+) -> Array:
+    """``depth`` of `perception.frame`, (N, h, w) uint8, from LiDAR points: the nearest in a cell.
+
+    Args:
+        points: (P, 3) m in the ego frame of the moment.
+        pixel_from_ego: (N, 3, 4) of the pictures.
+        shown: (N, H, W) bool, pixels that show something; elsewhere nothing is judged.
+
+    A LiDAR above the camera sees over things: in the cells that these fill in the picture the
+    nearest point is theirs nevertheless, as they are hit as well.
+    """
+    width, height = config.size
+    shape = (len(pixel_from_ego), height // STRIDE, width // STRIDE)
+    least = np.full(shape, np.inf, np.float32)
+    flat = np.ones((len(points), 4), np.float32)
+    flat[:, :3] = points
+    for n, camera in enumerate(pixel_from_ego):
+        u, v, depth = camera @ flat.T
+        ahead = depth > 0.1
+        u, v, depth = u[ahead] / depth[ahead] + 0.5, v[ahead] / depth[ahead] + 0.5, depth[ahead]
+        inside = (u >= 0.0) & (u < width) & (v >= 0.0) & (v < height)
+        row, column, depth = v[inside].astype(int), u[inside].astype(int), depth[inside]
+        lit = shown[n, row, column]
+        cell = row[lit] // STRIDE, column[lit] // STRIDE
+        np.minimum.at(least[n], cell, depth[lit])
+    made = np.full(shape, NOT_JUDGED, np.uint8)
+    there = np.isfinite(least)
+    inner = bin_edges(config.depth_bins)[1:-1]
+    made[there] = np.searchsorted(inner, least[there], side="right")
+    return made
+
+
 def _spots(pictures: Array) -> Array:
     """(4, N, h, w) pixels of every cell of pictures (N, H, W)."""
     return np.stack([pictures[:, i::STRIDE, j::STRIDE] for i in _SPOTS for j in _SPOTS])

@@ -111,8 +111,9 @@ def test_what_is_not_labelled_has_no_weight(source: LogSource) -> None:
     none = frames({**sample, "has_boxes": np.array(False), "has_map": np.array(False)})
     for key in ("heat_weight", "box_weight", "velocity_weight", "raster_weight", "lane_weight"):
         assert not none[key].any(), key
-    bare = {key: value for key, value in sample.items() if key not in ("depth", "semantic")}
-    unseen = frames(bare)
+    missing = ("depth", "semantic", "points")  # of which depth could be made
+    bare = {key: value for key, value in sample.items() if key not in missing}
+    unseen = DetectorFrames(PLAIN)(bare)
     assert (unseen["depth"] == NOT_JUDGED).all() and (unseen["semantic"] == NOT_JUDGED).all()
     still = frames(sample, velocity_known=False)
     assert still["box_weight"].any() and not still["velocity_weight"].any()
@@ -215,7 +216,7 @@ def test_only_clips_in_full_and_single_pictures_filled_up(log: Path) -> None:
 
 def test_mistakes_in_clips(source: LogSource) -> None:
     frames = DetectorFrames(CONFIG)
-    with pytest.raises(RoadloopError, match=r"3 moments 5 s apart: record longer"):
+    with pytest.raises(RoadloopError, match=r"3 moments 5 s apart \(of 1, e.g. monday\): record longer"):
         ClipSource(source, frames, gap=5.0)
     with pytest.raises(RoadloopError, match="expected numbers above 0"):
         ClipSource(source, frames, moments=0)

@@ -44,7 +44,8 @@ class ClipSource:
     """Every clip of recorded drives, by its newest moment.
 
     Of a drive only clips that are there in full, with all their moments at their times. Single
-    pictures (a drive that is not ``continuous``) are clips of one moment, filled up in front.
+    pictures (a drive that is not ``continuous``, or of one step) are clips of one moment, filled up
+    in front. Sources may differ in all that is labelled.
 
     Args:
         source: where samples come from, read by ``detector_frames.detector_spec``.
@@ -54,7 +55,7 @@ class ClipSource:
         keep_labels: also give the road users of each moment.
 
     Raises:
-        RoadloopError: no clip fits.
+        RoadloopError: a source of which no clip fits.
     """
 
     def __init__(
@@ -76,18 +77,21 @@ class ClipSource:
         self.keep_labels = keep_labels
         rows = []
         for number, each in enumerate(self.sources):
-            first = 0
+            first, before = 0, sum(map(len, rows))
             for drive in each.drives:
                 found = clips_of(drive, moments, gap)[::every]
                 found = np.where(found < 0, found, found + first)
                 rows.append(np.column_stack([np.full(len(found), number), found]))
                 first += len(drive.steps)
+            if sum(map(len, rows)) == before:
+                # said, as nobody would miss it among others
+                names = [drive.name for drive in each.drives]
+                raise RoadloopError(
+                    f"no drive holds {moments} moments {gap:g} s apart (of {len(names)}, e.g. "
+                    f"{names[0]}): record longer ones or more often, ask for fewer moments, or "
+                    "leave them out"
+                )
         self._clips = np.concatenate(rows) if rows else np.zeros((0, moments + 1), np.int64)
-        if not len(self._clips):
-            raise RoadloopError(
-                f"no drive holds {moments} moments {gap:g} s apart: record longer ones or more "
-                "often, or ask for fewer moments"
-            )
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -112,7 +116,7 @@ class ClipSource:
             sample = source.sample(int(rows[t]), partial(_room, pictures, count, t))
             drive = source.drives[source.where(int(rows[t]))[0]]
             samples.append(sample)
-            made.append(self.frames(sample, velocity_known=drive.continuous))
+            made.append(self.frames(sample, velocity_known=not is_single(drive)))
         clip = _stacked(made, valid, pictures)
         clip |= _motion(samples, valid)
         clip["moment_valid"] = valid
@@ -140,10 +144,15 @@ class ClipSource:
         }
 
 
+def is_single(drive: Drive) -> bool:
+    """Whether a drive is of single pictures: nothing says how things move."""
+    return not drive.continuous or len(drive.steps) == 1
+
+
 def clips_of(drive: Drive, moments: int, gap: float) -> Array:
     """(n, moments) samples of a drive, oldest first, that are clips; -1: filled up."""
     count = len(drive.steps)
-    if not drive.continuous:
+    if is_single(drive):
         alone = np.full((count, moments), -1)
         alone[:, -1] = np.arange(count)
         return alone

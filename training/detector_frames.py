@@ -10,7 +10,7 @@ import numpy as np
 
 from perception.detector_config import STRIDE, DetectorConfig, object_classes
 from perception.frame import NOT_JUDGED, Frame
-from perception.image_labels import image_targets
+from perception.image_labels import image_targets, point_depth
 from perception.inputs import pixel_from_ego, range_inputs
 from perception.lights import light_targets
 from perception.objects import VISIBLE_PIXELS, object_targets
@@ -29,6 +29,8 @@ MARGIN = 10.0
 """m beyond the grid up to which boxes are read: long ones reach in"""
 OLDEST = MAX_AGE + 0.1
 """s before the moment of the oldest points: those of the car's oldest sweep, which takes 0.1 s"""
+DEPTH_AGE = 0.15
+"""s before the moment of the oldest points that are depth: what moves is elsewhere by then"""
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,18 @@ def detector_spec(
     """What is read of recorded drives for a detector.
 
     Args:
-        rig: of the recording; its cameras' products decide which label pictures are read.
+        rig: of the recording; its cameras' products decide which label pictures are read. Where
+            depth is wanted and was not recorded, its LiDARs' sweeps are, to take it from.
         products: pictures with labels that were recorded, in place of ``rig``; neither: all.
         every: use every nth step of a drive.
     """
+    sweeps = False
     if products is None:
         products = LABEL_PRODUCTS
         if rig is not None:
             held = [set(camera.products) for camera in rig.cameras]
             products = [p for p in LABEL_PRODUCTS if held and all(p in h for h in held)]
+            sweeps = bool(rig.lidars) and config.depth_bins > 0 and "depth" not in products
     wanted = {
         "depth": config.depth_bins > 0,
         "semantic": config.semantics,
@@ -73,7 +78,7 @@ def detector_spec(
         products=pictures,
         size=config.size,
         virtual=config.rig,
-        lidars=(ALL,) if config.lidar else (),
+        lidars=(ALL,) if config.lidar or sweeps else (),
         radars=(ALL,) if config.radar else (),
         sweeps=SWEEPS if config.lidar or config.radar else 1,
         box_radius=reach + MARGIN,
@@ -143,14 +148,20 @@ class DetectorFrames:
     def objects(self, sample: Sample) -> Objects:
         """The road users of a sample; none where it has no labels.
 
-        Visible: see `road_users`; and where there are no LiDAR points to find it by, an object is
-        visible only if it is in a picture.
+        Visible: see `road_users`; and where the detector has no LiDAR points to find it by, an
+        object is visible only if it is in a picture. A virtual camera may be black at the sides,
+        where no real one looks: what is there nobody sees, unless its pixels were counted.
         """
         found = road_users(sample)
-        if len(sample.get("points", ())):
+        if self.config.lidar and len(sample.get("points", ())):
             return found
-        seen = pixel_from_ego(sample["intrinsics"], sample["ego_from_camera"])
-        shown = in_pictures(found.boxes, seen[sample["image_valid"]], self.config.size)
+        valid = sample["image_valid"]
+        seen = pixel_from_ego(sample["intrinsics"], sample["ego_from_camera"])[valid]
+        shown = in_pictures(found.boxes, seen, self.config.size)
+        guessed = shown & (sample["box_pixels"] < 0)
+        if guessed.any():
+            lit = sample["images"][valid].any(1)
+            shown[guessed] = in_pictures(found.boxes[guessed], seen, self.config.size, lit)
         return replace(found, visible=found.visible & shown)
 
     def _light_targets(self, sample: Sample, valid: Array) -> Frame:
@@ -172,7 +183,13 @@ class DetectorFrames:
         shape = (len(sample["images"]), config.size[1] // STRIDE, config.size[0] // STRIDE)
         wanted = {"depth": config.depth_bins > 0, "semantic": config.semantics}
         made = {k: np.full(shape, NOT_JUDGED, np.uint8) for k, on in wanted.items() if on}
-        return made | image_targets(sample.get("depth"), sample.get("semantic"), config)
+        made |= image_targets(sample.get("depth"), sample.get("semantic"), config)
+        points = sample.get("points")
+        if wanted["depth"] and "depth" not in sample and points is not None:
+            seen = pixel_from_ego(sample["intrinsics"], sample["ego_from_camera"])
+            newest = points[points[:, -1] >= -DEPTH_AGE, :3]
+            made["depth"] = point_depth(newest, seen, sample["images"].any(1), config)
+        return made
 
 
 def road_users(sample: Mapping[str, Any]) -> Objects:
@@ -195,21 +212,32 @@ def light_slot(name: str, names: Sequence[str], rig: str) -> int:
     return list(names).index(name)
 
 
-def in_pictures(boxes: Array, pixel_from_ego: Array, size: tuple[int, int]) -> Array:
-    """(M,) bool: the centre or a corner of a box (M, 9) is in one of the pictures (N, 3, 4)."""
+def in_pictures(
+    boxes: Array, pixel_from_ego: Array, size: tuple[int, int], lit: Array | None = None
+) -> Array:
+    """(M,) bool: the centre of a box (M, 9), or of a face or an edge, or a corner is in a picture.
+
+    Args:
+        pixel_from_ego: (N, 3, 4) of the pictures.
+        size: px, width and height of all of them.
+        lit: (N, height, width) bool, pixels that show something; None: all do.
+    """
     if not len(boxes) or not len(pixel_from_ego):
         return np.zeros(len(boxes), bool)
-    signs = np.array([(0, 0, 0), *np.ndindex(2, 2, 2)], np.float32)
-    signs[1:] = 2.0 * signs[1:] - 1.0
-    aside = signs * boxes[:, None, 3:6] / 2.0
+    aside = (np.array(list(np.ndindex(3, 3, 3))) - 1.0) * boxes[:, None, 3:6] / 2.0
     c, s = np.cos(boxes[:, None, 6]), np.sin(boxes[:, None, 6])
-    places = np.ones((len(boxes), len(signs), 4), np.float32)
+    places = np.ones((*aside.shape[:2], 4), np.float32)
     places[..., 0] = boxes[:, None, 0] + c * aside[..., 0] - s * aside[..., 1]
     places[..., 1] = boxes[:, None, 1] + s * aside[..., 0] + c * aside[..., 1]
     places[..., 2] = boxes[:, None, 2] + aside[..., 2]
     u, v, depth = np.moveaxis(places.reshape(-1, 4) @ pixel_from_ego.swapaxes(1, 2), -1, 0)
     inside = (depth > 0.1) & (u >= -0.5 * depth) & (u < (size[0] - 0.5) * depth)
     inside &= (v >= -0.5 * depth) & (v < (size[1] - 0.5) * depth)
+    if lit is not None:
+        n, k = np.nonzero(inside)
+        column = np.floor(u[n, k] / depth[n, k] + 0.5).astype(int)
+        row = np.floor(v[n, k] / depth[n, k] + 0.5).astype(int)
+        inside[n, k] = lit[n, np.minimum(row, size[1] - 1), np.minimum(column, size[0] - 1)]
     return inside.any(0).reshape(len(boxes), -1).any(1)
 
 

@@ -37,6 +37,33 @@ class Some:
         return self.source.sample(int(self.picked[index]))
 
 
+class Kept:
+    """A source that keeps the first ``count`` samples it is asked for in memory.
+
+    For a few large pictures, which take as long to read as to learn from. Who asks must not change
+    the arrays. In other processes it begins anew.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.source, self.count = source, count
+        self._samples: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def sample(self, index: int) -> Sample:
+        """A sample of the source, with a dict of its own."""
+        found = self._samples.get(index)
+        if found is None:
+            found = self.source.sample(index)
+            if len(self._samples) < self.count:
+                self._samples[index] = found
+        return dict(found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_samples": {}}
+
+
 class Joined:
     """Several sources one after the other; those that draw anew in each epoch still do."""
 
@@ -88,11 +115,11 @@ def open_clips(config: DetectorTraining) -> tuple[Source, Source | None]:
     if data.folders:
         clips = _clips(config, data.folders, data.drives)
         learnt = drives_in(clips)
-        source: Source = clips
+        source: Source = Kept(clips, data.keep) if data.keep else clips
         if data.balance == "class":
-            source = Weighted(clips, class_weights(clips), config.seed)
+            source = Weighted(source, class_weights(clips), config.seed)
         elif data.balance == "hard":
-            source = Weighted(clips, hard_weights(data.losses, len(clips)), config.seed)
+            source = Weighted(source, hard_weights(data.losses, len(clips)), config.seed)
         sources.append(source)
     if data.simulated is not None:
         sources.append(_simulated(config, data.simulated))

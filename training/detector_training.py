@@ -34,6 +34,9 @@ class DetectorData:
     format: str = "auto"
     moments: int = 3
     """of a clip, ``model.state_age`` apart"""
+    keep: int = 0
+    """clips of the folders that stay in memory in each process that reads, about 1 MB a moment: for
+    a few large pictures that are seen often"""
     augmentation: Augmentation = field(default_factory=Augmentation)
     balance: Literal["none", "class", "hard"] = "none"
     """which clips are seen more often: class: with rare classes; hard: with a large loss"""
@@ -43,6 +46,8 @@ class DetectorData:
     def __post_init__(self) -> None:
         if self.moments < 1:
             raise RoadloopError(f"moments is {self.moments}: a clip has 1 or more")
+        if self.keep < 0:
+            raise RoadloopError(f"keep is {self.keep}: it must be 0 or more")
         if (self.balance == "hard") != bool(self.losses):
             raise RoadloopError("balance hard and losses go together: a file of clips' losses")
         if self.balance != "none" and not self.folders:
