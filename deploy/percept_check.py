@@ -35,6 +35,8 @@ Array = np.ndarray
 
 REACH = 80.0
 """m from the ego up to which those who are seen beyond the grid are kept"""
+MARGIN = 2.0 * MATCHED
+"""m around the grid in which a track may have somebody whom nobody asks for"""
 BRIDGED = 0.3
 """s somebody may be hidden without ending a miss"""
 _STATES = ("id", "kind", "x", "y", "z", "heading", "vx", "vy", "length", "width", "height")
@@ -141,7 +143,7 @@ def _truth(log: PerceptLog, rollout: Rollout) -> Table:
     ego = _to_ego(log, truth)
     inside = _inside(log, ego)
     shown = truth["pixels"] >= log.visible_pixels
-    keep = inside | (shown & (np.linalg.norm(ego[:, :2], axis=1) < REACH))
+    keep = _inside(log, ego, MARGIN) | (shown & (np.linalg.norm(ego[:, :2], axis=1) < REACH))
     state = np.where(shown, Truth.MISSED, Truth.HIDDEN).astype(np.uint8)
     state[~inside] = Truth.BEYOND
     truth = {k: v[keep] for k, v in truth.items()} | {"state": state[keep]}
@@ -160,10 +162,11 @@ def _to_ego(log: PerceptLog, table: Table) -> Array:
     return np.einsum("nij,nj->ni", turns[:, :3, :3], points) + turns[:, :3, 3]
 
 
-def _inside(log: PerceptLog, ego: Array) -> Array:
-    grid = log.grid
-    x, y = ego[:, 0], ego[:, 1]
-    return (x >= grid.x_min) & (x < grid.x_max) & (y >= grid.y_min) & (y < grid.y_max)
+def _inside(log: PerceptLog, ego: Array, margin: float = 0.0) -> Array:
+    """Rows whose centres lie in the grid, or up to ``margin`` m beside it."""
+    x, y, grid = ego[:, 0], ego[:, 1], log.grid
+    along = (x >= grid.x_min - margin) & (x < grid.x_max + margin)
+    return along & (y >= grid.y_min - margin) & (y < grid.y_max + margin)
 
 
 def _table(table: Table, rows: Array, score: Array | None = None) -> BoxTable:

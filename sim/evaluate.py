@@ -8,6 +8,7 @@ as long as the processors are of one kind.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -17,7 +18,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Driver
@@ -34,7 +35,24 @@ from roadloop.suites.results import (
 from sim.suite import Case, Suite
 from sim.workers import LocalWorker, RayWorker, run_all
 
+if TYPE_CHECKING:
+    from roadloop.types import Observation, Rollout, Scenario
+    from roadloop.viz.seen import Seen
+    from sim.simulator import SimWorld
+
 KEEP_REPLAYS = ("lost", "all", "none")
+
+
+class Watch(Protocol):
+    """Keeps what a driver sees, for its replay page."""
+
+    def listen(self, observation: Observation) -> None:
+        """After each step of the driver."""
+        ...
+
+    def seen(self, rollout: Rollout, *, pictures: bool) -> Seen:
+        """What was seen, judged by the drive; without ``pictures`` the page stays small."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,9 @@ class Job:
     """words for the command line that drives a case again"""
     replays: str = "lost"
     """which drives get a replay page at once: "lost" (a safety term was broken), "all", "none" """
+    watch: Callable[[Driver, Scenario, SimWorld], Watch | None] | None = None
+    """picklable; makes what listens to a driver that sees with a network. Pictures are on the pages
+    of drives that broke a safety term, on others only what was found and missed"""
 
     def __post_init__(self) -> None:
         if self.replays not in KEEP_REPLAYS:
@@ -121,7 +142,7 @@ def _work(job: Job, case: Case) -> _Answer:
 
 def _work_elsewhere(job: Job, case: Case) -> _Answer:
     with tempfile.TemporaryDirectory() as here:
-        result = run_case(Job(job.make_driver, Path(here), job.options, job.replays), case)
+        result = run_case(dataclasses.replace(job, folder=Path(here)), case)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(Path(here).rglob("*")):
@@ -176,17 +197,23 @@ def _drive_and_score(job: Job, case: Case) -> CaseResult:
     scenario = case.build()
     driver = job.make_driver()
     folder = log_folder(job.folder, case.name)
+    world = SimWorld()
+    watch = None
+    if job.watch is not None and job.replays != "none":
+        watch = job.watch(driver, scenario, world)
+    listen = None if watch is None else watch.listen
     with RolloutWriter(
         folder, scenario, driver.name, overwrite=True, map_source=case.map_file
     ) as writer:
-        drive_scenario(scenario, driver, SimWorld(), writer=writer)
+        drive_scenario(scenario, driver, world, writer=writer, on_step=listen)
     rollout = read_rollout(folder)
     scores = judge(rollout, scenario.road_map)
     page = replay_file(job.folder, case.name)
     with contextlib.suppress(FileNotFoundError):
         page.unlink()
     if job.replays == "all" or (job.replays == "lost" and lost(scores)):
-        write_report(page, rollout, scenario.road_map, scores[0])
+        seen = None if watch is None else watch.seen(rollout, pictures=lost(scores))
+        write_report(page, rollout, scenario.road_map, scores[0], seen=seen)
     return CaseResult(
         case=case.name,
         scenario=case.scenario,

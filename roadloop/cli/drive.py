@@ -226,6 +226,7 @@ class Drive:
         from roadloop.scoring.result import write_score
         from roadloop.scoring.scores import judge
         from roadloop.viz.report import write_report
+        from roadloop.viz.seen import as_json, summary_line
         from roadloop.viz.video import write_video
 
         rollout = read_rollout(folder.rollout)
@@ -243,6 +244,8 @@ class Drive:
             if text := senses.text():
                 print(f"  a step takes {text}")
         seen = None if watch is None else watch.seen(rollout, folder.percepts)
+        if seen is not None and not self.json:
+            print(f"  seen: {summary_line(seen)}")
         facts = senses.facts()
         write_report(folder.report, rollout, road_map, scored, extra=facts, film=film, seen=seen)
         laps.lap("report")
@@ -275,6 +278,7 @@ class Drive:
         return {
             **drive_json(rollout),
             **senses.as_json(),
+            **({} if seen is None else {"seen": as_json(seen)}),
             "score": score_json(scored),
             "scores": {score.name: score_json(score) for score in scores},
             "paths": {name: str(path) for name, path in paths.items()},

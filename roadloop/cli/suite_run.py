@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from roadloop import __version__
 from roadloop.cli.drivers import build_driver, words
+from roadloop.cli.watching import watching
 from roadloop.errors import RoadloopError
 from roadloop.terminal import progress_bar
 
@@ -29,6 +30,8 @@ LIBRARIES = ("numpy", "pyarrow", "scipy", "shapely", "warp-lang")
 """whose versions a run states: another one may give other last digits"""
 NETWORKS = ("timm", "torch")
 """likewise, where the driver sees with a network"""
+PICTURES = 2.0
+"""Hz, how often pictures are kept for the replay pages of drivers that see with a network"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,14 @@ class SuiteRun:
             senses = senses if senses in SHIPPED else weights
         options = (self.driver, senses, self.settings, latency)
         driver = build_driver(*options)  # a mistake in them is said now, not once per case
-        job = Job(functools.partial(build_driver, *options), folder, words(*options), self.replays)
+        watch = functools.partial(watching, pictures=PICTURES, times=False) if weights else None
+        job = Job(
+            functools.partial(build_driver, *options),
+            folder,
+            words(*options),
+            self.replays,
+            watch,
+        )
         run = {
             "format": FORMAT,
             "suite": suite.name,

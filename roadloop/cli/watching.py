@@ -38,12 +38,18 @@ class Watching:
         self._pixels[round(now, 3)] = self._witness(observation)
         self._recorder.listen(observation, self._pixels)
 
-    def seen(self, rollout: Rollout, folder: Path | None = None) -> Seen:
-        """What was seen until now, judged by the drive; written into ``folder``, where given."""
+    def seen(self, rollout: Rollout, folder: Path | None = None, *, pictures: bool = True) -> Seen:
+        """What was seen until now, judged by the drive; written into ``folder``, where given.
+
+        Without ``pictures`` the pictures that were kept are left out.
+        """
         from deploy.percept_check import check_percepts
-        from roadloop.logs.percepts import write_percepts
+        from roadloop.logs.percepts import empty_table, write_percepts
 
         log = self._recorder.log()
+        if not pictures:
+            tables = log.tables | {"pictures": empty_table("pictures")}
+            log = dataclasses.replace(log, tables=tables)
         if folder is not None:
             write_percepts(folder, log)
         return check_percepts(log, rollout)

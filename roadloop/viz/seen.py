@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -129,6 +131,28 @@ class Seen:
             found[stage] = np.full(len(rollout.time), np.nan)
             found[stage][row[mine]] = times["ms"][mine]
         return found
+
+
+def summary_line(seen: Seen) -> str:
+    """A drive in one line."""
+    s = seen.summary
+    if not s.moments:
+        return "No picture was looked at."
+    share = f"{s.found / s.visible:.0%} of the visible road users found" if s.visible else ""
+    false = f"{s.false_alarms / s.moments:.2f} false alarms at a time"
+    error = "" if math.isnan(s.position_error) else f"{s.position_error:.2f} m off"
+    return ", ".join(part for part in (share, false, error) if part)
+
+
+def as_json(seen: Seen) -> dict[str, Any]:
+    """The summary and what lasted, as plain values; None where there is no number."""
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    summary = {key: plain(value) for key, value in asdict(seen.summary).items()}
+    events = [{k: plain(v) for k, v in asdict(event).items()} for event in seen.events]
+    return {**summary, "events": events}
 
 
 def _first_step(rollout: Rollout) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from roadloop.camera import Pinhole
 from roadloop.geometry import inverse, transform_points
 from roadloop.logs.percepts import PictureCamera, Table
-from roadloop.viz.projected import projected_lines
+from roadloop.viz.projected import NEAR, projected_lines
 from roadloop.viz.seen import SURE, Seen, Truth, rows_of
 
 Array = np.ndarray
@@ -27,6 +27,8 @@ OTHER = "#f2f5f7"
 """of a class without a colour of its own"""
 REACH = 70.0
 """m from the camera up to which boxes are drawn"""
+FAR_OUT = 8000.0
+"""px from the middle up to which lines are followed"""
 ASIDE = 1.7
 """rad: cameras that look farther to the side look back"""
 ALIKE = 0.1
@@ -165,16 +167,35 @@ def _in_picture(
     )
     corners = transform_points(camera_from_world, world)
     away = np.linalg.norm(corners.mean(1), axis=-1)
-    pieces = 1 if type(lens) is Pinhole else 8
-    for k in np.argsort(-away, kind="stable").tolist():
-        if away[k] > REACH or corners[k, :, 2].max() <= 0.0:
+    shown = np.flatnonzero((away <= REACH) & (corners[..., 2].max(1) > NEAR))
+    shown = shown[np.argsort(-away[shown], kind="stable")]
+    straight = type(lens) is Pinhole
+    edges = corners[shown][:, _EDGES]
+    pieces = _straight(lens, edges) if straight else [_bent(lens, each) for each in edges]
+    for k, lines in zip(shown.tolist(), pieces):
+        if not len(lines):
             continue
-        lines = projected_lines(lens, corners[k][_EDGES], pieces)
-        parts = [np.stack([line[:-1], line[1:]], axis=1) for line in lines]
-        if not parts:
-            continue
-        joined = np.concatenate(parts)
-        low, high = joined.min((0, 1)), joined.max((0, 1))
+        low, high = lines.min((0, 1)), lines.max((0, 1))
         if (high < 0.0).any() or low[0] > lens.width or low[1] > lens.height:
             continue
-        yield rows.start + k, joined
+        yield rows.start + k, lines
+
+
+def _straight(lens: Pinhole, edges: Array) -> list[Array]:
+    """Edges (boxes, 12, 2, 3) m through a lens that bends nothing: (pieces, 2, 2) px per box."""
+    depth = edges[..., 2]
+    there = (depth > NEAR).any(-1)
+    # what lies behind is cut off at a plane just in front of the camera
+    share = (NEAR - depth) / np.where(depth == depth[..., ::-1], 1.0, depth[..., ::-1] - depth)
+    cut = edges + share[..., None] * (edges[..., ::-1, :] - edges)
+    ends = np.where((depth < NEAR)[..., None], cut, edges)
+    scale = np.array([lens.fx, lens.fy]) / np.maximum(ends[..., 2:], NEAR)
+    uv = np.clip(ends[..., :2] * scale + (lens.cx, lens.cy), -FAR_OUT, FAR_OUT)
+    return [lines[seen] for lines, seen in zip(uv, there)]
+
+
+def _bent(lens: Pinhole, edges: Array) -> Array:
+    """One box's edges (12, 2, 3) m as short pieces (n, 2, 2) px that follow the lens."""
+    lines = projected_lines(lens, edges, 8)
+    parts = [np.stack([line[:-1], line[1:]], axis=1) for line in lines]
+    return np.concatenate(parts) if parts else np.zeros((0, 2, 2))

@@ -16,7 +16,7 @@ import numpy as np
 
 from roadloop.types import Rollout
 from roadloop.viz.raster_picture import COLOURS, raster_picture
-from roadloop.viz.seen import Seen, SeenEvent
+from roadloop.viz.seen import Seen, SeenEvent, summary_line
 from roadloop.viz.seen_marks import class_colour, laid_out, picture_boxes, picture_lamps
 from roadloop.viz.template import asset, fill
 
@@ -146,17 +146,6 @@ def seen_html(seen: Seen | None) -> tuple[str, str]:
     return fill(asset("report/seen.html"), pieces), _lists(seen)
 
 
-def summary_line(seen: Seen) -> str:
-    """A drive in one line."""
-    s = seen.summary
-    if not s.moments:
-        return "No picture was looked at."
-    share = f"{s.found / s.visible:.0%} of the visible road users found" if s.visible else ""
-    false = f"{s.false_alarms / s.moments:.2f} false alarms at a time"
-    error = "" if math.isnan(s.position_error) else f"{s.position_error:.2f} m off"
-    return ", ".join(part for part in (share, false, error) if part)
-
-
 # --- pictures -----------------------------------------------------------------------------------
 
 
@@ -238,8 +227,7 @@ def _pack_frames(packed: Packing, seen: Seen, frames: list[_Frame]) -> None:
     packed.put("seenBoxLabel", np.array(label, int), "Uint8")
     packed.put("seenBoxScore", np.array(score, int), "Uint8")
     packed.put("seenBoxLines", np.cumsum([0, *count]), "Int32")
-    flat = np.clip(np.concatenate(lines).reshape(-1, 4), -8000.0, 8000.0)
-    packed.put("seenLines", flat, "Int16", FINE)
+    packed.put("seenLines", np.concatenate(lines).reshape(-1, 4), "Int16", FINE)
     packed.put("seenLampStart", np.array(lamp_starts), "Int32")
     packed.put("seenLampBox", np.array(lamps, float).reshape(-1, 4), "Int16", FINE)
     packed.put("seenLampState", np.array(lamp_state, int), "Uint8")

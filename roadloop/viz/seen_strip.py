@@ -44,6 +44,8 @@ HIGH = 0.235
 """height of the strip, as a share of its width"""
 NARROW = 0.56
 """height of the narrow cameras, as a share of the strip's"""
+THICK = 25.0
+"""px from which on the lines of a box are thick"""
 SEAM = 2
 """px between pictures"""
 _LAMPS = {"off": LAMP[0], "red": LAMP[1], "yellow": LAMP[3], "green": LAMP[4]}
@@ -134,7 +136,9 @@ class SeenStrip:
         for box in boxes:
             colour, dash = _STYLE[box.role]
             colour = colour or rgb(class_colour(self._seen.log.classes[box.label]))
-            _draw_lines(drawn, (box.lines + 0.5) * scale - 0.5, colour, dash, dash == 0)
+            lines = (box.lines + 0.5) * scale - 0.5
+            thick = dash == 0 and float(np.ptp(lines[..., 1])) > THICK
+            _draw_lines(drawn, lines, colour, dash, thick)
         lamps = picture_lamps(self._seen, moment, camera)
         for lamp in lamps:
             left, top, wide, high = (round(v * scale) for v in lamp.box)
