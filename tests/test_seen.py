@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 
@@ -24,8 +25,11 @@ from seen_drive import (
 )
 from tiny_detector import tiny_checkpoint
 
+import sim.evaluate
 from deploy.percept_check import check_percepts
 from roadloop.cli import main
+from roadloop.cli.drivers import build_driver
+from roadloop.cli.watching import watching
 from roadloop.errors import RoadloopError
 from roadloop.logs.percepts import TABLES, empty_table, read_percepts, write_percepts
 from roadloop.viz import seen_marks, seen_page
@@ -33,6 +37,7 @@ from roadloop.viz.report import write_report
 from roadloop.viz.seen import Told, Truth, as_json, rows_of, summary_line
 from roadloop.viz.seen_marks import Role, laid_out, picture_boxes, picture_lamps
 from roadloop.viz.seen_strip import SeenStrip
+from sim.suite import Case
 
 
 @pytest.fixture(scope="module")
@@ -336,3 +341,23 @@ def test_a_drive_keeps_and_shows_what_was_seen(tmp_path, capsys):
     _, again = meta_of(tmp_path / "again.html")
     assert again["seen"] == meta["seen"]
     assert (out / "video.mp4").stat().st_size > 10_000
+
+
+def test_a_suites_page_holds_numbers_and_the_pictures_of_lost_drives(tmp_path, monkeypatch):
+    checkpoint = tiny_checkpoint(tmp_path / "tiny")
+    job = sim.evaluate.Job(
+        functools.partial(build_driver, "idm", str(checkpoint), (), ""),
+        tmp_path / "run",
+        replays="all",
+        watch=functools.partial(watching, pictures=2.0, times=False),
+    )
+    case = Case("one", "lead_vehicle_brake", 0, seconds=0.4)
+    pages = []
+    for lost in (False, False, True):
+        monkeypatch.setattr(sim.evaluate, "lost", lambda scores, lost=lost: lost)
+        result = sim.evaluate.run_case(job, case)
+        assert not result.failed
+        pages.append(meta_of(tmp_path / "run" / "replays" / "one.html"))
+    assert pages[0][0] == pages[1][0]  # no clock on it
+    assert "Time per step" not in pages[0][0] and "seen-numbers" in pages[0][0]
+    assert not any(pages[0][1]["seen"]["pictures"][0]) and all(pages[2][1]["seen"]["pictures"][0])

@@ -57,16 +57,21 @@ class Seen {
 
   #key() {
     const { classes, colours, layers } = this.data;
-    const entries = classes.map((name, i) => [name, colours[i], "box"]);
-    entries.push(...layers.map(([name, colour]) => [name, colour, "area"]));
-    for (const [name, colour, kind] of entries) {
+    const say = (text, kind, colour) => {
       const item = document.createElement("li");
       const mark = document.createElement("i");
       mark.className = kind;
       mark.style.setProperty("--colour", colour);
-      item.append(mark, name);
+      if (colour) item.append(mark);
+      else item.className = kind;
+      item.append(text);
       find("seen-key").append(item);
-    }
+    };
+    say("road users", "what");
+    classes.forEach((name, i) => say(name, "box", colours[i]));
+    say("false alarm", "box", SEEN.wrong);
+    say("map", "what");
+    for (const [name, colour] of layers) say(name, "area", colour);
   }
 
   layout() {
