@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,9 @@ class Backbone(nn.Module):
         if family not in timm.list_models():
             raise RoadloopError(unknown("backbone", name, timm.list_models()))
         # timm's transformers have maps of one stride, and need the size of the picture
-        options = {"img_size": (height, width)} if _is_plain(family) else {}
+        options: dict[str, Any] = {"img_size": (height, width)} if _is_plain(family) else {}
         try:
-            probe = timm.create_model(name, features_only=True, pretrained=False, **options)
+            probe: Any = timm.create_model(name, features_only=True, pretrained=False, **options)
         except (RuntimeError, TypeError, AttributeError, AssertionError) as error:
             raise RoadloopError(f'backbone "{name}" gives no feature maps: {error}') from error
         reductions = probe.feature_info.reduction()
@@ -54,9 +55,10 @@ class Backbone(nn.Module):
                     f"{', '.join(map(str, reductions))}"
                 )
             picked = [reductions.index(s) for s in strides]
-        self.body = timm.create_model(
+        body = timm.create_model(
             name, features_only=True, pretrained=False, out_indices=tuple(picked), **options
         )
+        self.body: nn.Module = body
         self.channels = [probe.feature_info.channels()[k] for k in picked]
         self.strides = [reductions[k] for k in picked]
 
@@ -108,10 +110,10 @@ class Fpn(nn.Module):
 
     def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Maps, finest first -> (n, out, *size)."""
-        joined = None
-        for k in reversed(range(len(maps))):
-            level = self.norm[k](self.lateral[k](maps[k]))
-            joined = level if joined is None else level + resized(joined, level.shape[-2:])
+        levels = [norm(lateral(m)) for norm, lateral, m in zip(self.norm, self.lateral, maps)]
+        joined = levels[-1]
+        for level in reversed(levels[:-1]):
+            joined = level + resized(joined, level.shape[-2:])
         return self.smooth(resized(torch.relu(joined), size))
 
 
@@ -126,12 +128,9 @@ class BiFpn(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(c, out, 1, bias=False) for c in channels)
         self.norm = nn.ModuleList(nn.BatchNorm2d(out) for _ in channels)
 
-        def steps() -> nn.ModuleList:
-            one_layer = (conv(out, out, groups=out) for _ in range(levels - 1))
-            return nn.ModuleList(one_layer)
-
-        self.down = nn.ModuleList(steps() for _ in range(layers))
-        self.up = nn.ModuleList(steps() for _ in range(layers))
+        steps = layers * (levels - 1)
+        self.down = nn.ModuleList(conv(out, out, groups=out) for _ in range(steps))
+        self.up = nn.ModuleList(conv(out, out, groups=out) for _ in range(steps))
         self.down_weight = nn.Parameter(torch.ones(layers, levels - 1, 2))
         self.up_weight = nn.Parameter(torch.ones(layers, levels - 1, 3))
         self.smooth = conv(out, out)
@@ -139,13 +138,14 @@ class BiFpn(nn.Module):
     def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Maps, finest first -> (n, out, *size)."""
         levels = [self.norm[k](self.lateral[k](m)) for k, m in enumerate(maps)]
-        for layer in range(len(self.down)):
+        for layer in range(len(self.down_weight)):
             shares = torch.relu(self.down_weight[layer]) + 1e-4
             shares = shares / shares.sum(-1, keepdim=True)
             middle = list(levels)
             for k in reversed(range(len(levels) - 1)):
                 coarse = resized(middle[k + 1], levels[k].shape[-2:])
-                middle[k] = self.down[layer][k](shares[k, 0] * levels[k] + shares[k, 1] * coarse)
+                mixed = shares[k, 0] * levels[k] + shares[k, 1] * coarse
+                middle[k] = self.down[layer * (len(levels) - 1) + k](mixed)
             shares = torch.relu(self.up_weight[layer]) + 1e-4
             shares = shares / shares.sum(-1, keepdim=True)
             found = [middle[0]]
@@ -153,7 +153,7 @@ class BiFpn(nn.Module):
                 fine = resized(found[-1], levels[k].shape[-2:])
                 own, both, below = shares[k - 1]
                 mixed = own * levels[k] + both * middle[k] + below * fine
-                found.append(self.up[layer][k - 1](mixed))
+                found.append(self.up[layer * (len(levels) - 1) + k - 1](mixed))
             levels = found
         joined = levels[-1]
         for level in reversed(levels[:-1]):
@@ -174,6 +174,8 @@ class PictureFeatures(nn.Module):
             if config.neck == "fpn"
             else BiFpn(found.channels, found.strides, config.channels, config.neck_layers)
         )
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", 255.0 * torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255.0 * torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 

@@ -24,6 +24,7 @@ class Memory(nn.Module):
         self.both = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.norm = nn.BatchNorm2d(channels)
         self.grid = grid
+        self.centres: Tensor
         centres = torch.from_numpy(grid.centres()).float().reshape(-1, 2)
         self.register_buffer("centres", centres, persistent=False)
 
@@ -79,26 +80,36 @@ class Block(nn.Module):
         return torch.relu(x + self.second(self.first(x)))
 
 
+class _Layer(nn.Module):
+    """A transformer layer, normalised first (Xiong et al., ICML 2020): tokens (B, n, C)."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.up, self.down = nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, count, channels = tokens.shape
+        q, k, v = (
+            part.view(batch, count, self.heads, channels // self.heads).transpose(1, 2)
+            for part in self.qkv(self.norm(tokens)).chunk(3, -1)
+        )
+        seen = scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        tokens = tokens + self.out(seen.reshape(batch, count, channels))
+        return tokens + self.down(torch.relu(self.up(self.norm2(tokens))))
+
+
 class Attention(nn.Module):
     """Transformer layers over a coarse grid of tokens, added to the map they were pooled from."""
 
     def __init__(self, channels: int, tokens: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.tokens, self.heads = tokens, heads
+        self.tokens = tokens
         self.place = nn.Parameter(0.02 * torch.randn(tokens * tokens, channels))
-        self.layers = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    "norm": nn.LayerNorm(channels),
-                    "qkv": nn.Linear(channels, 3 * channels),
-                    "out": nn.Linear(channels, channels),
-                    "norm2": nn.LayerNorm(channels),
-                    "up": nn.Linear(channels, 2 * channels),
-                    "down": nn.Linear(2 * channels, channels),
-                }
-            )
-            for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(_Layer(channels, heads) for _ in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, rows, columns = x.shape
@@ -107,15 +118,7 @@ class Attention(nn.Module):
             pooled = adaptive_avg_pool2d(x, self.tokens)
         tokens = pooled.flatten(2).transpose(1, 2) + self.place
         for layer in self.layers:
-            qkv = layer["qkv"](layer["norm"](tokens))
-            q, k, v = (
-                part.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2)
-                for part in qkv.chunk(3, -1)
-            )
-            seen = scaled_dot_product_attention(q, k, v)
-            tokens = tokens + layer["out"](seen.transpose(1, 2).reshape(batch, -1, channels))
-            hidden = torch.relu(layer["up"](layer["norm2"](tokens)))
-            tokens = tokens + layer["down"](hidden)
+            tokens = layer(tokens)
         back = tokens.transpose(1, 2).reshape(batch, channels, self.tokens, self.tokens)
         return x + resized(back, (rows, columns))
 

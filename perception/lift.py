@@ -39,6 +39,7 @@ class Lift(nn.Module):
         points[..., :2] = centres
         points[..., 2] = torch.tensor(heights).view(-1, 1, 1)
         self.heights, self.cells = len(heights), grid.shape
+        self.points: Tensor
         self.register_buffer("points", points.reshape(-1, 4), persistent=False)
 
     def forward(self, features: Tensor, pixel_from_ego: Tensor, valid: Tensor) -> Tensor:

@@ -40,8 +40,10 @@ class ObjectHead(nn.Module):
         self.out = nn.Conv2d(channels // 2, sum(self.sizes), 1)
         with torch.no_grad():
             self.out.weight[sum(self.sizes[:2]) :].zero_()
-            self.out.bias.zero_()  # type: ignore[union-attr]
-            self.out.bias[: self.sizes[0]] = -4.6  # most cells are empty: 1 % at the start
+            bias = self.out.bias
+            assert bias is not None
+            bias.zero_()
+            bias[: self.sizes[0]] = -4.6  # most cells are empty: 1 % at the start
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         heat, box, log_var = self.out(self.shared(x)).split(self.sizes, 1)
@@ -76,6 +78,7 @@ class DetectorNetwork(nn.Module):
         self.raster = RasterHead(depth, config)
         self.lights = LightHead(config.channels, config) if config.light_cameras else None
         self.labels = ImageLabelHead(config.channels, config)
+        self.where: Tensor
         centres = torch.from_numpy(config.grid.centres()).float().permute(2, 0, 1)
         self.register_buffer("where", centres[None] / 25.0, persistent=False)
 

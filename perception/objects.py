@@ -102,7 +102,7 @@ def object_targets(
         return made
     cells = grid.cells_of(boxes[:, :2])
     nearest = np.floor(cells + 0.5).astype(int)
-    inside = (nearest >= 0).all(1) & (nearest < grid.shape).all(1)
+    inside = np.logical_and(nearest >= 0, nearest < grid.shape).all(1)
     centres = np.stack(np.meshgrid(np.arange(grid.nx), np.arange(grid.ny), indexing="ij"), axis=-1)
     # far ones first, so that where two meet the nearer one's box stands
     order = np.argsort(-np.hypot(boxes[:, 0], boxes[:, 1]), kind="stable")
@@ -130,8 +130,7 @@ def object_targets(
         box[0][rows], box[1][rows] = (cells[k] - around).T
         box[2:, rows[0], rows[1]] = np.array(values)[:, None]
         weight[rows] = 1
-    peak = heat == 1.0
-    heat_weight[peak] = 1  # a visible object beside a hidden one counts
+    heat_weight[np.equal(heat, 1.0)] = 1  # a visible object beside a hidden one counts
     if velocity_known:
         made["velocity_weight"] = weight.copy()
     return made

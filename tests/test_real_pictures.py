@@ -17,8 +17,9 @@ from perception.image_labels import bin_edges, point_depth
 from roadloop.config import find_config, load_config
 from roadloop.errors import RoadloopError
 from roadloop.semantics import SemanticClass
+from roadloop.types import AgentKind
 from training.clips import ClipSource
-from training.detector_frames import DetectorFrames, detector_spec, in_pictures
+from training.detector_frames import DetectorFrames, detector_spec, in_pictures, road_users
 from training.detector_sources import Kept, open_clips
 from training.detector_training import DetectorData, DetectorTraining
 from training.sources import LogSource
@@ -96,6 +97,15 @@ def test_what_no_real_camera_shows_is_not_to_be_found(folders: tuple[Path, Path]
     # what was counted in the pictures stays as it was counted
     counted = {**sample, "box_pixels": np.array([0, 40, 40], np.int32)}
     assert DetectorFrames(MODEL).objects(counted).visible.tolist() == [False, True, True]
+
+
+def test_boards_of_signs_are_not_in_the_way() -> None:
+    boxes = np.array([[20, 0, z, 0.1, 0.8, 0.8, 0, 0, 0] for z in (0.4, 2.5, 2.5)], np.float32)
+    kinds = np.array([AgentKind.STATIC, AgentKind.STATIC, AgentKind.PEDESTRIAN], np.uint8)
+    unknown = np.full(3, -1, np.int32)
+    found = road_users({"boxes": boxes, "box_kind": kinds, "box_pixels": unknown,
+                        "box_lidar_points": unknown})  # fmt: skip
+    assert found.visible.tolist() == [True, False, True]
 
 
 def test_a_box_whose_middle_alone_is_lit_is_seen() -> None:
@@ -213,7 +223,7 @@ REAL = {
     "dgp_test_scene": (6, 6, {"VEHICLE": 51}),
     "nuscenes/one_sample": (1, 1, {"VEHICLE": 5, "PEDESTRIAN": 9, "OBSTACLE": 21}),
     "waymo_perception/pvps_data_one_frame.tfrecord": (
-        1, 0, {"VEHICLE": 7, "PEDESTRIAN": 8, "OBSTACLE": 7},
+        1, 0, {"VEHICLE": 7, "PEDESTRIAN": 8, "OBSTACLE": 1},
     ),
 }  # fmt: skip
 

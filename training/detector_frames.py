@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.detector_config import STRIDE, DetectorConfig, object_classes
+from perception.detector_config import STRIDE, DetectorConfig, ObjectClass, object_classes
 from perception.frame import NOT_JUDGED, Frame
 from perception.image_labels import image_targets, point_depth
 from perception.inputs import pixel_from_ego, range_inputs
@@ -29,6 +29,8 @@ MARGIN = 10.0
 """m beyond the grid up to which boxes are read: long ones reach in"""
 OLDEST = MAX_AGE + 0.1
 """s before the moment of the oldest points: those of the car's oldest sweep, which takes 0.1 s"""
+OVERHEAD = 1.0
+"""m above the ground, from which on what never moves is in nobody's way: boards of signs"""
 DEPTH_AGE = 0.15
 """s before the moment of the oldest points that are depth: what moves is elsewhere by then"""
 
@@ -196,13 +198,16 @@ def road_users(sample: Mapping[str, Any]) -> Objects:
     """The road users of a sample, or of a sample's arrays as they are stored.
 
     Visible: shown by `VISIBLE_PIXELS` of the recorded pictures, or, where nobody has counted, by a
-    LiDAR point, or, where nobody has counted those, all.
+    LiDAR point, or, where nobody has counted those, all: KITTI labels only what its picture shows.
+    Obstacles `OVERHEAD` count as hidden: they are neither to be found nor wrong.
     """
     boxes = sample["boxes"]
     pixels, points = sample["box_pixels"], sample["box_lidar_points"]
     touched = np.where(points >= 0, points >= 1, True)
     visible = np.where(pixels >= 0, pixels >= VISIBLE_PIXELS, touched)
-    return Objects(boxes, object_classes(sample["box_kind"], boxes[:, 3]), visible)
+    kinds = object_classes(sample["box_kind"], boxes[:, 3])
+    overhead = boxes[:, 2] - boxes[:, 5] / 2.0 > OVERHEAD
+    return Objects(boxes, kinds, visible & ~(overhead & (kinds == ObjectClass.OBSTACLE)))
 
 
 def light_slot(name: str, names: Sequence[str], rig: str) -> int:

@@ -266,7 +266,9 @@ def _train(
     sources: tuple[Source, Source | None] | None,
     team: Team,
 ) -> int:
-    network = make_network(config).to(team.device).to(memory_format=torch.channels_last)
+    network = make_network(config).to(team.device)
+    if team.device != "cpu":  # where it costs a tenth
+        network = network.to(memory_format=torch.channels_last)
     source, judge = sources or open_clips(config)
     loader = make_loader(
         source,

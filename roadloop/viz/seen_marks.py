@@ -184,14 +184,14 @@ def _in_picture(
 def _straight(lens: Pinhole, edges: Array) -> list[Array]:
     """Edges (boxes, 12, 2, 3) m through a lens that bends nothing: (pieces, 2, 2) px per box."""
     depth = edges[..., 2]
-    there = (depth > NEAR).any(-1)
+    there = np.asarray(depth > NEAR).any(axis=-1)
     # what lies behind is cut off at a plane just in front of the camera
     share = (NEAR - depth) / np.where(depth == depth[..., ::-1], 1.0, depth[..., ::-1] - depth)
     cut = edges + share[..., None] * (edges[..., ::-1, :] - edges)
     ends = np.where((depth < NEAR)[..., None], cut, edges)
     scale = np.array([lens.fx, lens.fy]) / np.maximum(ends[..., 2:], NEAR)
     uv = np.clip(ends[..., :2] * scale + (lens.cx, lens.cy), -FAR_OUT, FAR_OUT)
-    return [lines[seen] for lines, seen in zip(uv, there)]
+    return [lines[seen] for lines, seen in zip(uv, np.atleast_1d(there))]
 
 
 def _bent(lens: Pinhole, edges: Array) -> Array:

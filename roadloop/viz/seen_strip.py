@@ -19,7 +19,7 @@ import numpy as np
 from roadloop.geometry import inverse
 from roadloop.logs.percepts import Table
 from roadloop.logs.pictures import decoded
-from roadloop.types import Rollout
+from roadloop.types import LightState, Rollout
 from roadloop.viz.palette import DARK, LAMP, rgb
 from roadloop.viz.raster_picture import COLOURS, raster_picture
 from roadloop.viz.readings import FAINT, FIELD, INK, PLATE, typeface, write
@@ -48,7 +48,12 @@ THICK = 25.0
 """px from which on the lines of a box are thick"""
 SEAM = 2
 """px between pictures"""
-_LAMPS = {"off": LAMP[0], "red": LAMP[1], "yellow": LAMP[3], "green": LAMP[4]}
+_LAMPS = {
+    "off": LAMP[LightState.OFF],
+    "red": LAMP[LightState.RED],
+    "yellow": LAMP[LightState.YELLOW],
+    "green": LAMP[LightState.GREEN],
+}
 _STYLE: dict[Role, tuple[Colour | None, int]] = {
     Role.DETECTED: (None, 0),
     Role.FOUND: (INK, 5),
