@@ -102,7 +102,7 @@ def object_targets(
         return made
     cells = grid.cells_of(boxes[:, :2])
     nearest = np.floor(cells + 0.5).astype(int)
-    inside = np.logical_and(nearest >= 0, nearest < grid.shape).all(1)
+    inside = np.all((nearest >= 0) & (nearest < grid.shape), axis=1)
     centres = np.stack(np.meshgrid(np.arange(grid.nx), np.arange(grid.ny), indexing="ij"), axis=-1)
     # far ones first, so that where two meet the nearer one's box stands
     order = np.argsort(-np.hypot(boxes[:, 0], boxes[:, 1]), kind="stable")

@@ -216,7 +216,8 @@ def test_only_clips_in_full_and_single_pictures_filled_up(log: Path) -> None:
 
 def test_mistakes_in_clips(source: LogSource) -> None:
     frames = DetectorFrames(CONFIG)
-    with pytest.raises(RoadloopError, match=r"3 moments 5 s apart \(of 1, e.g. monday\): record longer"):
+    words = r"3 moments 5 s apart \(of 1, e.g. monday\): record longer"
+    with pytest.raises(RoadloopError, match=words):
         ClipSource(source, frames, gap=5.0)
     with pytest.raises(RoadloopError, match="expected numbers above 0"):
         ClipSource(source, frames, moments=0)
