@@ -177,6 +177,12 @@ def test_between_moments_the_latest_holds(scene):
     row = seen.of_step(rollout)
     assert row[:4].tolist() == [0, 0, 0, 1]
     assert seen.over_time(np.arange(len(seen.found)), rollout)[6] == 2
+    moments = seen.log.tables["moments"]
+    late = moments | {"time": moments["time"] - 1.05}  # no newer picture was trusted
+    stale = dataclasses.replace(
+        seen, log=dataclasses.replace(seen.log, tables=seen.log.tables | {"moments": late})
+    )
+    assert np.isnan(stale.over_time(np.arange(len(seen.found)), rollout)).all()
     taken = seen.stage_ms(rollout)["all"]
     assert taken[3] == 45.0 and np.isnan(taken[4])
 

@@ -18,6 +18,8 @@ MATCHED = 2.0
 """m between the centres of a road user and of the track that counts as his, as of nuScenes"""
 LASTING = 0.5
 """s from which on a miss or a false alarm is listed"""
+STALE = 1.0
+"""s after which what was seen tells nothing any more: no camera is trusted then"""
 BANDS = (0.0, 15.0, 30.0, 60.0)
 """m from the ego, limits of the distances that are counted apart"""
 
@@ -114,11 +116,16 @@ class Seen:
         return np.searchsorted(self.log.tables["moments"]["step"], steps, side="right") - 1
 
     def over_time(self, values: Array, rollout: Rollout) -> Array:
-        """(steps,) float: values of moments (m,) at the drive's steps, NaN before the first."""
+        """(steps,) float: values of moments (m,) at the drive's steps, NaN where none is known.
+
+        A moment holds until the next one, and no longer than `STALE`.
+        """
         row = self.of_step(rollout)
         if not len(values):
             return np.full(len(row), np.nan)
-        return np.where(row >= 0, values[np.maximum(row, 0)], np.nan)
+        last = np.maximum(row, 0)
+        fresh = rollout.time - self.log.tables["moments"]["time"][last] <= STALE
+        return np.where((row >= 0) & fresh, values[last], np.nan)
 
     def stage_ms(self, rollout: Rollout) -> dict[str, Array]:
         """(steps,) ms of each stage at each step, NaN where the driver did nothing."""
