@@ -24,6 +24,7 @@ import numpy as np
 from perception.detector_config import object_classes
 from roadloop.logs.recording import Recording
 from roadloop.rig import CameraEffects, SensorRig, load_rig
+from roadloop.terminal import start_warp
 from roadloop.weather import weather_of
 from training.sample_spec import Sample, SampleSpec
 from training.simulated_data import HELD_OUT, SimulatedData
@@ -120,6 +121,7 @@ class SimulatedSource:
             scene = data.scenes[rng.choice(len(shares), p=shares / shares.sum())]
             map_seed = MAP_SEED + (seed % data.maps if data.maps else seed)
             build = partial(street_scenario, scene, seed, map_seed, data.seconds, data.life)
+            start_warp()  # in the process that needs it: a worker, mostly
             made = SimulatedWorld(build, every=data.every)
             self._worlds[seed] = made, seats_of(made, data.seats, rng)
             while len(self._worlds) > data.worlds:
