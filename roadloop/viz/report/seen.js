@@ -93,10 +93,10 @@ class Seen {
   draw(step, ground, palette) {
     if (!this.data) return;
     const moment = this.drive.seenMoment[splitStep(this.drive, step)[0]];
-    this.#counts(moment);
     const frames = this.drive.seenFrame;
     let f = -1;
     while (f + 1 < frames.length && frames[f + 1] <= moment) f++;
+    this.#counts(f < 0 ? moment : frames[f]); // of what is shown beside them
     const choice = this.choice;
     const key = `${f} ${Object.values(choice)}`;
     if (key === this.drawn || f < 0) return;
