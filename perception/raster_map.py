@@ -49,6 +49,8 @@ WITHIN = 0.5 + 1e-4
 COLUMN = (0.0, 0.6, 1.4)
 """m above the ground: a camera looks at a cell where it sees one of these points"""
 POSITIVE_WEIGHT = 2.0
+VEHICLE_COUNTS = 3.0
+"""as much as so many layers: the smallest and most wanted one"""
 FARTHEST = 3.0
 """m from the centreline from which distances are all alike"""
 PRIOR = (0.25, 0.03, 0.04, 0.02, 0.005, 0.02)
@@ -229,7 +231,8 @@ def _inside_boxes(boxes: Array, grid: BevGrid) -> Array:
 def raster_loss(outputs: dict[str, Tensor], frame: dict[str, Tensor]) -> dict[str, Tensor]:
     """Scalars: ``raster`` (twice the cross-entropy plus Dice, mean of the layers) and ``lane``.
 
-    Positives count `POSITIVE_WEIGHT` times in the cross-entropy. Dice (Milletari et al., V-Net,
+    Positives count `POSITIVE_WEIGHT` times in the cross-entropy, vehicles as `VEHICLE_COUNTS`
+    layers. Dice (Milletari et al., V-Net,
     2016) is taken over the whole batch; a layer that is nowhere in it has none. ``lane``: L1 of
     cos and sin, and of the distance in m, up to `FARTHEST`.
     """
@@ -245,7 +248,10 @@ def raster_loss(outputs: dict[str, Tensor], frame: dict[str, Tensor]) -> dict[st
     there = (positive.sum(over) > 0.0).float()
     both = (share * positive).sum(over)
     dice = 1.0 - (2.0 * both + 1.0) / (share.sum(over) + positive.sum(over) + 1.0)
-    raster = (2.0 * entropy).sum() / judged.sum().clamp(min=1.0)
+    counts = torch.ones_like(judged)
+    counts[RasterLayer.VEHICLE] = VEHICLE_COUNTS
+    judged, there = counts * judged, counts * there
+    raster = (2.0 * entropy * judged).sum() / judged.sum().clamp(min=1.0)
     raster = raster + (dice * there).sum() / there.sum().clamp(min=1.0)
 
     lane, goal = outputs["lane"].float(), frame["lane"].float()

@@ -149,7 +149,7 @@ def test_the_nearest_point_of_a_cell_counts_and_old_ones_do_not(
 
 
 def test_each_teaches_what_it_has(folders: tuple[Path, Path]) -> None:
-    clips, _ = open_clips(sources(folders))
+    clips = open_clips(sources(folders)).clips
     assert len(clips) == 3
     road, town = clips.sample(0), clips.sample(1)
     assert set(road) == set(town)
@@ -173,7 +173,7 @@ def test_each_teaches_what_it_has(folders: tuple[Path, Path]) -> None:
 def test_single_pictures_fill_up_clips_and_what_gives_none_is_said(
     folders: tuple[Path, Path],
 ) -> None:
-    clips, _ = open_clips(sources(folders, moments=3))
+    clips = open_clips(sources(folders, moments=3)).clips
     assert clips.sample(0)["moment_valid"].tolist() == [False, False, True]
     mixed = [source_of(folders[0]), source_of(folders[1])]
     drive = mixed[1].drives[0]

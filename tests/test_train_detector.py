@@ -38,6 +38,7 @@ from training.clip_augment import Augmentation, ClipAugment
 from training.clip_loss import ClipLoss
 from training.detector_sources import Some
 from training.detector_training import DetectorData, DetectorTraining
+from training.feed import ClipSources
 from training.optim import Average, adamw, learning_rate, parameter_groups
 from training.pictures import moment_picture
 from training.train_detector import main, make_network, train
@@ -107,7 +108,9 @@ class Clips:
 
 
 def run(out: Path, config: DetectorTraining = TINY, **options: Any) -> int:
-    return train(config, out, sources=(Clips(8), Clips(5)), **options)
+    return train(
+        config, out, sources=ClipSources(Clips(8), Clips(5), Clips(16, moments=1)), **options
+    )
 
 
 def only(term: str) -> LossWeights:
@@ -125,7 +128,7 @@ FILES = ("progress.csv", "validation.csv", "detector.safetensors",
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six steps without a break, an epoch being four."""
+    """Six steps without a break: four of single moments, two of clips."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     assert run(folder) == 0
     return folder
@@ -191,7 +194,7 @@ def test_it_learns_what_the_pictures_show(tmp_path: Path) -> None:
         validate_every=40, checkpoint_every=40, loss=only("raster"),
         data=DetectorData(moments=1, augmentation=Augmentation(**nothing)),
     )  # fmt: skip
-    sources = Clips(8, moments=1), Clips(5, moments=1)
+    sources = ClipSources(Clips(8, moments=1), Clips(5, moments=1))
     assert train(config, tmp_path, sources=sources) == 0
     names, last = (row.split(",") for row in rows(tmp_path, "validation.csv"))
     found = dict(zip(names, last))
@@ -207,7 +210,7 @@ def test_a_run_ends_where_it_gets_no_better(tmp_path: Path) -> None:
 
 def test_without_validation_the_newest_weights_are_the_run_s(tmp_path: Path) -> None:
     config = replace(TINY, samples=4)
-    assert train(config, tmp_path, sources=(Clips(4), None)) == 0
+    assert train(config, tmp_path, sources=ClipSources(Clips(4), None)) == 0
     assert load_detector_weights(tmp_path)[2]["step"] == 2
     assert not (tmp_path / "validation.csv").exists()
 
@@ -344,7 +347,7 @@ def test_a_loss_that_is_not_a_number_names_step_term_and_drives(tmp_path: Path) 
     config = replace(TINY, checkpoint_every=1, validate_every=100)
     with pytest.raises(RoadloopError, match=r"step \d+: not a finite number: lane, total"
                        r".* of clips from .*drive-3") as caught:  # fmt: skip
-        train(config, tmp_path, sources=(Broken(4), None))
+        train(config, tmp_path, sources=ClipSources(Broken(4), None))
     assert "\n" not in str(caught.value)
     if (tmp_path / "detector.safetensors").exists():  # not if it was the first step
         assert torch.isfinite(load_detector_weights(tmp_path)[1]["objects.out.weight"]).all()
@@ -354,7 +357,7 @@ def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
     other = Clips(4, replace(MODEL, size=(96, 32)))
     with pytest.raises(RoadloopError, match=r"images of clips from drive-\d are \(4, 3, 32, 96\), "
                        r"the network's \(4, 3, 32, 64\)"):  # fmt: skip
-        train(TINY, tmp_path, sources=(other, None))
+        train(TINY, tmp_path, sources=ClipSources(other, None))
 
 
 @pytest.mark.parametrize(
@@ -406,7 +409,7 @@ def test_a_run_is_not_overwritten_or_resumed_with_other_numbers(
     assert main(["--out", str(whole), "--resume", "--set", "seed=5"]) == 2
     assert "was made with another seed" in capsys.readouterr().err
     with pytest.raises(RoadloopError, match="samples 8, this one has 9"):
-        train(TINY, whole, resume=True, sources=(Clips(9), Clips(5)))
+        train(TINY, whole, resume=True, sources=ClipSources(Clips(9), Clips(5)))
 
 
 def test_files_that_are_no_detector_are_refused(whole: Path, tmp_path: Path) -> None:

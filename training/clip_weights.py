@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.detector_config import LampState, ObjectClass
+from perception.detector_config import BevGrid, LampState, ObjectClass
 from perception.lights import LAMP_OF
 from roadloop.errors import RoadloopError
 from training.clips import ClipSource
@@ -17,6 +17,8 @@ from training.sample_spec import Sample, SampleSpec
 from training.sources import LogSource, Source
 
 Array = np.ndarray
+Seen = dict[tuple[LogSource, int], Array]
+"""what a moment of a source shows, see `class_weights`"""
 
 PLENTY = 0.3
 """share of clips from which on a class is not rare"""
@@ -70,7 +72,7 @@ class Weighted:
         return np.minimum(np.searchsorted(share, at, side="right"), len(self) - 1)
 
 
-def class_weights(clips: ClipSource, plenty: float = PLENTY) -> Array:
+def class_weights(clips: ClipSource, plenty: float = PLENTY, seen: Seen | None = None) -> Array:
     """(n,) how often each clip should come for rare classes to be seen: ``Weighted``.
 
     Classes: those of visible objects on the grid, and the lamps of the ego's traffic lights, at the
@@ -80,7 +82,13 @@ def class_weights(clips: ClipSource, plenty: float = PLENTY) -> Array:
     # pixels are counted with any product of a camera; its file is opened when looked at
     labels = {"products": ("semantic",), "lidars": (), "radars": ()}
     specs = {source: dataclasses.replace(source.spec, **labels) for source in clips.sources}
-    there = np.array([_classes(clips, k, specs) for k in range(len(clips))])
+    there = np.zeros((len(clips), len(ObjectClass) + len(LampState)), bool)
+    for k in range(len(clips)):
+        source, rows = clips.where(k)
+        key = source, int(rows[-1])
+        if key not in seen:
+            seen[key] = _classes(*key, specs[source], clips.frames.config.grid)
+        there[k] = seen[key]
     share = np.maximum(there.mean(0), 1.0 / len(clips))
     repeat = np.maximum(np.sqrt(plenty / share), 1.0)
     return np.where(there, repeat, 1.0).max(1)
@@ -114,12 +122,10 @@ def hard_weights(file: str | Path, count: int) -> Array:
     return np.clip(np.where(known, losses / mean, 1.0), EASIEST, HARDEST)
 
 
-def _classes(clips: ClipSource, index: int, specs: dict[LogSource, SampleSpec]) -> Array:
-    """(classes,) bool: object classes and lamps that the newest moment of a clip shows."""
-    source, rows = clips.where(index)
-    arrays = source.raw(int(rows[-1]), specs[source]).arrays
+def _classes(source: LogSource, row: int, spec: SampleSpec, grid: BevGrid) -> Array:
+    """(classes,) bool: object classes and lamps that a moment shows."""
+    arrays = source.raw(row, spec).arrays
     found = road_users(arrays)
-    grid = clips.frames.config.grid
     cells = np.rint(grid.cells_of(found.boxes[:, :2]))
     on = found.visible & (cells >= 0).all(1) & (cells < grid.shape).all(1)
     classes = np.zeros(len(ObjectClass) + len(LampState), bool)

@@ -13,10 +13,11 @@ import numpy as np
 from roadloop.datasets.convert import chosen
 from roadloop.datasets.formats import list_drives, open_recording
 from roadloop.errors import RoadloopError
-from training.clip_weights import Weighted, class_weights, hard_weights
+from training.clip_weights import Seen, Weighted, class_weights, hard_weights
 from training.clips import ClipSource
 from training.detector_frames import DetectorFrames, detector_spec
 from training.detector_training import DetectorTraining
+from training.feed import ClipSources
 from training.sample_spec import Sample
 from training.simulated_data import SimulatedData
 from training.sources import LogSource, Source
@@ -85,21 +86,21 @@ class Joined:
         return self.sources[k].sample(index - (int(self._ends[k - 1]) if k else 0))
 
 
-def described(config: DetectorTraining, source: Source, judge: Source | None) -> dict[str, Any]:
+def described(config: DetectorTraining, sources: ClipSources) -> dict[str, Any]:
     """What was learnt from, in words and numbers, for a checkpoint's header."""
     data = config.data
     return {
         "folders": [str(folder) for folder in data.folders],
         "simulated": data.simulated and dataclasses.asdict(data.simulated),
-        "clips": len(source),
+        "clips": len(sources.clips),
         "moments": data.moments,
         "validation_folders": [str(folder) for folder in data.validation],
-        "validation_clips": len(judge) if judge else 0,
+        "validation_clips": len(sources.judge) if sources.judge else 0,
     }
 
 
-def open_clips(config: DetectorTraining) -> tuple[Source, Source | None]:
-    """What ``config.data`` names: clips to learn from, and to judge by (None: nothing is named).
+def open_clips(config: DetectorTraining) -> ClipSources:
+    """What ``config.data`` names.
 
     Raises RoadloopError where nothing is there, what is there does not fit the model, or the same
     drive is in both.
@@ -110,38 +111,51 @@ def open_clips(config: DetectorTraining) -> tuple[Source, Source | None]:
             "data.folders is empty: name folders of recorded drives, e.g. --set "
             "data.folders=[runs/data], or simulate: --set data.simulated={}"
         )
-    sources: list[Source] = []
-    learnt: set[tuple[str, str]] = set()
-    if data.folders:
-        clips = _clips(config, data.folders, data.drives)
-        learnt = drives_in(clips)
-        source: Source = Kept(clips, data.keep) if data.keep else clips
-        if data.balance == "class":
-            source = Weighted(source, class_weights(clips), config.seed)
-        elif data.balance == "hard":
-            source = Weighted(source, hard_weights(data.losses, len(clips)), config.seed)
-        sources.append(source)
-    if data.simulated is not None:
-        sources.append(_simulated(config, data.simulated))
-    source = sources[0] if len(sources) == 1 else Joined(sources)
-    if not data.validation:
-        return source, None
-    judge = _clips(config, data.validation, data.validation_drives)
-    if both := learnt & drives_in(judge):
-        raise RoadloopError(
-            f"drive {min(both)[1]} is to be learnt from and to judge: give validation drives of "
-            "their own"
-        )
-    return source, judge
+    logs = _logs(config, data.folders, data.drives)
+    kinds = [data.moments]
+    if config.alone and data.moments > 1:
+        kinds.append(1)
+    clips, *singles = _learnt(config, logs, kinds)
+    judge = None
+    if data.validation:
+        judge = _clips(config, _logs(config, data.validation, data.validation_drives), data.moments)
+        if both := drives_in(logs) & drives_in(judge.sources):
+            raise RoadloopError(
+                f"drive {min(both)[1]} is to be learnt from and to judge: give validation drives "
+                "of their own"
+            )
+    return ClipSources(clips, judge, singles[0] if singles else None)
 
 
-def drives_in(clips: ClipSource) -> set[tuple[str, str]]:
+def _learnt(
+    config: DetectorTraining, logs: Sequence[LogSource], kinds: Sequence[int]
+) -> list[Source]:
+    """Clips to learn from, for each number of moments that is asked for."""
+    data, found = config.data, []
+    seen: Seen = {}
+    for moments in kinds:
+        sources: list[Source] = []
+        if logs:
+            clips = _clips(config, logs, moments)
+            source: Source = Kept(clips, data.keep) if data.keep else clips
+            if data.balance == "class":
+                source = Weighted(source, class_weights(clips, seen=seen), config.seed)
+            elif data.balance == "hard" and moments == data.moments:  # whose losses they are
+                source = Weighted(source, hard_weights(data.losses, len(clips)), config.seed)
+            sources.append(source)
+        if data.simulated is not None:
+            sources.append(_simulated(config, data.simulated, moments))
+        found.append(sources[0] if len(sources) == 1 else Joined(sources))
+    return found
+
+
+def drives_in(logs: Sequence[LogSource]) -> set[tuple[str, str]]:
     """Folder and name of every drive."""
-    return {(str(d.root.resolve()), d.name) for source in clips.sources for d in source.drives}
+    return {(str(d.root.resolve()), d.name) for source in logs for d in source.drives}
 
 
-def _clips(config: DetectorTraining, folders: Sequence[Path], drives: str) -> ClipSource:
-    """The clips of all folders; each is read for what its cameras recorded."""
+def _logs(config: DetectorTraining, folders: Sequence[Path], drives: str) -> list[LogSource]:
+    """The drives of each folder; each is read for what its cameras recorded."""
     sources = []
     for folder in folders:
         found, names = list_drives(folder, config.data.format)
@@ -149,18 +163,22 @@ def _clips(config: DetectorTraining, folders: Sequence[Path], drives: str) -> Cl
         rig = open_recording(folder, picked[0], found).rig
         spec = detector_spec(config.model, rig)
         sources.append(LogSource([folder], spec, found, drives))
-    frames = DetectorFrames(config.model)
-    return ClipSource(sources, frames, config.data.moments, config.model.state_age)
+    return sources
 
 
-def _simulated(config: DetectorTraining, data: SimulatedData) -> Source:
+def _clips(config: DetectorTraining, logs: Sequence[LogSource], moments: int) -> ClipSource:
+    """Clips of all drives."""
+    return ClipSource(logs, DetectorFrames(config.model), moments, config.model.state_age)
+
+
+def _simulated(config: DetectorTraining, data: SimulatedData, moments: int) -> Source:
     """Clips of drives that are simulated when they are asked for."""
     from training.simulated import SimulatedSource
 
     clips = partial(
         ClipSource,
         frames=DetectorFrames(config.model),
-        moments=config.data.moments,
+        moments=moments,
         gap=config.model.state_age,
     )
     return SimulatedSource(data, detector_spec(config.model), clips)

@@ -70,6 +70,8 @@ class DetectorTraining:
     """clips to learn from, over all processes; 0: ``epochs`` says"""
     batch: int = 4
     """clips per step and process"""
+    alone: float = 0.7
+    """share of the run, its first, that learns from single moments, two in the place of a clip"""
     learning_rate: float = 3e-3
     """of AdamW, at most"""
     weight_decay: float = 0.02
@@ -124,7 +126,7 @@ class DetectorTraining:
         for name in ("samples", "workers", "threads", "patience", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise RoadloopError(f"{name} is {getattr(self, name)}: it must be 0 or more")
-        for name in ("warmup", "ema", "drop_state", "uncertain"):
+        for name in ("alone", "warmup", "ema", "drop_state", "uncertain"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise RoadloopError(f"{name} is {getattr(self, name)}: it must be in [0, 1)")
         if not 0.0 <= self.uncertain_between[0] < self.uncertain_between[1] <= 1.0:

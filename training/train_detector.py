@@ -13,8 +13,9 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,6 @@ from roadloop.command_line import INTERRUPTED, parse
 from roadloop.config import dump_config, find_config, load_config, unknown
 from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
-from training.batches import Batch
 from training.checkpoint import (
     OPTIMISER,
     drop_checkpoints,
@@ -46,13 +46,13 @@ from training.checkpoint import (
 )
 from training.clip_augment import ClipAugment
 from training.clip_loss import Clip, ClipLoss, drives_of, moment, placed
-from training.data import DataTimer, Loader, make_loader
+from training.data import DataTimer, make_loader
 from training.detector_sources import Some, described, open_clips
 from training.detector_training import DetectorTraining
+from training.feed import ClipSources, Feed
 from training.optim import Average, adamw, learning_rate
 from training.pictures import draw_curve, moment_picture
 from training.record import Record, StopSignal, Table
-from training.sources import Source
 from training.team import Team, join_team, share_threads
 
 PROG = "python -m training.train_detector"
@@ -234,13 +234,13 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    sources: tuple[Source, Source | None] | None = None,
+    sources: ClipSources | None = None,
 ) -> int:
     """Train as asked for; 0, or 130 where it was interrupted.
 
     Args:
         out: folder of the run.
-        sources: of clips to learn from and to judge by; by default what ``config.data`` says.
+        sources: of clips; by default what ``config.data`` says.
 
     Raises:
         RoadloopError: a mistake in what was asked for, data that does not fit, a loss that is not
@@ -263,34 +263,32 @@ def _train(
     out: Path,
     resume: bool,
     overwrite: bool,
-    sources: tuple[Source, Source | None] | None,
+    sources: ClipSources | None,
     team: Team,
 ) -> int:
     network = make_network(config).to(team.device)
     if team.device != "cpu":  # where it costs a tenth
         network = network.to(memory_format=torch.channels_last)
-    source, judge = sources or open_clips(config)
-    loader = make_loader(
-        source,
-        config.batch,
-        seed=config.seed,
-        workers=config.workers,
+    sources = sources or open_clips(config)
+    load = partial(
+        make_loader, seed=config.seed, workers=config.workers, pin_memory=team.device != "cpu",
         transform=ClipAugment(config.model, config.data.augmentation),
-        pin_memory=team.device != "cpu",
-    )
-    judges = judge and make_loader(
-        Some(judge, config.validation_clips),
+    )  # fmt: skip
+    judges = sources.judge and make_loader(
+        Some(sources.judge, config.validation_clips),
         config.batch,
         shuffle=False,
         workers=min(config.workers, 1),
         pin_memory=team.device != "cpu",
     )
     clips = config.batch * team.size
-    steps = math.ceil(config.samples / clips) or max(round(config.epochs * len(loader)), 1)
+    passes = config.epochs * (len(sources.clips) // clips)
+    steps = math.ceil(config.samples / clips) or max(round(passes), 1)
+    feed = Feed(sources, config.batch, round(config.alone * steps), load)
     optimiser = adamw(network, config.learning_rate, config.weight_decay)
-    average, at = Average(network, config.ema), Progress()
+    average, at, fed = Average(network, config.ema), Progress(), None
     if resume:
-        at = restore(newest_checkpoint(out), network, average, optimiser, loader)
+        at, fed = restore(newest_checkpoint(out), network, average, optimiser)
     elif team.rank == 0:
         prepare_run(out, CONFIG, dump_config(config), overwrite=overwrite)
     judging = ClipLoss(average.network, config)
@@ -299,7 +297,7 @@ def _train(
         loss = DistributedDataParallel(loss, find_unused_parameters=True)
     folder = out if team.rank == 0 else None
     say = line_writer(folder)
-    timer = DataTimer(endless(loader), LINE, write=say)
+    timer = DataTimer(feed.batches(at.step, fed), LINE, write=say)
     record = Record(folder, steps, at.step, clips, config.tensorboard, unit="step",
                     count="samples", group="train", headline=("total", ".2f"))  # fmt: skip
     first, ended = True, at.step >= steps
@@ -336,8 +334,9 @@ def _train(
             ended = at.step == steps or 0 < config.patience <= at.waited
             due = is_best or ended or stop.asked or at.step % config.checkpoint_every == 0
             if due and folder:
-                about = {"samples": at.step * clips, "data": described(config, source, judge)}
-                made = save(folder, config, at, network, average, optimiser, loader, about)
+                about = {"samples": at.step * clips, "data": described(config, sources)}
+                fed = feed.state(at.step)
+                made = save(folder, config, at, network, average, optimiser, fed, about)
                 if is_best or at.best is None:
                     publish(made, WEIGHTS, folder)
                 drop_checkpoints(folder, KEPT)
@@ -388,12 +387,6 @@ def check_shapes(clip: Clip, network: DetectorNetwork) -> None:
             )
 
 
-def endless(loader: Loader) -> Iterator[Batch]:
-    """Epoch after epoch."""
-    while True:
-        yield from loader
-
-
 def speed(timer: DataTimer, clips: int) -> dict[str, float]:
     """Share of the time spent waiting for data, and clips per second, since the last line."""
     steps, seconds = timer.steps % timer.every, timer.data + timer.compute
@@ -421,7 +414,7 @@ def save(
     network: nn.Module,
     average: Average,
     optimiser: torch.optim.Optimizer,
-    loader: Loader,
+    fed: Mapping[str, Any] | None,
     about: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint of ``at``; its folder."""
@@ -436,7 +429,7 @@ def save(
         RAW: network.state_dict(),
         OPTIMISER: optimiser_tensors(optimiser, network),
     }
-    state = {"progress": dataclasses.asdict(at), "loader": loader.state_dict()}
+    state = {"progress": dataclasses.asdict(at), "loader": fed}
     return save_checkpoint(folder, at.step, tensors, state, metadata)
 
 
@@ -445,15 +438,13 @@ def restore(
     network: nn.Module,
     average: Average,
     optimiser: torch.optim.Optimizer,
-    loader: Loader,
-) -> Progress:
-    """Take a checkpoint; where the run was."""
+) -> tuple[Progress, dict[str, Any] | None]:
+    """Take a checkpoint; where the run was, and what it was fed with (`Feed.state`)."""
     tensors, state = load_checkpoint(folder, (WEIGHTS, RAW, OPTIMISER), network.state_dict())
     network.load_state_dict(tensors[RAW])
     average.network.load_state_dict(tensors[WEIGHTS])
     load_optimiser(optimiser, network, tensors[OPTIMISER])
-    loader.load_state_dict(state["loader"])
-    return Progress(**state["progress"])
+    return Progress(**state["progress"]), state["loader"]
 
 
 def main(words: Sequence[str] | None = None) -> int:
