@@ -198,7 +198,7 @@ def test_it_learns_what_the_pictures_show(tmp_path: Path) -> None:
     assert train(config, tmp_path, sources=sources) == 0
     names, last = (row.split(",") for row in rows(tmp_path, "validation.csv"))
     found = dict(zip(names, last))
-    assert float(found["drivable_iou"]) > 0.95 and float(found["vehicle_iou"]) > 0.8
+    assert float(found["drivable_iou"]) > 0.9 and float(found["vehicle_iou"]) > 0.8
 
 
 def test_a_run_ends_where_it_gets_no_better(tmp_path: Path) -> None:

@@ -41,31 +41,32 @@ class Feed:
     ) -> None:
         self._sources, self._batch, self._loaded = sources, batch, loaded
         self.turn = turn if sources.singles is not None else 0
-        self._loader: Loader | None = None
+        self._step = 0
+        self._loader = self._opened()
 
-    def batches(self, step: int = 0, state: Mapping[str, int] | None = None) -> Iterator[Batch]:
-        """From a step on, with ``state`` of it as if there had been no break."""
+    def resume(self, step: int, state: Mapping[str, int] | None) -> None:
+        """Go on from a step with its `state`, as if there had been no break.
+
+        Raises RoadloopError where what follows would be something else.
+        """
+        self._step, self._loader = step, self._opened(step)
+        if state is not None:
+            self._loader.load_state_dict(state)
+
+    def __iter__(self) -> Iterator[Batch]:
         while True:
-            self._loader = None  # its workers end before others begin
-            if self._sources.singles is not None and step < self.turn:
-                self._loader = self._loaded(self._sources.singles, DENSER * self._batch)
-            else:
-                self._loader = self._loaded(self._sources.clips, self._batch)
-            if state is not None:
-                self._loader.load_state_dict(state)
-                state = None
-            for batch in _endless(self._loader):
+            for batch in self._loader:
                 yield batch
-                step += 1
-                if step == self.turn:
+                self._step += 1
+                if self._step == self.turn:
+                    self._loader = self._opened(self._step)
                     break
 
-    def state(self, step: int) -> dict[str, Any] | None:
-        """Of the loader once ``step`` steps are done; None: a new one begins with the next."""
-        return None if self._loader is None or step == self.turn else self._loader.state_dict()
+    def state(self) -> dict[str, Any] | None:
+        """For `resume`, after the step whose batch was given last; None: a new loader follows."""
+        return None if self._step + 1 == self.turn else self._loader.state_dict()
 
-
-def _endless(loader: Loader) -> Iterator[Batch]:
-    """Epoch after epoch."""
-    while True:
-        yield from loader
+    def _opened(self, step: int = 0) -> Loader:
+        if self._sources.singles is not None and step < self.turn:
+            return self._loaded(self._sources.singles, DENSER * self._batch)
+        return self._loaded(self._sources.clips, self._batch)

@@ -286,9 +286,10 @@ def _train(
     steps = math.ceil(config.samples / clips) or max(round(passes), 1)
     feed = Feed(sources, config.batch, round(config.alone * steps), load)
     optimiser = adamw(network, config.learning_rate, config.weight_decay)
-    average, at, fed = Average(network, config.ema), Progress(), None
+    average, at = Average(network, config.ema), Progress()
     if resume:
         at, fed = restore(newest_checkpoint(out), network, average, optimiser)
+        feed.resume(at.step, fed)
     elif team.rank == 0:
         prepare_run(out, CONFIG, dump_config(config), overwrite=overwrite)
     judging = ClipLoss(average.network, config)
@@ -297,7 +298,7 @@ def _train(
         loss = DistributedDataParallel(loss, find_unused_parameters=True)
     folder = out if team.rank == 0 else None
     say = line_writer(folder)
-    timer = DataTimer(feed.batches(at.step, fed), LINE, write=say)
+    timer = DataTimer(feed, LINE, write=say)
     record = Record(folder, steps, at.step, clips, config.tensorboard, unit="step",
                     count="samples", group="train", headline=("total", ".2f"))  # fmt: skip
     first, ended = True, at.step >= steps
@@ -335,8 +336,7 @@ def _train(
             due = is_best or ended or stop.asked or at.step % config.checkpoint_every == 0
             if due and folder:
                 about = {"samples": at.step * clips, "data": described(config, sources)}
-                fed = feed.state(at.step)
-                made = save(folder, config, at, network, average, optimiser, fed, about)
+                made = save(folder, config, at, network, average, optimiser, feed.state(), about)
                 if is_best or at.best is None:
                     publish(made, WEIGHTS, folder)
                 drop_checkpoints(folder, KEPT)
