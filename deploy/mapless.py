@@ -22,7 +22,7 @@ from planning.longitudinal import DrivingStyle
 from planning.route_follower import RouteFollower
 from roadloop.errors import RoadloopError
 from roadloop.geometry import polyline_project
-from roadloop.types import Observation, Scenario, Tracks, Trajectory
+from roadloop.types import Forecasts, Observation, Scenario, Tracks, Trajectory
 
 PERIOD = 0.5
 """s between two maps: making one takes some 40 ms, and a lane does not change much faster"""
@@ -76,7 +76,9 @@ class Mapless:
         self._place = np.full(2, np.inf)
         self.reason = "sees no lane"
 
-    def plan(self, observation: Observation, tracks: Tracks) -> Trajectory:
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory:
         """5 s along the ego's lane; straight on to a stop while no lane was ever seen.
 
         Raises RoadloopError before `reset`.

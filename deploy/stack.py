@@ -22,6 +22,7 @@ from perception.noise_config import load_noise
 from perception.noisy import NoisyPerception
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
+from planning.explanation import Explanation
 from planning.longitudinal import DrivingStyle
 from planning.policy import Policy
 from planning.r157_driver import R157Driver
@@ -30,15 +31,36 @@ from planning.route_follower import RouteFollower
 from planning.safe_stop import safe_stop
 from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
-from roadloop.interfaces import Controller, Driver, Planner, Tracker
+from roadloop.interfaces import Controller, Driver, Forecaster, Planner, Tracker
 from roadloop.stage_times import StageTime, StageTimes
-from roadloop.types import Control, Observation, Scenario, Tracks, Trajectory
+from roadloop.types import Control, Forecasts, Observation, Scenario, Tracks, Trajectory
+
+
+FORESIGHT = 6.0
+"""s that forecasts reach"""
+FORECAST_STEP = 0.2
+"""s between their points"""
+
+
+class Guard(Protocol):
+    """The last check of a plan, whoever made it; see `planning.guard`."""
+
+    def reset(self, scenario: Scenario) -> None: ...
+
+    def check(
+        self,
+        observation: Observation,
+        tracks: Tracks,
+        forecasts: Forecasts | None,
+        plan: Trajectory,
+    ) -> Trajectory: ...
 
 
 class Stack:
-    """A `Driver`: ``tracker`` -> ``planner`` -> ``controller``.
+    """A `Driver`: ``tracker`` -> ``forecaster`` -> ``planner`` -> ``guard`` -> ``controller``.
 
-    ``plan`` is the latest trajectory. ``act`` raises RoadloopError for an observation that holds
+    Planners that need no forecasts have no forecaster; without a guard the planner is obeyed as it
+    is. ``plan`` is the latest trajectory, as the guard left it. ``act`` raises RoadloopError for an observation that holds
     NaN or infinity in a field that is used.
 
     A tracker that has ``sensors`` of its own sees by itself: what the world knows of road users and
@@ -52,10 +74,14 @@ class Stack:
         tracker: Tracker,
         planner: Planner,
         controller: Controller,
+        forecaster: Forecaster | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.name = name
         self.tracker = tracker
+        self.forecaster = forecaster
         self.planner = planner
+        self.guard = guard
         self.controller = controller
         self.plan: Trajectory | None = None
         self.sight = tracker if isinstance(tracker, Sight) else None
@@ -70,6 +96,11 @@ class Stack:
         return getattr(self.planner, "reason", "")
 
     @property
+    def explanation(self) -> Explanation | None:
+        """Why the latest plan was chosen; None where the planner weighs no proposals."""
+        return getattr(self.planner, "explanation", None)
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """One line per sensor that is not trusted now."""
         return () if self.sight is None else self.sight.faults
@@ -82,7 +113,11 @@ class Stack:
         """Start a scenario: every part forgets the last one."""
         self.plan = None
         self.tracker.reset(scenario)
+        if self.forecaster is not None:
+            self.forecaster.reset(scenario)
         self.planner.reset(scenario)
+        if self.guard is not None:
+            self.guard.reset(scenario)
         self.controller.reset()
 
     def act(self, observation: Observation) -> Control:
@@ -100,11 +135,18 @@ class Stack:
             check_finite(observation)
             tracks = self.sight.update(observation)
             observation = dataclasses.replace(observation, lights=self.sight.lights)
+        forecasts = None
+        if self.forecaster is not None:
+            with self._times.stage("forecast"):
+                forecasts = self.forecaster.forecast(observation, tracks, FORESIGHT, FORECAST_STEP)
         with self._times.stage("plan"):
-            self.plan = self.planner.plan(observation, tracks)
+            self.plan = self.planner.plan(observation, tracks, forecasts)
             if self.sight is not None and self.sight.blind:
                 ego = observation.ego
                 self.plan = safe_stop(self.plan, float(ego.speed), float(ego.acceleration))
+        if self.guard is not None:
+            with self._times.stage("guard"):
+                self.plan = self.guard.check(observation, tracks, forecasts, self.plan)
         with self._times.stage("control"):
             return self.controller.control(observation, self.plan)
 

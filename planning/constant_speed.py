@@ -6,7 +6,7 @@ import numpy as np
 
 from planning.route_line import RouteLine, build_route_line
 from roadloop.errors import RoadloopError
-from roadloop.types import Observation, Scenario, Tracks, Trajectory
+from roadloop.types import Forecasts, Observation, Scenario, Tracks, Trajectory
 
 HORIZON = 5.0
 """s planned"""
@@ -30,7 +30,9 @@ class ConstantSpeed:
         _, self._line = build_route_line(scenario.road_map, scenario.route)
         self._s = float(self._line.s[0])
 
-    def plan(self, observation: Observation, tracks: Tracks) -> Trajectory:
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory:
         """5 s along the route, ``(51,)`` points; the first is the ego's foot on the path."""
         line, ego = self._line, observation.ego
         if line is None:

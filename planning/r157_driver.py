@@ -44,7 +44,7 @@ from planning.r157 import (
 )
 from planning.route_line import RouteLine, build_route_line
 from roadloop.errors import RoadloopError
-from roadloop.types import AgentKind, Observation, Scenario, Tracks, Trajectory, at
+from roadloop.types import AgentKind, Forecasts, Observation, Scenario, Tracks, Trajectory, at
 
 Array = np.ndarray
 
@@ -124,7 +124,9 @@ class R157Driver:
         self._speeds: dict[int, float] = {}
         self.reason = "free"
 
-    def plan(self, observation: Observation, tracks: Tracks) -> Trajectory:
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory:
         """`HORIZON` s along the route, ``(51,)`` points; the first is the ego's foot on the path.
 
         Raises RoadloopError before `reset`.

@@ -30,7 +30,15 @@ from planning.route_line import SPACING, RouteLine, build_route_line
 from planning.route_rules import RouteRules, compile_route
 from roadloop.errors import RoadloopError
 from roadloop.idm import IdmParameters
-from roadloop.types import AgentKind, Observation, Scenario, Tracks, Trajectory, VehicleParameters
+from roadloop.types import (
+    AgentKind,
+    Forecasts,
+    Observation,
+    Scenario,
+    Tracks,
+    Trajectory,
+    VehicleParameters,
+)
 
 Array = np.ndarray
 
@@ -80,7 +88,9 @@ class RouteFollower:
         self._changes = LaneChanges(self._map, path, self._rules)
         self.reason = "free"
 
-    def plan(self, observation: Observation, tracks: Tracks) -> Trajectory:
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory:
         """`HORIZON` s along the route, ``(51,)`` points; the first is the ego's foot on the path.
 
         Raises RoadloopError before `reset`, or when the map has lights the observation lacks.

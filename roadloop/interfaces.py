@@ -76,33 +76,44 @@ class Tracker(Protocol):
 
 
 class Forecaster(Protocol):
-    """Tracks to futures of ``horizon`` seconds.
+    """Tracks to futures of ``horizon`` seconds; keeps its own memory, is called at every step.
 
     Example::
 
         class StandStill:
-            def forecast(self, tracks, horizon, dt):
-                return Forecasts(x=np.repeat(tracks.states.x[..., None, None], steps, -1), ...)
+            def reset(self, scenario): ...
+
+            def forecast(self, observation, tracks, horizon, dt):
+                steps = round(horizon / dt) + 1
+                return Forecasts(x=np.repeat(tracks.states.x[:, None, None], steps, -1), ...)
     """
 
-    def forecast(self, tracks: Tracks, horizon: float, dt: float) -> Forecasts: ...
+    def reset(self, scenario: Scenario) -> None: ...
+
+    def forecast(
+        self, observation: Observation, tracks: Tracks, horizon: float, dt: float
+    ) -> Forecasts: ...
 
 
 class Planner(Protocol):
     """Tracks, lights and a route to a trajectory.
+
+    ``forecasts`` are those of the tracks, None where the driver has no forecaster.
 
     Example::
 
         class Stop:
             def reset(self, scenario): ...
 
-            def plan(self, observation, tracks):
+            def plan(self, observation, tracks, forecasts=None):
                 return a_trajectory_that_brakes
     """
 
     def reset(self, scenario: Scenario) -> None: ...
 
-    def plan(self, observation: Observation, tracks: Tracks) -> Trajectory: ...
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory: ...
 
 
 class Controller(Protocol):

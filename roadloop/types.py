@@ -171,7 +171,9 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Predicted futures: ``x``, ``y``, ``heading`` are ``(..., tracks, modes, time)``."""
+    """Predicted futures of box centres: ``x``, ``y``, ``heading`` are ``(..., tracks, modes,
+    time)``, in the world frame at ``t = k * dt``, the first one is now. Rows are those of the
+    `Tracks` they were made of, also where these are not valid."""
 
     x: Array
     y: Array
@@ -179,6 +181,11 @@ class Forecasts:
     probability: Array
     """(..., tracks, modes), sums to 1 over modes"""
     dt: float
+    along_std: Array | None = None
+    """m, standard deviation of the position along the predicted heading, shaped as ``x``; None: the
+    forecaster gives none"""
+    across_std: Array | None = None
+    """m, likewise to its left"""
 
 
 @dataclass(frozen=True)
