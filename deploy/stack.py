@@ -35,7 +35,6 @@ from roadloop.interfaces import Controller, Driver, Forecaster, Planner, Tracker
 from roadloop.stage_times import StageTime, StageTimes
 from roadloop.types import Control, Forecasts, Observation, Scenario, Tracks, Trajectory
 
-
 FORESIGHT = 6.0
 """s that forecasts reach"""
 FORECAST_STEP = 0.2
@@ -60,8 +59,8 @@ class Stack:
     """A `Driver`: ``tracker`` -> ``forecaster`` -> ``planner`` -> ``guard`` -> ``controller``.
 
     Planners that need no forecasts have no forecaster; without a guard the planner is obeyed as it
-    is. ``plan`` is the latest trajectory, as the guard left it. ``act`` raises RoadloopError for an observation that holds
-    NaN or infinity in a field that is used.
+    is. ``plan`` is the latest trajectory, as the guard left it. ``act`` raises RoadloopError for an
+    observation that holds NaN or infinity in a field that is used.
 
     A tracker that has ``sensors`` of its own sees by itself: what the world knows of road users and
     lights is kept from the planner, and where the tracker is ``blind`` the car is stopped in its

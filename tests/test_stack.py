@@ -217,11 +217,11 @@ def test_typical_perception_still_drives(family, monkeypatch):
     driver, world, tracked = make_driver("idm", perception="noisy"), SimWorld(), []
     plan = driver.planner.plan
 
-    def look(observation, tracks):
+    def look(observation, tracks, forecasts):
         tracked.append(len(tracks.age))
         for name in ("x", "y", "heading", "vx", "vy", "length", "width"):
             assert np.isfinite(getattr(tracks.states, name)).all()
-        return plan(observation, tracks)
+        return plan(observation, tracks, forecasts)
 
     monkeypatch.setattr(driver.planner, "plan", look)
     drive_scenario(scenario, driver, world)
