@@ -12,6 +12,7 @@ import numpy as np
 
 from deploy.detectors import SHIPPED, checkpoint_of
 from perception.detector import CameraDetector
+from perception.detector_config import BevGrid
 from perception.light_states import LightStates
 from perception.percept import Percept
 from perception.tracker import MultiObjectTracker
@@ -44,6 +45,11 @@ class Seeing:
     def label(self) -> str:
         """Of the detector: name and beginning of the hash of its weights."""
         return self.detector.label
+
+    @property
+    def grid(self) -> BevGrid:
+        """Where it looks."""
+        return self.detector.config.grid
 
     @property
     def tracks(self) -> Tracks:

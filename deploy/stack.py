@@ -17,9 +17,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from deploy.detectors import SHIPPED, is_detector
+from perception.detector_config import BevGrid
 from perception.ground_truth import GroundTruth
 from perception.noise_config import load_noise
 from perception.noisy import NoisyPerception
+from perception.percept import Percept
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
 from planning.explanation import Explanation
@@ -158,6 +160,11 @@ class Sight(Protocol):
     times: StageTimes
     lights: np.ndarray
     """(signals,) LightState"""
+    percept: Percept | None
+    """the latest, None before the first picture"""
+
+    @property
+    def grid(self) -> BevGrid: ...
 
     @property
     def faults(self) -> tuple[str, ...]: ...
@@ -215,6 +222,18 @@ def _idm(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
     return Stack(name, tracker, RouteFollower(driving_style(settings)), TrackingController())
 
 
+def _mapless(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+    if not isinstance(tracker, Sight):
+        raise RoadloopError(
+            'driver "mapless" drives by the lanes that a detector sees: give --perception compact, '
+            "or a checkpoint"
+        )
+    from deploy.mapless import Mapless
+
+    planner = Mapless(lambda: tracker.percept, tracker.grid, driving_style(settings))
+    return Stack(name, tracker, planner, TrackingController())
+
+
 def _constant_speed(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
     refuse_settings("constant-speed", settings)
     return Stack(name, tracker, ConstantSpeed(), TrackingController())
@@ -250,6 +269,7 @@ def _r157(model: str) -> Builder:
 
 DRIVERS: dict[str, str] = {
     "idm": "rules on ground truth: IDM, lights, signs, right of way, passing (default)",
+    "mapless": "without a map: keeps the lane that the detector sees (with --perception)",
     "constant-speed": "follows the route at constant speed and ignores everybody: must fail",
     "recorded": "the recorded ego itself, for recorded drives",
     "stationary": "brakes and stays, the baseline that gets nowhere",
@@ -268,6 +288,7 @@ POLICY = "policy:"
 
 _BUILDERS: dict[str, Builder] = {
     "idm": _idm,
+    "mapless": _mapless,
     "constant-speed": _constant_speed,
     "recorded": _recorded(RecordedExpert),
     "stationary": _recorded(Stationary),

@@ -144,6 +144,13 @@ def test_the_same_drive_gives_the_same_bytes_and_needs_no_truth(checkpoint, scen
     assert first.faults[-1] == ()
 
 
+def test_without_a_map_it_drives_by_what_it_sees(checkpoint, scenario):
+    short = dataclasses.replace(scenario, duration=1.0)
+    driver = make_driver("mapless", perception=str(checkpoint))
+    driven(driver, short, Broken())
+    assert driver.plan is not None and driver.reason  # whatever an untrained network sees
+
+
 def test_what_the_network_sees_is_what_the_planner_brakes_for(scenario):
     alone = dataclasses.replace(scenario, duration=1.0)
     free = driven(stack(engine()), alone, Broken()).rows

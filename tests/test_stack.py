@@ -47,7 +47,13 @@ FOR_RECORDED = ("recorded", "stationary", "constant-velocity")
 """no stacks; tests/test_recorded.py drives them"""
 
 
-@pytest.mark.parametrize("name", [name for name in DRIVERS if name not in FOR_RECORDED])
+SEES_LANES = "mapless"
+"""nothing without a detector; tests/test_seeing.py drives it"""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DRIVERS if name not in (*FOR_RECORDED, SEES_LANES)]
+)
 def test_every_driver_drives_a_step(name):
     driver = started(name)
     assert isinstance(driver, Driver)
@@ -57,6 +63,11 @@ def test_every_driver_drives_a_step(name):
     assert np.isfinite([control.acceleration, control.steering]).all()
     assert driver.plan is not None
     assert driver.reason
+
+
+def test_driving_without_a_map_asks_for_a_detector():
+    with pytest.raises(RoadloopError, match="give --perception compact"):
+        make_driver("mapless")
 
 
 def test_the_default_brakes_for_a_wall_and_the_baseline_does_not():
