@@ -30,6 +30,37 @@ from roadloop.errors import RoadloopError
 from roadloop.rig import load_rig
 
 
+def entering(config: DetectorConfig) -> dict[str, int]:
+    """What enters the bird's-eye view, and in how many planes, in their order."""
+    planes = {"cameras": config.channels * len(config.heights) + 1}
+    if config.lidar:
+        planes["lidar"] = len(LIDAR_PLANES) + 1
+    if config.radar:
+        planes["radar"] = len(RADAR_PLANES) + 1
+    return planes | {"where": 2}
+
+
+def with_sensors(
+    weights: Mapping[str, Tensor], had: DetectorConfig, config: DetectorConfig
+) -> dict[str, Tensor]:
+    """The weights of a detector for one with or without LiDAR and radar.
+
+    What enters anew begins at 0: at first the network sees as it did without it.
+    """
+    name = "enter.0.weight"
+    before, after = entering(had), entering(config)
+    if before == after or name not in weights:
+        return dict(weights)
+    parts = dict(zip(before, weights[name].split(list(before.values()), 1)))
+    none = weights[name].new_zeros(len(weights[name]), 0, 1, 1)
+    joined = []
+    for sensor, planes in after.items():
+        part = parts.get(sensor, none)
+        new = part.new_zeros(len(part), max(planes - part.shape[1], 0), 1, 1)
+        joined.append(torch.cat([part, new], 1))
+    return {**weights, name: torch.cat(joined, 1)}
+
+
 class ObjectHead(nn.Module):
     """(B, D, X, Y) -> ``heat``, ``box``, ``box_log_var``; see `perception.objects`."""
 
@@ -67,11 +98,9 @@ class DetectorNetwork(nn.Module):
                 raise RoadloopError(unknown("light camera", name, self.cameras))
         self.light_rows = [self.cameras.index(name) for name in config.light_cameras]
         depth = config.bev_channels
-        planes = config.channels * len(config.heights) + 1
-        planes += (len(LIDAR_PLANES) + 1) * config.lidar + (len(RADAR_PLANES) + 1) * config.radar
         self.pictures = PictureFeatures(config)
         self.lift = Lift(config)
-        self.enter = conv(planes + 2, depth, kernel=1)
+        self.enter = conv(sum(entering(config).values()), depth, kernel=1)
         self.memory = Memory(depth, config.grid) if config.temporal else None
         self.trunk = Trunk(config)
         self.objects = ObjectHead(depth, config)

@@ -13,7 +13,8 @@ pytest.importorskip("timm")
 from perception.bev import Memory  # noqa: E402
 from perception.detector_config import BevGrid, DetectorConfig  # noqa: E402
 from perception.lift import Lift  # noqa: E402
-from perception.network import DetectorNetwork  # noqa: E402
+from perception.network import DetectorNetwork, with_sensors  # noqa: E402
+from perception.point_grid import LIDAR_PLANES, RADAR_PLANES  # noqa: E402
 from roadloop.errors import RoadloopError  # noqa: E402
 from roadloop.geometry import inverse  # noqa: E402
 from roadloop.rig import load_rig  # noqa: E402
@@ -250,3 +251,20 @@ def test_a_clip_at_once_is_its_moments_one_after_the_other() -> None:
             for key, value in alone.items():
                 part = together[key].unflatten(0, (2, 3))[:, t]
                 torch.testing.assert_close(part, value, atol=1e-4, rtol=1e-4)
+
+
+def test_a_detector_of_cameras_becomes_one_with_lidar_and_radar() -> None:
+    torch.manual_seed(3)
+    alone = DetectorNetwork(SMALL).eval()
+    wider = dataclasses.replace(SMALL, lidar=True, radar=True)
+    fused = DetectorNetwork(wider).eval()
+    fused.load_state_dict(with_sensors(alone.state_dict(), SMALL, wider))
+    seen = frame()
+    for name, planes in (("lidar", len(LIDAR_PLANES)), ("radar", len(RADAR_PLANES))):
+        seen[name] = torch.rand(1, planes, *SMALL.grid.shape)
+        seen[f"{name}_valid"] = torch.ones(1, dtype=torch.bool)
+    with torch.no_grad():
+        alike = alone(seen)["heat"], fused(seen)["heat"]
+    assert torch.allclose(*alike, atol=1e-5)  # at first it sees as it did
+    back = with_sensors(fused.state_dict(), wider, SMALL)
+    assert all(torch.equal(back[k], v) for k, v in alone.state_dict().items())

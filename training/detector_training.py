@@ -91,7 +91,8 @@ class DetectorTraining:
     """bf16: half the memory; quicker on GPUs, and on CPUs with AMX or AVX-512 bf16"""
 
     init: str = ""
-    """a detector to start from (fine-tuning): .safetensors, or the folder of a run"""
+    """a detector to start from (fine-tuning): .safetensors, or the folder of a run; it may have
+    fewer sensors or others (LiDAR, radar): those that are new are learnt"""
     pretrained: str = ""
     """weights of the backbone: a local .safetensors, or timm, which asks the hub"""
     freeze: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perception.checkpoint import FORMAT, KIND, WEIGHTS, check_weights, load_detector_weights
 from perception.detector_config import ObjectClass, RasterLayer
-from perception.network import DetectorNetwork
+from perception.network import DetectorNetwork, with_sensors
 from perception.raster_map import RasterScore
 from roadloop.command_line import INTERRUPTED, parse
 from roadloop.config import dump_config, find_config, load_config, unknown
@@ -356,7 +356,8 @@ def make_network(config: DetectorTraining) -> DetectorNetwork:
     if config.pretrained:
         network.pictures.backbone.load_pretrained(config.pretrained)
     if config.init:
-        _, weights, _ = load_detector_weights(config.init)
+        had, weights, _ = load_detector_weights(config.init)
+        weights = with_sensors(weights, had, config.model)
         check_weights(config.init, weights, network.state_dict())
         network.load_state_dict(weights)
     stages = {name: module for name, module in network.named_modules() if name}
