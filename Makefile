@@ -7,7 +7,7 @@ DEVKITS := .venv-devkits
 RUN := runs/drive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drive test test-slow devkits bench clean
+.PHONY: help setup drive compact test test-slow devkits bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -17,6 +17,9 @@ setup: $(VENV)/.ready ## create .venv and install roadloop into it
 
 drive: $(VENV)/.ready ## drive 60 s through dense town traffic; writes a report and a video
 	@$(BIN)/roadloop drive --config drive --out $(RUN) --overwrite
+
+compact: $(VENV)/.ready-test ## train the detector that comes with roadloop anew, hours
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh training/make_compact.sh
 
 test: $(VENV)/.ready-test ## formatting, lint, types, import contract, tests
 	@sh .ci/chromium
