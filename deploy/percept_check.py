@@ -16,7 +16,8 @@ from perception.detection_benchmark import BoxTable
 from perception.detection_metrics import match
 from perception.detector_config import object_classes
 from roadloop.geometry import inverse
-from roadloop.logs.percepts import PerceptLog, Table
+from roadloop.logs.percepts import PerceptLog
+from roadloop.logs.side_tables import Table
 from roadloop.types import LightState, Rollout
 from roadloop.viz.seen import (
     BANDS,

@@ -20,15 +20,9 @@ from perception.detector_config import ObjectClass, RasterLayer, object_classes
 from perception.objects import VISIBLE_PIXELS
 from perception.percept import LightHeads
 from roadloop.geometry import transform_points
-from roadloop.interfaces import Driver
-from roadloop.logs.percepts import (
-    TABLES,
-    PerceptGrid,
-    PerceptLog,
-    PictureCamera,
-    Table,
-    empty_table,
-)
+from roadloop.interfaces import Driver, innermost
+from roadloop.logs.percepts import TABLES, PerceptGrid, PerceptLog, PictureCamera
+from roadloop.logs.side_tables import Table, joined_rows
 from roadloop.readings import CameraImage
 from roadloop.types import AgentStates, LightState, Observation
 from roadloop.virtual_camera import Slot, VirtualCameras
@@ -46,9 +40,7 @@ _EPS = 1e-6
 
 def seeing_of(driver: Driver) -> tuple[Stack, Seeing] | None:
     """The stack, also one inside another driver (``.driver``), that sees with a detector."""
-    inner: Any = driver
-    while hasattr(inner, "driver"):
-        inner = inner.driver
+    inner = innermost(driver)
     if isinstance(inner, Stack) and isinstance(inner.sight, Seeing):
         return inner, inner.sight
     return None
@@ -148,7 +140,7 @@ class PerceptRecorder:
             cameras=self._cameras,
             faults=tuple(self._faults),
             budget_ms={stage: budget.of(stage) for stage in self._stages},
-            tables={name: _joined(name, rows) for name, rows in self._rows.items()},
+            tables={name: joined_rows(TABLES[name], rows) for name, rows in self._rows.items()},
         )
 
     def _add(self, name: str, n: int, **columns: Any) -> None:
@@ -231,16 +223,3 @@ def _boxes(states: AgentStates) -> Table:
     fields = ("kind", "x", "y", "z", "heading", "vx", "vy", "length", "width", "height")
     boxes = {name: getattr(states, name) for name in fields}
     return {"label": object_classes(states.kind, states.length), **boxes}
-
-
-def _joined(name: str, rows: list[Table]) -> Table:
-    table = empty_table(name)
-    if not rows:
-        return table
-    for column, kind in TABLES[name].items():
-        if kind == "bytes":
-            table[column] = [value for row in rows for value in row[column]]
-        else:
-            parts = [np.asarray(row[column]) for row in rows]
-            table[column] = np.concatenate(parts).astype(table[column].dtype)
-    return table

@@ -5,7 +5,7 @@ Anything with these methods fits; nothing needs to be subclassed.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from roadloop.types import (
     Control,
@@ -147,3 +147,11 @@ class World(Protocol):
     def reset(self, scenario: Scenario, sensors: tuple[str, ...]) -> Observation: ...
 
     def step(self, control: Control) -> Observation: ...
+
+
+def innermost(driver: Driver) -> Any:
+    """The driver that others only wrap, each in its attribute ``driver``; itself if none does."""
+    inner: Any = driver
+    while hasattr(inner, "driver"):
+        inner = inner.driver
+    return inner

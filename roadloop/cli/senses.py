@@ -19,10 +19,9 @@ class Senses:
     """
 
     def __init__(self, driver: Driver, write: Callable[[str], object]) -> None:
-        inner: Any = driver
-        while hasattr(inner, "driver"):
-            inner = inner.driver
-        self._driver = inner
+        from roadloop.interfaces import innermost
+
+        self._driver = innermost(driver)
         self._write = write
         self._dt = 0.0
         self.faults: list[tuple[float, tuple[str, ...]]] = []

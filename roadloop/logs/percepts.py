@@ -19,7 +19,6 @@ All but ``witnessed`` is what the driver took to be true; the truth is in the dr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,14 +27,12 @@ from typing import Any
 import numpy as np
 
 from roadloop.camera import BrownConrady, Fisheye, Pinhole
-from roadloop.errors import RoadloopError
-from roadloop.files import replaced
+from roadloop.logs import side_tables
+from roadloop.logs.side_tables import Table
 
 Array = np.ndarray
-Table = dict[str, Any]
 
 FORMAT = 1
-META = "meta.json"
 _BOX = {
     "label": "uint8",  # index of the class
     "kind": "uint8",  # AgentKind
@@ -63,7 +60,7 @@ TABLES: dict[str, dict[str, str]] = {
     "pictures": {"moment": "int32", "camera": "uint8", "jpeg": "bytes"},
     "times": {"step": "int32", "stage": "uint8", "ms": "float32"},
 }
-"""columns of each table; ``pose`` is (n, 4, 4) float64, ``bytes`` a list"""
+"""columns of each table and their kinds, `side_tables`"""
 _LENSES = {"pinhole": Pinhole, "brown-conrady": BrownConrady, "fisheye": Fisheye}
 
 
@@ -133,11 +130,7 @@ class PerceptLog:
 
 def empty_table(name: str) -> Table:
     """A table without rows."""
-    shapes = {"pose": (0, 4, 4)}
-    return {
-        column: [] if kind == "bytes" else np.zeros(shapes.get(kind, (0,)), _dtype(kind))
-        for column, kind in TABLES[name].items()
-    }
+    return side_tables.empty_table(TABLES[name])
 
 
 def write_percepts(folder: str | Path, log: PerceptLog) -> Path:
@@ -145,23 +138,7 @@ def write_percepts(folder: str | Path, log: PerceptLog) -> Path:
 
     Raises RoadloopError where it cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / META).unlink(missing_ok=True)
-        for name, columns in TABLES.items():
-            table = log.tables.get(name) or empty_table(name)
-            arrays = {column: _to_arrow(table[column], kind) for column, kind in columns.items()}
-            with replaced(folder / f"{name}.parquet") as hidden:
-                pq.write_table(pa.table(arrays), hidden, compression="zstd")
-        with replaced(folder / META) as hidden:
-            hidden.write_text(json.dumps(_meta(log), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RoadloopError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return folder
+    return side_tables.write_tables(folder, TABLES, log.tables, _meta(log))
 
 
 def read_percepts(folder: str | Path) -> PerceptLog | None:
@@ -169,29 +146,13 @@ def read_percepts(folder: str | Path) -> PerceptLog | None:
 
     Raises RoadloopError for one that is damaged or of a newer format.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder = Path(folder)
-    path = folder / META
-    if not path.is_file():
+    read = side_tables.read_tables(folder, TABLES, FORMAT)
+    if read is None:
         return None
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        if int(meta["format"]) > FORMAT:
-            raise RoadloopError(f"{path} is of format {meta['format']}: upgrade roadloop")
-        tables = {
-            name: {
-                column: _from_arrow(read[column], kind)
-                for read in [pq.read_table(folder / f"{name}.parquet")]
-                for column, kind in columns.items()
-            }
-            for name, columns in TABLES.items()
-        }
-        return _log(meta, tables)
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RoadloopError(f"{folder} is damaged ({reason}); drive once more") from error
+        return _log(*read)
+    except (ValueError, KeyError, TypeError) as error:
+        raise side_tables.damaged(folder, error) from error
 
 
 def _meta(log: PerceptLog) -> dict[str, Any]:
@@ -235,27 +196,3 @@ def _log(meta: Mapping[str, Any], tables: dict[str, Table]) -> PerceptLog:
         budget_ms=dict(meta["budget_ms"]),
         tables=tables,
     )
-
-
-def _dtype(kind: str) -> str:
-    return "float64" if kind == "pose" else kind
-
-
-def _to_arrow(values: Any, kind: str) -> Any:
-    import pyarrow as pa
-
-    if kind == "bytes":
-        return pa.array(values, pa.large_binary())
-    if kind == "pose":
-        flat = pa.array(np.asarray(values, np.float64).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, 16)
-    return pa.array(np.asarray(values).astype(kind))
-
-
-def _from_arrow(column: Any, kind: str) -> Any:
-    joined = column.combine_chunks()
-    if kind == "bytes":
-        return joined.to_pylist()
-    if kind == "pose":
-        return np.asarray(joined.flatten()).reshape(-1, 4, 4).copy()
-    return np.asarray(joined).astype(kind)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from roadloop.logs.percepts import PerceptLog, Table
+from roadloop.logs.percepts import PerceptLog
+from roadloop.logs.side_tables import Table, first_step, latest_row
 from roadloop.types import Rollout
 
 Array = np.ndarray
@@ -112,8 +113,7 @@ class Seen:
 
     def of_step(self, rollout: Rollout) -> Array:
         """(steps,) the latest moment known at each step of the drive, -1 before the first."""
-        steps = np.rint((rollout.time - rollout.time[0]) / rollout.dt) + _first_step(rollout)
-        return np.searchsorted(self.log.tables["moments"]["step"], steps, side="right") - 1
+        return latest_row(self.log.tables["moments"]["step"], rollout)
 
     def over_time(self, values: Array, rollout: Rollout) -> Array:
         """(steps,) float: values of moments (m,) at the drive's steps, NaN where none is known.
@@ -130,7 +130,7 @@ class Seen:
     def stage_ms(self, rollout: Rollout) -> dict[str, Array]:
         """(steps,) ms of each stage at each step, NaN where the driver did nothing."""
         times = self.log.tables["times"]
-        row = np.asarray(times["step"]) - _first_step(rollout)
+        row = np.asarray(times["step"]) - first_step(rollout)
         inside = (row >= 0) & (row < len(rollout.time))
         found = {}
         for k, stage in enumerate(self.log.budget_ms):
@@ -160,10 +160,6 @@ def as_json(seen: Seen) -> dict[str, Any]:
     summary = {key: plain(value) for key, value in asdict(seen.summary).items()}
     events = [{k: plain(v) for k, v in asdict(event).items()} for event in seen.events]
     return {**summary, "events": events}
-
-
-def _first_step(rollout: Rollout) -> int:
-    return round(float(rollout.time[0]) / rollout.dt)
 
 
 def rows_of(table: Table, moment: int) -> slice:

@@ -10,7 +10,8 @@ import numpy as np
 
 from roadloop.camera import Pinhole
 from roadloop.geometry import inverse, transform_points
-from roadloop.logs.percepts import PictureCamera, Table
+from roadloop.logs.percepts import PictureCamera
+from roadloop.logs.side_tables import Table
 from roadloop.viz.projected import NEAR, projected_lines
 from roadloop.viz.seen import SURE, Seen, Truth, rows_of
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from roadloop.geometry import inverse
-from roadloop.logs.percepts import Table
 from roadloop.logs.pictures import decoded
+from roadloop.logs.side_tables import Table
 from roadloop.types import LightState, Rollout
 from roadloop.viz.palette import DARK, LAMP, rgb
 from roadloop.viz.raster_picture import COLOURS, raster_picture
