@@ -281,8 +281,8 @@ DRIVERS: dict[str, str] = {
 }
 """name -> one line on what it is"""
 
-NEEDED = ("safetensors", "timm", "torch")
-"""of the extra "train", what seeing with a network takes"""
+NEEDED = {"safetensors": "train", "timm": "train", "torch": "train", "onnxruntime": "onnx"}
+"""what seeing with a network takes -> the extra it is of"""
 POLICY = "policy:"
 """what the name of a trained policy begins with; its path follows"""
 
@@ -370,13 +370,14 @@ def make_tracker(perception: str = "truth") -> tuple[Tracker, str]:
             missing = (error.name or "").partition(".")[0]
             if missing not in NEEDED:
                 raise
+            extra = NEEDED[missing]
             raise RoadloopError(
-                f'perception "{perception}" needs {missing}: pip install "roadloop[train]"'
+                f'perception "{perception}" needs {missing}: pip install "roadloop[{extra}]"'
             ) from error
         return seeing, seeing.label
     raise RoadloopError(
         f'unknown perception "{perception}": expected truth, noisy, noisy:PRESET, the path of a '
-        f".yaml, {', '.join(SHIPPED)}, a .safetensors or the folder of a detector's run"
+        f".yaml, {', '.join(SHIPPED)}, a .safetensors, an .onnx or the folder of a detector's run"
     )
 
 

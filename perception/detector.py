@@ -90,18 +90,24 @@ class CameraDetector:
         device: str = "cpu",
         bf16: bool = False,
     ) -> CameraDetector:
-        """The detector of a checkpoint, or of the folder of a run, run by PyTorch.
+        """The detector of a checkpoint, or of the folder of a run, run by PyTorch; that of an
+        ``.onnx`` by ONNX Runtime.
 
         Args:
             rig: as above.
             name: for the label; by default that of the file or of its folder.
-            threads, device, bf16: see `perception.torch_engine`.
+            threads, device, bf16: see `perception.torch_engine`; an ONNX file runs on the CPU.
 
         Raises:
             RoadloopError: a checkpoint that cannot be used, a rig that does not fit, a device that
                 is not there.
         """
         file = weights_file(path)
+        if file.suffix == ".onnx":
+            from perception.onnx_engine import onnx_engine
+
+            engine, config, weights = onnx_engine(file, threads=threads)
+            return cls(config, engine, rig=rig, label=f"{weights}.onnx")
         from perception.torch_engine import torch_engine
 
         network, _ = load_detector(file)
