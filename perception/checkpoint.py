@@ -1,8 +1,8 @@
-"""A detector's weights on disk: a safetensors file whose header says what network they are for.
+"""A network's weights on disk: a safetensors file whose header says what network they are for.
 
-The header's "roadloop" is JSON: ``format`` 1, ``kind`` "detector", ``config`` (a `DetectorConfig`),
-``training``, ``step``, ``samples``, ``metrics``, ``seed``, ``data``. Nothing in it is code: files
-of pickled objects, which may run some, are refused.
+The header's "roadloop" is JSON: ``format`` 1, ``kind`` "detector", ``config`` (a `DetectorConfig`;
+other kinds of network have their own), ``training``, ``step``, ``samples``, ``metrics``, ``seed``,
+``data``. Nothing in it is code: files of pickled objects, which may run some, are refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perception.detector_config import DetectorConfig
 from roadloop.config import load_config
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WEIGHTS = "detector.safetensors"
 """the file looked for in a folder"""
 KIND, FORMAT = "detector", 1
+Config = TypeVar("Config")
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
 
 
@@ -40,20 +41,36 @@ def load_detector_weights(
         RoadloopError: there is no such file, it holds pickled objects, is damaged, or is not of a
             detector that this version knows.
     """
+    return load_weights(path, WEIGHTS, KIND, DetectorConfig)
+
+
+def load_weights(
+    path: str | Path, file: str, kind: str, config: type[Config]
+) -> tuple[Config, dict[str, Tensor], dict[str, Any]]:
+    """What a network is made of, its weights by name, and all of the header.
+
+    Args:
+        path: the file, or a folder that holds one called ``file``.
+        kind: of network, as the header says.
+        config: the class of what it is made of.
+
+    Raises:
+        RoadloopError: as `load_detector_weights`.
+    """
     from safetensors import SafetensorError, safe_open
 
-    path = weights_file(path)
+    path = weights_file(path, file, kind)
     try:
-        with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("roadloop", "")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with safe_open(path, "pt") as opened:
+            header = (opened.metadata() or {}).get("roadloop", "")
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise RoadloopError(
             f"{path} is damaged or no safetensors file ({error}): copy it again, or take another "
             "checkpoint of its run"
         ) from error
-    config, metadata = _described(path, header)
-    return config, weights, metadata
+    made_of, metadata = _described(path, header, file, kind, config)
+    return made_of, weights, metadata
 
 
 def load_detector(path: str | Path) -> tuple[DetectorNetwork, dict[str, Any]]:
@@ -70,15 +87,15 @@ def load_detector(path: str | Path) -> tuple[DetectorNetwork, dict[str, Any]]:
     return network.eval(), metadata
 
 
-def weights_file(path: str | Path) -> Path:
+def weights_file(path: str | Path, file: str = WEIGHTS, kind: str = KIND) -> Path:
     """The safetensors file meant; RoadloopError where there is none, or one of pickled objects."""
     path = Path(path)
     if path.is_dir():
-        if not (path / WEIGHTS).is_file():
-            raise RoadloopError(f"{path} holds no {WEIGHTS}: give the folder of a detector's run")
-        path = path / WEIGHTS
+        if not (path / file).is_file():
+            raise RoadloopError(f"{path} holds no {file}: give the folder of a {kind}'s run")
+        path = path / file
     if not path.is_file():
-        raise RoadloopError(f"{path}: no such file; a detector's run leaves a {WEIGHTS}")
+        raise RoadloopError(f"{path}: no such file; a {kind}'s run leaves a {file}")
     if path.suffix in PICKLED or _is_pickled(path):
         raise RoadloopError(
             f"{path} holds pickled objects, which may run code when they are read: give a "
@@ -112,23 +129,25 @@ def _is_pickled(path: Path) -> bool:
     return first[8:] != b"{" and (first[:1] == b"\x80" or first[:4] == b"PK\x03\x04")
 
 
-def _described(path: Path, header: str) -> tuple[DetectorConfig, dict[str, Any]]:
+def _described(
+    path: Path, header: str, file: str, kind: str, config: type[Config]
+) -> tuple[Config, dict[str, Any]]:
     """The configuration in a header, and all of it."""
     try:
         metadata = json.loads(header)
-        kind, version, config = (metadata[key] for key in ("kind", "format", "config"))
-        settings = [f"{key}={json.dumps(value)}" for key, value in config.items()]
+        found, version, values = (metadata[key] for key in ("kind", "format", "config"))
+        settings = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RoadloopError(
-            f"{path} is no detector of roadloop (its header does not say so): take a {WEIGHTS} "
+            f"{path} is no {kind} of roadloop (its header does not say so): take a {file} "
             "that training wrote"
         ) from error
-    if kind != KIND or version != FORMAT:
+    if found != kind or version != FORMAT:
         raise RoadloopError(
-            f'{path} holds a "{kind}" of format {version}: expected a "{KIND}" of format {FORMAT}'
+            f'{path} holds a "{found}" of format {version}: expected a "{kind}" of format {FORMAT}'
         )
     try:
-        return load_config(DetectorConfig, None, settings), metadata
+        return load_config(config, None, settings), metadata
     except RoadloopError as error:
         raise RoadloopError(
             f"{path} was made by another version of roadloop: {error}; use that one"
