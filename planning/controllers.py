@@ -7,17 +7,17 @@ the sequence of curvature rates ``u`` over the next seconds. The sequence that m
 problem, and its first step is driven. It knows the bend ahead and how fast the wheels turn, so it
 begins to steer before a bend that no steering could follow at once. (The tracker of nuPlan's
 simulator is an LQR on the same model without the limits.)
-Longitudinal: the constant acceleration that meets the plan's speed shortly after the actuator lag.
+Longitudinal: as all controllers follow the plan's speed, see `planning.following`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from roadloop.errors import RoadloopError
+from planning.following import PlanPath, SpeedGains, check_plan, followed_speed, motion_of
 from roadloop.types import Control, Observation, Trajectory, VehicleParameters
 
 Array = np.ndarray
@@ -42,16 +42,7 @@ class TrackingGains:
     """m^2 s: part of r, weight of the curvature rate at a standstill ..."""
     jerk_weight: float = 0.06
     """s^3: ... and of the lateral jerk v^2 u it means at speed"""
-    meeting_time: float = 0.3
-    """s after the lag in which the plan's speed is met"""
-    comfort_jerk: float = 3.0
-    """m/s^3, inside nuPlan's bound of 4.13"""
-    comfort_acceleration: float = 2.3
-    """m/s^2, inside nuPlan's bound of 2.40"""
-    comfort_deceleration: float = 3.9
-    """m/s^2, inside nuPlan's bound of 4.05; plans that brake harder are emergencies"""
-    hold_deceleration: float = 0.5
-    """m/s^2 asked for while standing"""
+    speed: SpeedGains = field(default_factory=SpeedGains)
 
 
 class TrackingController:
@@ -73,36 +64,37 @@ class TrackingController:
     def control(self, observation: Observation, trajectory: Trajectory) -> Control:
         """Acceleration (m/s^2) and steering (rad) for this step, scalars.
 
-        Raises RoadloopError for a trajectory of fewer than two points.
+        Raises RoadloopError for a trajectory that cannot be followed, see `following.check_plan`.
         """
-        if len(trajectory.x) < 2:
-            raise RoadloopError(
-                f"trajectory has {len(trajectory.x)} point(s): plan at least 2 to be tracked"
-            )
-        ego = observation.ego
+        check_plan(trajectory)
+        ego, motion = observation.ego, motion_of(observation.ego)
         if self._acceleration is None:
-            self._acceleration, self._steering = float(ego.acceleration), float(ego.steering)
+            self._acceleration, self._steering = motion.acceleration, motion.steering
         self._steering = self._lateral(observation, trajectory)
-        self._acceleration = self._longitudinal(observation, trajectory)
+        self._acceleration = followed_speed(
+            self.gains.speed,
+            ego.vehicle,
+            motion,
+            trajectory,
+            before=self._acceleration,
+            dt=observation.dt,
+        )
         return Control(np.asarray(self._acceleration), np.asarray(self._steering))
 
     def _lateral(self, observation: Observation, plan: Trajectory) -> float:
         ego, vehicle = observation.ego, observation.ego.vehicle
         speed = max(float(ego.speed), 0.0)
-        step = np.hypot(np.diff(plan.x), np.diff(plan.y))
-        moving = np.concatenate([[True], step > 1e-3])
-        if moving.sum() < 2:  # a plan to stand has no direction
+        path = PlanPath(plan)
+        if path.stands:  # it has no direction
             return self._steering
-        x, y = plan.x[moving], plan.y[moving]
-        heading = np.unwrap(plan.heading[moving])
-        s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+        x, y, heading, s = path.x, path.y, path.heading, path.s
 
         # the state when the wheels have answered the last command
         lag, bend = vehicle.steering_lag, math.tan(float(ego.steering)) / vehicle.wheelbase
         ego_x = float(ego.x) + speed * lag * math.cos(float(ego.heading) + 0.5 * speed * lag * bend)
         ego_y = float(ego.y) + speed * lag * math.sin(float(ego.heading) + 0.5 * speed * lag * bend)
         ego_heading = float(ego.heading) + speed * lag * bend
-        foot = _foot(x, y, ego_x, ego_y)
+        foot = sum(path.foot(ego_x, ego_y))
         at_s = float(np.interp(foot, np.arange(len(s)), s))
         path_x, path_y, path_heading = (float(np.interp(at_s, s, v)) for v in (x, y, heading))
         dx, dy = ego_x - path_x, ego_y - path_y
@@ -165,33 +157,3 @@ class TrackingController:
             if not free.any():
                 break
         return float(np.clip(rates[0], -fastest, fastest))
-
-    def _longitudinal(self, observation: Observation, plan: Trajectory) -> float:
-        ego, vehicle, gains, dt = observation.ego, observation.ego.vehicle, self.gains, plan.dt
-        speed, before = float(ego.speed), float(self._acceleration or 0.0)
-        horizon = np.arange(len(plan.speed)) * dt
-        if speed < 0.1 and float(np.interp(0.6, horizon, plan.speed)) < 0.1:
-            return -gains.hold_deceleration
-        # what the vehicle will do anyway until this command takes hold, then meet the plan
-        lag = vehicle.acceleration_lag
-        coasting = max(speed + float(ego.acceleration) * lag, 0.0)
-        meet = lag + gains.meeting_time
-        wanted = (float(np.interp(meet, horizon, plan.speed)) - coasting) / gains.meeting_time
-        emergency = wanted < -gains.comfort_deceleration
-        if emergency:
-            return max(wanted, -vehicle.max_deceleration)
-        change = gains.comfort_jerk * observation.dt
-        release = before < -gains.comfort_deceleration  # an emergency may end at once
-        low, high = before - change, (gains.comfort_acceleration if release else before + change)
-        wanted = max(min(wanted, gains.comfort_acceleration), -gains.comfort_deceleration)
-        return max(min(wanted, high), low)
-
-
-def _foot(x: Array, y: Array, ego_x: float, ego_y: float) -> float:
-    """Fractional index of the plan's point nearest to the ego."""
-    along_x, along_y = np.diff(x), np.diff(y)
-    length2 = along_x**2 + along_y**2
-    u = np.clip(((ego_x - x[:-1]) * along_x + (ego_y - y[:-1]) * along_y) / length2, 0.0, 1.0)
-    away = (x[:-1] + u * along_x - ego_x) ** 2 + (y[:-1] + u * along_y - ego_y) ** 2
-    k = int(away.argmin())
-    return k + float(u[k])

@@ -110,7 +110,7 @@ def simulate_proposals(
     states = np.empty((poses, count, len(State)))
     states[0] = start
     for k in range(poses - 1):
-        acceleration, steering_rate = _commands(
+        acceleration, steering_rate = regulator_commands(
             states[k],
             proposals[:, k],
             speed[:, min(k + HORIZON, last)],
@@ -193,12 +193,13 @@ def _wrapped(angle: Array) -> Array:
     return np.arctan2(np.sin(angle), np.cos(angle))
 
 
-def _commands(
+def regulator_commands(
     state: Array, pose: Array, speed_ahead: Array, curvature: Array, wheelbase: float, dt: float
 ) -> tuple[Array, Array]:
     """Acceleration (m/s^2) and steering rate (rad/s), each (P,), the regulator asks for.
 
-    ``curvature`` (P, HORIZON) is that of the profile from this step on.
+    ``state`` (P, 11) is to be brought to ``pose`` (P, 3), ``speed_ahead`` (P,) is the profile's
+    speed at the horizon, ``curvature`` (P, HORIZON) the profile's from this step on.
     """
     speed = state[:, State.SPEED]
     stopping = (speed_ahead <= STOPPING_SPEED) & (speed <= STOPPING_SPEED)

@@ -1,0 +1,248 @@
+"""Following a planned trajectory by model predictive control: steering and speed in one problem.
+
+At every step the next two seconds are optimised (`planning.tracking_problem`) under the limits of
+wheels, comfort and tyres, and the first command is sent. The pure delay of the actuators is made up
+for: the problem begins where the car will be when that command takes hold, which the commands
+already under way decide (`planning.following.SentCommands`).
+
+Emergencies, and standing, are told apart as by the other controllers (`planning.following`): a plan
+that brakes harder than is comfortable is followed without the limit on jerk.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from planning.following import (
+    GRAVITY,
+    Motion,
+    PlanPath,
+    Sent,
+    SentCommands,
+    SpeedGains,
+    check_plan,
+    followed_speed,
+    holds,
+    motion_of,
+    needed_acceleration,
+    possible_acceleration,
+    possible_steering,
+)
+from planning.tracking_problem import (
+    OCTAGON,
+    STEP,
+    STEPS,
+    Limits,
+    Reference,
+    TrackingProblem,
+    TrackingWeights,
+)
+from roadloop.types import Control, Observation, Trajectory, VehicleParameters
+from roadloop.vehicles import ActuatorDelays
+
+Array = np.ndarray
+
+TIMES = np.arange(1, STEPS + 1) * STEP
+MIDDLES = TIMES - 0.5 * STEP
+TIMES_FROM_0, MIDDLES_FROM_0 = np.append(0.0, TIMES), np.append(0.0, MIDDLES)
+COMMANDED = np.append(MIDDLES[0] - STEP, MIDDLES)
+NOTHING = np.zeros(STEPS)
+SMOOTH = np.array([0.25, 0.5, 0.25])
+"""over steps, of the plan's curvature: maps jump from a straight to a bend"""
+SETTLING_TIME = 1.0
+"""s in which the speed of the linearisation goes from the car's to the plan's"""
+SETTLING = np.exp(-MIDDLES / SETTLING_TIME)
+MOST_AHEAD = 3.0
+"""m along the path from the plan's place that are still caught up with"""
+CREEP = 0.05
+"""m per step below which a turn says little about the path's curvature"""
+UNLIMITED = 1e3
+"""a bound that never binds; OSQP's own infinity would change the kind of the row"""
+
+
+@dataclass(frozen=True)
+class MpcSettings:
+    """How the MPC tracks, and what counts as comfortable."""
+
+    weights: TrackingWeights = field(default_factory=TrackingWeights)
+    speed: SpeedGains = field(default_factory=SpeedGains)
+
+
+class Mpc:
+    """A `Controller` for trajectories whose first pose is now.
+
+    ``delays`` are those of the actuators, beside the lags that the vehicle's parameters hold. The
+    plan may start beside the ego: lateral errors are taken at its foot point, and it catches up
+    with the plan along the path.
+    """
+
+    def __init__(
+        self, settings: MpcSettings | None = None, delays: ActuatorDelays | None = None
+    ) -> None:
+        self.settings = settings or MpcSettings()
+        self._sent = SentCommands(delays or ActuatorDelays())
+        self._problem: TrackingProblem | None = None
+
+    def reset(self) -> None:
+        """Forget the previous commands and solutions."""
+        self._sent.reset()
+        if self._problem is not None:
+            self._problem.forget()
+
+    def control(self, observation: Observation, trajectory: Trajectory) -> Control:
+        """Acceleration (m/s^2) and steering (rad) for this step, scalars.
+
+        Raises RoadloopError for a trajectory that cannot be followed (`check_plan`), an ego that is
+        not finite, or time that went back.
+        """
+        check_plan(trajectory)
+        motion, vehicle = motion_of(observation.ego), observation.ego.vehicle
+        before = self._sent.begin(observation, motion)
+        wheels, pedals = self._sent.when_felt(observation.time, motion, vehicle)
+        path = PlanPath(trajectory)
+        if holds(pedals, trajectory, self._sent.delays.acceleration) or path.stands:
+            steering = before.steering  # there is no direction to steer for
+            acceleration = followed_speed(
+                self.settings.speed,
+                vehicle,
+                pedals,
+                trajectory,
+                before=before.acceleration,
+                dt=observation.dt,
+                delay=self._sent.delays.acceleration,
+            )
+        else:
+            acceleration, steering = self._best(observation, path, wheels, pedals, before)
+        acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
+        return self._sent.send(observation.time, acceleration, steering)
+
+    def _best(
+        self,
+        observation: Observation,
+        path: PlanPath,
+        wheels: Motion,
+        pedals: Motion,
+        before: Sent,
+    ) -> tuple[float, float]:
+        """Acceleration and steering: the first commands of the best two seconds."""
+        vehicle, delay = observation.ego.vehicle, self._sent.delays.acceleration
+        beside = path.errors(wheels)
+        along = beside if pedals is wheels else path.errors(pedals)
+        planned = path.travelled(TIMES_FROM_0 + delay)
+        ahead = min(max(along.s - float(planned[0]), -MOST_AHEAD), MOST_AHEAD)
+        state = (
+            beside.lateral,
+            beside.heading,
+            wheels.steering,
+            ahead,
+            pedals.speed,
+            pedals.acceleration,
+        )
+        travel = self._travel(path, wheels.speed)
+        reference = _along(path, beside.s, travel, vehicle)._replace(
+            progress=planned[1:] - planned[0], speed=path.speeds(TIMES + delay)
+        )
+        limits = self._limits(observation, path.plan, reference, pedals, before)
+        problem = self._problem_for(vehicle)
+        commands = problem.solve(state, (before.steering, before.acceleration), reference, limits)
+        # the limits hold to the last digit, not to the solver's tolerance
+        steering = possible_steering(
+            vehicle, commands[0], before.steering, observation.dt, wheels.speed
+        )
+        (low, high), (down, up) = limits.acceleration, limits.acceleration_change
+        acceleration = min(max(commands[1], float(low[0])), float(high[0]))
+        acceleration -= before.acceleration
+        acceleration = before.acceleration + min(max(acceleration, float(down[0])), float(up[0]))
+        return acceleration, steering
+
+    def _travel(self, path: PlanPath, speed: float) -> Array:
+        """m in each step, from the car's speed to the plan's."""
+        delay = self._sent.delays.steering
+        paces = path.speeds(MIDDLES_FROM_0 + delay)
+        gap = (speed - paces[0]) * SETTLING
+        return np.maximum(paces[1:] + gap, 0.0) * STEP
+
+    def _limits(
+        self,
+        observation: Observation,
+        plan: Trajectory,
+        reference: Reference,
+        pedals: Motion,
+        before: Sent,
+    ) -> Limits:
+        """Limits that at least one sequence keeps: both commands back to 0 as fast as allowed."""
+        vehicle, gains, dt = observation.ego.vehicle, self.settings.speed, observation.dt
+        grip = vehicle.friction * GRAVITY * OCTAGON
+        since = dt + STEP * np.arange(STEPS)  # the last command is dt old when this one is felt
+        turn = np.full(STEPS, vehicle.max_steering_rate * STEP)
+        turn[0] = vehicle.max_steering_rate * dt
+        square = np.maximum(reference.travel / STEP, 1e-3) ** 2
+        back = np.maximum(abs(before.steering) - vehicle.max_steering_rate * since, 0.0)
+        steering = np.arctan(vehicle.wheelbase * grip / square)
+        steering = np.maximum(np.minimum(steering, vehicle.max_steering), back)
+
+        needed = needed_acceleration(gains, vehicle, pedals, plan, self._sent.delays.acceleration)
+        emergency = needed < -gains.comfort_deceleration
+        low = -min(vehicle.max_deceleration if emergency else gains.comfort_deceleration, grip)
+        high = min(vehicle.max_acceleration, gains.comfort_acceleration, grip)
+        up = np.full(STEPS, gains.comfort_jerk * STEP)
+        up[0] = gains.comfort_jerk * dt
+        eased = np.maximum(abs(before.acceleration) - gains.comfort_jerk * since, 0.0)
+        if emergency:
+            up[:] = UNLIMITED
+        elif before.acceleration < -gains.comfort_deceleration:  # an emergency may end at once
+            up[0] = UNLIMITED
+        if up[0] == UNLIMITED:
+            eased[:] = 0.0
+        eased *= math.copysign(1.0, before.acceleration)
+
+        # what the octagon takes for the lateral acceleration of the way back
+        way_back = math.copysign(1.0, before.steering) * back - reference.steering
+        bend = reference.curvature + reference.slope * way_back
+        taken = np.abs(eased) + square * np.abs(bend)
+        return Limits(
+            steering=steering,
+            steering_change=turn,
+            acceleration=(np.minimum(low, eased), np.maximum(high, eased)),
+            acceleration_change=(-up, up),
+            grip=np.maximum(math.sqrt(2.0) * grip, taken),
+        )
+
+    def _problem_for(self, vehicle: VehicleParameters) -> TrackingProblem:
+        if self._problem is None or self._problem.vehicle != vehicle:
+            self._problem = TrackingProblem(vehicle, self.settings.weights)
+        return self._problem
+
+
+def _along(path: PlanPath, start: float, travel: Array, vehicle: VehicleParameters) -> Reference:
+    """What following the path from ``start`` (m along it) takes of the wheels.
+
+    The commands change before the path does: the wheels lag behind them.
+    """
+    s = np.empty(STEPS + 1)
+    s[0] = start
+    np.cumsum(travel, out=s[1:])
+    s[1:] += start
+    headings = path.headings(s)
+    turn = headings[1:] - headings[:-1]
+    padded = np.empty(STEPS + 2)
+    padded[1:-1] = turn / np.maximum(travel, CREEP)
+    padded[0], padded[-1] = padded[1], padded[-2]
+    tangent = vehicle.wheelbase * np.convolve(padded, SMOOTH, "valid")
+    most = math.tan(vehicle.max_steering)
+    tangent = np.minimum(np.maximum(tangent, -most), most)
+    steering = np.arctan(tangent)
+    commanded = np.interp(COMMANDED + vehicle.steering_lag, MIDDLES, steering)
+    return Reference(
+        travel=travel,
+        turn=turn,
+        steering=steering,
+        curvature=tangent / vehicle.wheelbase,
+        slope=(1.0 + tangent**2) / vehicle.wheelbase,
+        steering_change=commanded[1:] - commanded[:-1],
+        progress=NOTHING,
+        speed=NOTHING,
+    )
