@@ -67,9 +67,12 @@ def step_length(by: float, speed: float, max_curvature: float) -> float:
     return max(math.sqrt(STEP_CURVATURE * abs(by) / max_curvature), 3.1 * speed, 4.0)
 
 
-def shift_past(low: float, high: float, half_width: float, side: int) -> float:
-    """d of the ego's centre that clears an obstacle over ``[low, high]`` on ``side`` (+1 left)."""
-    need = half_width + SIDE_GAP
+def shift_past(
+    low: float, high: float, half_width: float, side: int, side_gap: float = SIDE_GAP
+) -> float:
+    """d of the ego's centre that clears an obstacle over ``[low, high]`` on ``side`` (+1 left) by
+    ``side_gap`` m."""
+    need = half_width + side_gap
     return high + need if side > 0 else low - need
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from planning.corridor import AgentsOnPath
 from planning.lateral_offset import (
     PASSING_SPEED,
+    SIDE_GAP,
     STEP_CURVATURE,
     OffsetStep,
     band_is_free,
@@ -37,16 +38,45 @@ NEIGHBOUR_REACH = 15.0
 """m between obstacles that are passed in one go"""
 
 
+KERB_ASIDE = 0.75
+"""m between the path and the middle of a standing vehicle from which it is parked at the kerb:
+who queues stands in the middle of the lane"""
+CENTRE_MARGIN = 0.2
+"""m inside the own lane that the ego's centre keeps where a smaller side gap makes that possible"""
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How obstructions are passed."""
+
+    side_gap: float = SIDE_GAP
+    """m kept beside one"""
+    least_gap: float = SIDE_GAP
+    """m kept where that keeps the ego's centre on its own lane"""
+    passing_speed: float = PASSING_SPEED
+    """m/s"""
+    wrong_way_speed: float = PASSING_SPEED
+    """m/s while the ego's centre is on the opposite lane"""
+    kerb_patience: float = QUEUE_PATIENCE
+    """s after which a vehicle standing aside of the lane's middle is passed, wherever that is"""
+
+
 @dataclass(frozen=True)
 class Passing:
     """A way around: two steps, out and back."""
 
     out: OffsetStep
     back: OffsetStep
+    opposite: bool = False
+    """whether the ego's centre is on the opposite lane meanwhile"""
 
 
 def obstructions(
-    agents: AgentsOnPath, standing: Array, rules: RouteRules, half_width: float
+    agents: AgentsOnPath,
+    standing: Array,
+    rules: RouteRules,
+    half_width: float,
+    kerb_patience: float = QUEUE_PATIENCE,
 ) -> Array:
     """``(agents,)`` bool: road users that block the lane for good.
 
@@ -71,6 +101,8 @@ def obstructions(
     vehicle = (agents.kind <= AgentKind.CYCLIST) & (agents.speed < 0.2)
     queueing = before_line | in_junction | behind_other
     patience = np.where(queueing, QUEUE_PATIENCE, STANDING_LONG)
+    aside = np.abs(agents.d_low + agents.d_high) / 2.0 > KERB_ASIDE
+    patience = np.where(aside, np.minimum(patience, kerb_patience), patience)
     return blocks & (static | (vehicle & (standing > patience)))
 
 
@@ -85,6 +117,7 @@ def way_around(
     rear_length: float,
     half_width: float,
     speed: float,
+    manners: Manners,
 ) -> Passing | None:
     """Out, past and back for the first of the ``blocking`` ``(agents,)``, or None when not free.
 
@@ -107,11 +140,18 @@ def way_around(
 
     options = []
     for side in (1, -1):
-        shift = shift_past(low, high, half_width, side)
+        shift = shift_past(low, high, half_width, side, manners.side_gap)
         if shift * side <= 0.0:
             continue
+        own_half = _own_half(line, first)
+        inside = own_half - CENTRE_MARGIN
+        if abs(shift) > inside >= abs(shift) - manners.side_gap + manners.least_gap:
+            shift = side * inside
         reach = abs(shift) + half_width
-        length = step_length(shift, min(speed, PASSING_SPEED), TIGHTEST)
+        # who crawls on the opposite lane anyway leaves the own one late
+        pace = min(speed, manners.passing_speed)
+        pace = min(pace, 2.0 * manners.wrong_way_speed) if abs(shift) > inside + 0.01 else pace
+        length = step_length(shift, pace, TIGHTEST)
         shortest = np.sqrt(STEP_CURVATURE * abs(shift) / TIGHTEST)
         start = max(out_end - length, rear_s)
         if out_end - rear_s < shortest:
@@ -122,9 +162,8 @@ def way_around(
             continue
         if start > rear_s + 1.5 * speed + 6.0:
             continue  # decide when it begins: until then traffic changes
-        options.append(
-            (opposite and reach > _own_half(line, start) + 0.3, abs(shift), shift, start, back_end)
-        )
+        over = opposite and reach > _own_half(line, start) + 0.3
+        options.append((over, abs(shift), shift, start, back_end))
     for opposite, _, shift, start, back_end in sorted(options):
         crosses_junction = (
             (rules.visit_from < back_end + front_length) & (rules.visit_to > start)
@@ -132,16 +171,18 @@ def way_around(
         if crosses_junction and opposite:
             continue
         band = (shift - half_width - 0.3, shift + half_width + 0.3)
-        duration = (back_end - rear_s) / PASSING_SPEED + 3.0
+        centre_over = opposite and abs(shift) > _own_half(line, start)
+        crawl = (back_start - out_end) if centre_over else 0.0
+        duration = (back_end - rear_s - crawl) / manners.passing_speed + 3.0
+        duration += crawl / min(manners.wrong_way_speed, manners.passing_speed)
         skip = np.zeros(len(agents), dtype=bool)
         skip[group] = True
         leaves_lane = abs(shift) + half_width > _own_half(line, start) + 0.3
         if not leaves_lane or band_is_free(
             agents, skip, band, rear_s - rear_length, front_s, back_end, speed, duration
         ):
-            return Passing(
-                OffsetStep(start, out_end, shift), OffsetStep(back_start, back_end, -shift)
-            )
+            out = OffsetStep(start, out_end, shift)
+            return Passing(out, OffsetStep(back_start, back_end, -shift), centre_over)
     return None
 
 

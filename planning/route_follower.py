@@ -9,12 +9,13 @@ sideways where an obstruction is passed.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from planning.corridor import AgentsOnPath, agents_on_path, in_the_way, swing_out
+from planning.corridor import AgentsOnPath, PathWindow, agents_on_path, in_the_way, swing_out
 from planning.lane_change import LaneChanges
-from planning.lateral_offset import PASSING_SPEED, LateralOffset
+from planning.lateral_offset import LateralOffset
 from planning.longitudinal import (
     DrivingStyle,
     Leaders,
@@ -24,7 +25,7 @@ from planning.longitudinal import (
     speed_profile,
     stopping_acceleration,
 )
-from planning.obstruction import ROOM_TO_PASS, obstructions, way_around
+from planning.obstruction import ROOM_TO_PASS, Manners, obstructions, way_around
 from planning.right_of_way import RightOfWay, Stop, locate_vehicles
 from planning.route_line import SPACING, RouteLine, build_route_line
 from planning.route_rules import RouteRules, compile_route
@@ -52,17 +53,54 @@ BEHIND = 40.0
 """m of path behind the ego on which road users are still placed"""
 FAR_VIEW = 220.0
 """m of path looked at before passing on the opposite lane: 14 s of somebody coming at 50 km/h"""
+LINE_MARGIN = 0.15
+"""m before the middle line at which the ego's centre counts as on the opposite lane"""
 NO_STOP = Stop(math.inf, "free")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the route follower makes of one moment; positions are m along the path."""
+
+    s: float
+    """of the rear axle"""
+    front: float
+    """of the front bumper"""
+    speed: float
+    acceleration: float
+    vehicle: VehicleParameters
+    rows: slice
+    """samples of the route line in ``window``"""
+    window: PathWindow
+    agents: AgentsOnPath
+    standing: Array
+    """(agents,) s each has stood still"""
+    blocking: Array
+    """(agents,) bool, stands in the lane for good"""
+    leading: Array
+    """(agents,) bool, to be followed on the planned line"""
+    leaders: Leaders
+    profile: Array
+    """(samples of ``window``,) m/s allowed"""
+    law: Stop
+    """the nearest line to stop at, or the end"""
+    yielding: Stop
+    """the nearest place to wait for others: at junctions and crosswalks, for gaps"""
+    stop: Stop
+    """the nearest of all"""
+    motion: Motion
 
 
 class RouteFollower:
     """A `Planner` that needs tracks and, where the map has lights, their states.
 
-    ``reason`` says in a few words what decides the speed now, for reports.
+    ``reason`` says in a few words what decides the speed now, for reports. `assess` and `drive` are
+    its two halves, for planners that compare its plan with others.
     """
 
-    def __init__(self, style: DrivingStyle | None = None) -> None:
+    def __init__(self, style: DrivingStyle | None = None, manners: Manners | None = None) -> None:
         self.style = style or DrivingStyle()
+        self.manners = manners or Manners()
         self.reason = "not started"
         self._idm = IdmParameters(
             desired_speed=30.0,  # not used: the speed profile takes its place
@@ -82,6 +120,7 @@ class RouteFollower:
         self._rules: RouteRules = compile_route(self._map, path)
         self._right_of_way = RightOfWay(self._map, self._rules)
         self._passing = LateralOffset()
+        self._wrong_way = np.zeros(len(self._line.s), dtype=bool)
         self._s: float | None = None
         self._obstructed = False
         self._standing: dict[int, float] = {}
@@ -94,6 +133,17 @@ class RouteFollower:
         """`HORIZON` s along the route, ``(51,)`` points; the first is the ego's foot on the path.
 
         Raises RoadloopError before `reset`, or when the map has lights the observation lacks.
+        """
+        now = self.assess(observation, tracks)
+        self.note_waiting(now.stop, now.front, now.speed, observation.dt)
+        self.reason = reason_for(now, self.style, self._idm)
+        return self.lay_on_path(now.motion)
+
+    def assess(self, observation: Observation, tracks: Tracks) -> Situation:
+        """Who and what is around on the route, and how the follower would drive now.
+
+        Once per step: it remembers who stands, which stops were served and which ways around and
+        lane changes have begun. Raises RoadloopError like `plan`.
         """
         if not self._ready:
             raise RoadloopError("RouteFollower has no route yet: call reset(scenario) first")
@@ -120,7 +170,9 @@ class RouteFollower:
         agents = agents_on_path(window, tracks.states, reach)
         self._passing.forget_before(s - 5.0)
 
-        blocking = obstructions(agents, standing[agents.row], self._rules, half_width)
+        blocking = obstructions(
+            agents, standing[agents.row], self._rules, half_width, self.manners.kerb_patience
+        )
         self._obstructed = bool(blocking.any())
         self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
         # an obstruction is passed where the ego's front reaches it, a lane is left where one is
@@ -138,7 +190,8 @@ class RouteFollower:
             speed,
         )
 
-        stop = self._law_stop(lights, agents, leading, blocking, front, speed, ahead)
+        law = self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP
+        stop = self._blocked_stop(law, agents, leading, blocking, front, speed)
         # what the ego would do if nobody at junctions had to be given way to
         profile = self._profile(rows, s)
         leaders = Leaders(agents.s_low[leading], agents.speed_along[leading])
@@ -152,13 +205,29 @@ class RouteFollower:
             self._room_behind_junction(agents, leading, front, vehicle.length, speed),
             self._changes.update(agents, s, front, s - vehicle.rear_overhang, speed, half_width),
         ]
-        nearest = min([stop, *(d for d in demands if d is not None)], key=lambda d: d.s)
-        if nearest is not stop:
-            stop = nearest
+        yielding = min([NO_STOP, *(d for d in demands if d is not None)], key=lambda d: d.s)
+        if yielding.s < stop.s:
+            stop = yielding
             motion = self._drive(state, profile, float(window.s[0]), stop, leaders, front_length)
-        self._note_waiting(stop, front, speed, observation.dt)
-        self._explain(agents, leading, leaders, stop, front, speed)
-        return self._lay_on_path(motion)
+        return Situation(
+            s=s,
+            front=front,
+            speed=speed,
+            acceleration=acceleration,
+            vehicle=vehicle,
+            rows=rows,
+            window=window,
+            agents=agents,
+            standing=standing[agents.row],
+            blocking=blocking,
+            leading=leading,
+            leaders=leaders,
+            profile=profile,
+            law=law,
+            yielding=yielding,
+            stop=stop,
+            motion=motion,
+        )
 
     def _place(self, x: float, y: float, speed: float, dt: float) -> float:
         """The ego's m along the path, kept from jumping to another pass of a winding path."""
@@ -211,31 +280,37 @@ class RouteFollower:
             vehicle.rear_overhang,
             vehicle.width / 2.0,
             speed,
+            self.manners,
         )
-        if passing is not None:
-            self._passing.steps += [passing.out, passing.back]
+        if passing is None:
+            return
+        self._passing.steps += [passing.out, passing.back]
+        if passing.opposite:
+            line = self._line
+            beside = np.abs(self._passing.at(line.s)[0]) > line.width / 2.0 - LINE_MARGIN
+            reach = round(max(front_length, vehicle.rear_overhang) / 2.0 / SPACING)
+            self._wrong_way |= np.convolve(beside, np.ones(2 * reach + 1), mode="same") > 0.5
 
-    def _law_stop(
+    def _blocked_stop(
         self,
-        lights: Array,
+        law: Stop,
         agents: AgentsOnPath,
         leading: Array,
         blocking: Array,
         front: float,
         speed: float,
-        ahead: float,
     ) -> Stop:
-        """The nearest of: a line to stop at, an obstruction that cannot be passed yet, the end."""
-        stops = [self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP]
+        """The nearer of ``law`` and an obstruction that cannot be passed yet."""
         blocked = np.flatnonzero(blocking & leading)
-        if len(blocked):
-            first = blocked[np.argmin(agents.s_low[blocked])]
-            room = float(agents.s_low[first]) - front
-            spare = room - ROOM_TO_PASS + 1.0
-            if spare > 0.0 and speed * speed < 2.0 * 3.0 * spare:
-                reason = f"blocked by agent {agents.id[first]}"
-                stops.append(Stop(front + room - ROOM_TO_PASS, reason))
-        return min(stops, key=lambda d: d.s)
+        if len(blocked) == 0:
+            return law
+        first = blocked[np.argmin(agents.s_low[blocked])]
+        room = float(agents.s_low[first]) - front
+        spare = room - ROOM_TO_PASS + 1.0
+        if spare > 0.0 and speed * speed < 2.0 * 3.0 * spare:
+            reason = f"blocked by agent {agents.id[first]}"
+            return min(law, Stop(front + room - ROOM_TO_PASS, reason), key=lambda d: d.s)
+        return law
 
     def _profile(self, rows: slice, s: float) -> Array:
         line = self._line
@@ -244,7 +319,9 @@ class RouteFollower:
         if self._passing.steps:
             first = min(step.start for step in self._passing.steps)
             passing = (line.s[rows] > first) & (line.s[rows] < self._passing.active_until())
-            limit = np.where(passing, np.minimum(limit, PASSING_SPEED), limit)
+            limit = np.where(passing, np.minimum(limit, self.manners.passing_speed), limit)
+            slow = np.minimum(limit, self.manners.wrong_way_speed)
+            limit = np.where(self._wrong_way[rows], slow, limit)
         return speed_profile(line.s[rows], limit, line.curvature[rows] + bend, self.style)
 
     def _drive(
@@ -303,37 +380,16 @@ class RouteFollower:
             float(agents.s_low[first]), float(agents.speed_along[first]), front, length, speed
         )
 
-    def _note_waiting(self, stop: Stop, front: float, speed: float, dt: float) -> None:
+    def note_waiting(self, stop: Stop, front: float, speed: float, dt: float) -> None:
+        """Count the seconds the ego stands before ``stop``: after some, smaller gaps are taken."""
         row = self._right_of_way
         if speed > 1.0:
             row.waited = 0.0
         elif speed < 0.3 and stop.s - front < 4.0:
             row.waited += dt
 
-    def _explain(
-        self,
-        agents: AgentsOnPath,
-        leading: Array,
-        leaders: Leaders,
-        stop: Stop,
-        front: float,
-        speed: float,
-    ) -> None:
-        """Set ``reason`` to what brakes the ego most."""
-        self.reason = "free"
-        halt = stopping_acceleration(speed, stop.s - front, self.style)
-        if halt < 1.0 or stop.s - front < 3.0:
-            self.reason = stop.reason
-        if len(leaders):
-            gap = leaders.s - front
-            pull = following_acceleration(speed, 0.0, gap, leaders.speed, self._idm)
-            strongest = int(np.argmin(pull))
-            if pull[strongest] < min(-0.3, halt):
-                who = np.flatnonzero(leading)[strongest]
-                kind = AgentKind(int(agents.kind[who])).name.lower()
-                self.reason = f"following {kind} {agents.id[who]}"
-
-    def _lay_on_path(self, motion: Motion) -> Trajectory:
+    def lay_on_path(self, motion: Motion) -> Trajectory:
+        """The motion as a trajectory along the path and its planned offsets."""
         line = self._line
         t = np.arange(round(HORIZON / PLAN_STEP) + 1) * PLAN_STEP
         # constant acceleration within each roll-out step
@@ -350,3 +406,20 @@ class RouteFollower:
         y = np.interp(s, line.s, line.y) + d * np.cos(heading)
         heading = heading + np.arctan2(slope, np.maximum(1.0 - d * curvature, 0.1))
         return Trajectory(x, y, np.pi - np.mod(np.pi - heading, 2.0 * np.pi), speed, PLAN_STEP)
+
+
+def reason_for(now: Situation, style: DrivingStyle, idm: IdmParameters) -> str:
+    """In words, what brakes the ego most in this situation."""
+    reason, stop, front, speed = "free", now.stop, now.front, now.speed
+    halt = stopping_acceleration(speed, stop.s - front, style)
+    if halt < 1.0 or stop.s - front < 3.0:
+        reason = stop.reason
+    if len(now.leaders):
+        gap = now.leaders.s - front
+        pull = following_acceleration(speed, 0.0, gap, now.leaders.speed, idm)
+        strongest = int(np.argmin(pull))
+        if pull[strongest] < min(-0.3, halt):
+            who = np.flatnonzero(now.leading)[strongest]
+            kind = AgentKind(int(now.agents.kind[who])).name.lower()
+            reason = f"following {kind} {now.agents.id[who]}"
+    return reason
