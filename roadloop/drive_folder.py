@@ -18,6 +18,7 @@ class DriveFolder:
 
         rollout/      the log (roadloop.logs.store)
         percepts/     what the driver saw, where it sees with a detector (roadloop.logs.percepts)
+        plans/        why its plans were chosen, where it tells (roadloop.logs.plans)
         score.json    terms and per-step series
         report.html   replay, plots and score in one file
         video.mp4
@@ -28,6 +29,7 @@ class DriveFolder:
         self.path = path
         self.rollout = path / "rollout"
         self.percepts = path / "percepts"
+        self.plans = path / "plans"
         self.score = path / "score.json"
         self.report = path / "report.html"
         self.video = path / "video.mp4"
@@ -59,7 +61,8 @@ class DriveFolder:
                     part.unlink()
 
     def _present(self) -> list[Path]:
-        parts = (self.rollout, self.percepts, self.score, self.report, self.video, self.config)
+        logs = (self.rollout, self.percepts, self.plans)
+        parts = (*logs, self.score, self.report, self.video, self.config)
         return [part for part in parts if part.exists()]
 
     @contextlib.contextmanager

@@ -36,6 +36,7 @@ from sim.suite import Case, Suite
 from sim.workers import LocalWorker, RayWorker, run_all
 
 if TYPE_CHECKING:
+    from roadloop.logs.plans import PlanLog
     from roadloop.types import Observation, Rollout, Scenario
     from roadloop.viz.seen import Seen
     from sim.simulator import SimWorld
@@ -44,14 +45,18 @@ KEEP_REPLAYS = ("lost", "all", "none")
 
 
 class Watch(Protocol):
-    """Keeps what a driver sees, for its replay page."""
+    """Keeps what a driver sees and why it plans as it does, for its replay page."""
 
     def listen(self, observation: Observation) -> None:
         """After each step of the driver."""
         ...
 
-    def seen(self, rollout: Rollout, *, pictures: bool) -> Seen:
+    def seen(self, rollout: Rollout, *, pictures: bool) -> Seen | None:
         """What was seen, judged by the drive; without ``pictures`` the page stays small."""
+        ...
+
+    def plans(self) -> PlanLog | None:
+        """Why plans were chosen, and what the guard did."""
         ...
 
 
@@ -68,8 +73,8 @@ class Job:
     replays: str = "lost"
     """which drives get a replay page at once: "lost" (a safety term was broken), "all", "none" """
     watch: Callable[[Driver, Scenario, SimWorld], Watch | None] | None = None
-    """picklable; makes what listens to a driver that sees with a network. Pictures are on the pages
-    of drives that broke a safety term, on others only what was found and missed"""
+    """picklable; makes what listens to a driver. Pictures of one that sees with a network are on
+    the pages of drives that broke a safety term, on others only what was found and missed"""
 
     def __post_init__(self) -> None:
         if self.replays not in KEEP_REPLAYS:
@@ -187,6 +192,7 @@ def failure(case: Case, why: str, options: str) -> CaseResult:
 
 def _drive_and_score(job: Job, case: Case) -> CaseResult:
     from roadloop.logs.store import RolloutWriter, read_rollout, rollout_hash
+    from roadloop.scoring.diagnostics import with_diagnostics
     from roadloop.scoring.scores import judge
     from roadloop.terminal import start_warp
     from roadloop.viz.report import write_report
@@ -198,22 +204,21 @@ def _drive_and_score(job: Job, case: Case) -> CaseResult:
     driver = job.make_driver()
     folder = log_folder(job.folder, case.name)
     world = SimWorld()
-    watch = None
-    if job.watch is not None and job.replays != "none":
-        watch = job.watch(driver, scenario, world)
+    watch = None if job.watch is None else job.watch(driver, scenario, world)
     listen = None if watch is None else watch.listen
     with RolloutWriter(
         folder, scenario, driver.name, overwrite=True, map_source=case.map_file
     ) as writer:
         drive_scenario(scenario, driver, world, writer=writer, on_step=listen)
     rollout = read_rollout(folder)
-    scores = judge(rollout, scenario.road_map)
+    plans = None if watch is None else watch.plans()
+    scores = with_diagnostics(judge(rollout, scenario.road_map), plans)
     page = replay_file(job.folder, case.name)
     with contextlib.suppress(FileNotFoundError):
         page.unlink()
     if job.replays == "all" or (job.replays == "lost" and lost(scores)):
         seen = None if watch is None else watch.seen(rollout, pictures=lost(scores))
-        write_report(page, rollout, scenario.road_map, scores[0], seen=seen)
+        write_report(page, rollout, scenario.road_map, scores[0], seen=seen, plans=plans)
     return CaseResult(
         case=case.name,
         scenario=case.scenario,

@@ -176,7 +176,7 @@ class Drive:
         driver: Driver,
         world: SimWorld,
         senses: Senses,
-        watch: Watching | None,
+        watch: Watching,
         folder: DriveFolder,
         film: Film | None,
         views: list[ViewerWriter],
@@ -199,8 +199,7 @@ class Drive:
 
                 def on_step(observation: Observation) -> None:
                     senses.listen(observation)
-                    if watch is not None:
-                        watch.listen(observation)
+                    watch.listen(observation)
                     if shoot is not None:
                         shoot(observation)
                     bar.update(observation.time - bar.n)
@@ -217,12 +216,13 @@ class Drive:
         folder: DriveFolder,
         laps: Laps,
         senses: Senses,
-        watch: Watching | None,
+        watch: Watching,
         film: Film | None,
         views: list[ViewerWriter],
     ) -> dict[str, Any]:
         """Score, report and video of the log in ``folder``; what --json prints."""
         from roadloop.logs.store import read_rollout
+        from roadloop.scoring.diagnostics import with_diagnostics
         from roadloop.scoring.result import write_score
         from roadloop.scoring.scores import judge
         from roadloop.viz.report import write_report
@@ -232,7 +232,8 @@ class Drive:
         rollout = read_rollout(folder.rollout)
         if len(rollout.time) == 0:
             raise RoadloopError(f"{folder.rollout}: interrupted before the first step")
-        scores = judge(rollout, road_map)
+        plans = watch.plans(folder.plans)
+        scores = with_diagnostics(judge(rollout, road_map), plans)
         scored = scores[0]
         write_score(folder.score, scored)
         for view in views:
@@ -243,11 +244,20 @@ class Drive:
             print(scores_text(scores))
             if text := senses.text():
                 print(f"  a step takes {text}")
-        seen = None if watch is None else watch.seen(rollout, folder.percepts)
+        seen = watch.seen(rollout, folder.percepts)
         if seen is not None and not self.json:
             print(f"  seen: {summary_line(seen)}")
         facts = senses.facts()
-        write_report(folder.report, rollout, road_map, scored, extra=facts, film=film, seen=seen)
+        write_report(
+            folder.report,
+            rollout,
+            road_map,
+            scored,
+            extra=facts,
+            film=film,
+            seen=seen,
+            plans=plans,
+        )
         laps.lap("report")
         if self.video:
             with progress_bar("video", "frame", 0, quiet=self.json) as bar:
@@ -268,6 +278,7 @@ class Drive:
             laps.lap("video")
         paths = {name: getattr(folder, name) for name in ("rollout", "score")}
         paths |= {} if seen is None else {"percepts": folder.percepts}
+        paths |= {} if plans is None else {"plans": folder.plans}
         paths |= {"video": folder.video} if self.video else {}
         paths |= {"rerun": self.rerun} if self.rerun else {}
         paths |= {"mcap": self.mcap} if self.mcap else {}

@@ -16,7 +16,8 @@ from roadloop.command_line import File, default_text
 class Report:
     """Write the HTML report of a rollout: replay, plots (SI units) and score in one file.
 
-    Where the driver saw with a network and percepts/ lies beside the log, also what it saw.
+    Where the driver saw with a network and percepts/ lies beside the log, also what it saw; where
+    plans/ does, why it drove as it did.
 
     Example: roadloop report runs/dense_town-seed0 --out drive.html
     """
@@ -31,6 +32,8 @@ class Report:
     def run(self) -> int:
         from roadloop.cli.watching import seen_in
         from roadloop.drive_folder import rollout_folder
+        from roadloop.logs.plans import read_plans
+        from roadloop.scoring.diagnostics import with_diagnostics
         from roadloop.scoring.terms import score
         from roadloop.viz.report import write_report
 
@@ -38,5 +41,7 @@ class Report:
         out = self.out or folder.parent / "report.html"
         rollout, road_map = read_drive(self.rollout, self.map)
         seen = seen_in(folder.parent / "percepts", rollout)
-        print(write_report(out, rollout, road_map, score(rollout, road_map), seen=seen))
+        plans = read_plans(folder.parent / "plans")
+        (scored,) = with_diagnostics([score(rollout, road_map)], plans)
+        print(write_report(out, rollout, road_map, scored, seen=seen, plans=plans))
         return 0

@@ -102,10 +102,14 @@ class Score:
         )
 
     def _score_drive(self, folder: Path) -> int:
+        from roadloop.drive_folder import rollout_folder
+        from roadloop.logs.plans import read_plans
+        from roadloop.scoring.diagnostics import with_diagnostics
         from roadloop.scoring.scores import judge
 
         rollout, road_map = read_drive(folder, self.map)
-        scores = judge(rollout, road_map)
+        plans = read_plans(rollout_folder(folder).parent / "plans")
+        scores = with_diagnostics(judge(rollout, road_map), plans)
         if self.json:
             result = {
                 **drive_json(rollout),

@@ -82,7 +82,8 @@ class SuiteRun:
             senses = senses if senses in SHIPPED else weights
         options = (self.driver, senses, self.settings, latency)
         driver = build_driver(*options)  # a mistake in them is said now, not once per case
-        watch = functools.partial(watching, pictures=PICTURES, times=False) if weights else None
+        percepts = bool(weights) and self.replays != "none"
+        watch = functools.partial(watching, percepts=percepts, pictures=PICTURES, times=False)
         job = Job(
             functools.partial(build_driver, *options),
             folder,

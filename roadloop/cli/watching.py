@@ -1,4 +1,4 @@
-"""Keeping what a driver sees while a scenario is driven, and whom its pictures really show."""
+"""Keeping what a driver sees and why it plans as it does while a scenario is driven."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from roadloop.interfaces import Driver
+    from roadloop.logs.plans import PlanLog
     from roadloop.rig import SensorRig
     from roadloop.types import Observation, Rollout, Scenario
     from roadloop.viz.seen import Seen
@@ -22,31 +23,50 @@ REMEMBERED = 3.0
 
 
 class Watching:
-    """Listens to a driver that sees with a detector; of the world it asks whom its pictures show.
+    """Listens to a driver; of the world it asks whom the pictures of one that sees show.
 
     Call `listen` with every observation of ``world`` after the driver's step.
+
+    Args:
+        plans: a `deploy.plan_log.PlanRecorder`.
+        percepts: a `deploy.percept_log.PerceptRecorder`, None for drivers that see without a
+            detector.
+        witness: agent -> pixels at each step, whom the pictures show; with ``percepts`` only.
     """
 
-    def __init__(self, recorder: Any, witness: Callable[[Observation], dict[int, int]]) -> None:
-        self._recorder, self._witness = recorder, witness
+    def __init__(
+        self,
+        plans: Any,
+        percepts: Any = None,
+        witness: Callable[[Observation], dict[int, int]] | None = None,
+    ) -> None:
+        self._plans, self._percepts, self._witness = plans, percepts, witness
         self._pixels: dict[float, dict[int, int]] = {}
 
     def listen(self, observation: Observation) -> None:
         """One step."""
+        self._plans.listen(observation)
+        if self._percepts is None or self._witness is None:
+            return
         now = observation.time
         self._pixels = {t: p for t, p in self._pixels.items() if t > now - REMEMBERED}
         self._pixels[round(now, 3)] = self._witness(observation)
-        self._recorder.listen(observation, self._pixels)
+        self._percepts.listen(observation, self._pixels)
 
-    def seen(self, rollout: Rollout, folder: Path | None = None, *, pictures: bool = True) -> Seen:
+    def seen(
+        self, rollout: Rollout, folder: Path | None = None, *, pictures: bool = True
+    ) -> Seen | None:
         """What was seen until now, judged by the drive; written into ``folder``, where given.
 
-        Without ``pictures`` the pictures that were kept are left out.
+        None for drivers that see without a detector. Without ``pictures`` the pictures that were
+        kept are left out.
         """
+        if self._percepts is None:
+            return None
         from deploy.percept_check import check_percepts
         from roadloop.logs.percepts import empty_table, write_percepts
 
-        log = self._recorder.log()
+        log = self._percepts.log()
         if not pictures:
             tables = log.tables | {"pictures": empty_table("pictures")}
             log = dataclasses.replace(log, tables=tables)
@@ -54,31 +74,48 @@ class Watching:
             write_percepts(folder, log)
         return check_percepts(log, rollout)
 
+    def plans(self, folder: Path | None = None) -> PlanLog | None:
+        """Why plans were chosen until now; written into ``folder``, where given.
+
+        None for drivers that explain nothing.
+        """
+        from roadloop.logs.plans import write_plans
+
+        log = self._plans.log()
+        if log is not None and folder is not None:
+            write_plans(folder, log)
+        return log
+
 
 def watching(
     driver: Driver,
     scenario: Scenario,
     world: SimWorld,
     *,
+    percepts: bool = True,
     pictures: float | None = None,
     times: bool = True,
-) -> Watching | None:
-    """What listens to ``driver``; None for drivers that see without a detector.
+) -> Watching:
+    """What listens to ``driver``.
 
     Args:
+        percepts: whether to keep what a driver sees with a detector.
         pictures: Hz, how often pictures are kept, 0: never; default: often enough to look at.
         times: whether the times of stages are kept.
     """
-    if not _sees(driver):
-        return None
+    from deploy.plan_log import PlanRecorder
+
+    plans = PlanRecorder(driver)
+    if not (percepts and _sees(driver)):
+        return Watching(plans)
     from deploy.percept_log import PICTURES, PerceptRecorder, seeing_of
 
     found = seeing_of(driver)
     if found is None:
-        return None
+        return Watching(plans)
     rate = PICTURES if pictures is None else pictures
     recorder = PerceptRecorder(*found, pictures=rate, times=times)
-    return Watching(recorder, _witness(driver, scenario, world))
+    return Watching(plans, recorder, _witness(driver, scenario, world))
 
 
 def seen_in(folder: Path, rollout: Rollout) -> Seen | None:
@@ -97,10 +134,9 @@ def seen_in(folder: Path, rollout: Rollout) -> Seen | None:
 
 
 def _sees(driver: Driver) -> bool:
-    inner: Any = driver
-    while hasattr(inner, "driver"):
-        inner = inner.driver
-    return getattr(inner, "sight", None) is not None
+    from roadloop.interfaces import innermost
+
+    return getattr(innermost(driver), "sight", None) is not None
 
 
 def _witness(

@@ -28,8 +28,10 @@ from roadloop.viz.drive import braking, check_drive, top_speed
 from roadloop.viz.ground import Ground, Paint, ground_of
 from roadloop.viz.seen_page import pack_seen, seen_html, seen_plots
 from roadloop.viz.template import asset, fill, style
+from roadloop.viz.why_page import pack_plans, shown, why_html
 
 if TYPE_CHECKING:
+    from roadloop.logs.plans import PlanLog
     from roadloop.scoring.result import Score
     from roadloop.viz.film import Film
     from roadloop.viz.seen import Seen
@@ -50,6 +52,7 @@ SCRIPTS = (
     "film.js",
     "seen.js",
     "plots.js",
+    "why.js",
     "player.js",
     "report.js",
 )
@@ -80,6 +83,7 @@ def write_report(
     extra: dict[str, str] | None = None,
     film: Film | None = None,
     seen: Seen | None = None,
+    plans: PlanLog | None = None,
     about: About | None = None,
 ) -> Path:
     """Write the drive as one HTML file and return its path.
@@ -88,6 +92,7 @@ def write_report(
     scenario's name. ``extra`` holds further facts for the head of the page, label to value.
     A ``film`` is shown above the replay, in up to FILM_FRAMES pictures that follow its clock.
     ``seen`` shows what the driver saw beside what was there (``roadloop.viz.seen_page``).
+    ``plans`` tells why each plan was chosen, and what the guard did (``roadloop.viz.why_page``).
     ``about`` is for drives that no scenario describes.
     Raises RoadloopError where the rollout is empty or does not belong to the map.
     """
@@ -113,6 +118,7 @@ def write_report(
         "plots": plots,
         "film": None if film is None else _film(film),
         "seen": None if seen is None else pack_seen(packed, seen, rollout, origin),
+        "why": pack_plans(packed, plans, rollout, origin) if plans and shown(plans) else None,
         "topSpeed": top_speed(rollout),
         "paints": [paint.name for paint in Paint],
         "kinds": [kind.name.lower() for kind in AgentKind],
@@ -125,7 +131,8 @@ def write_report(
         },
         "arrays": packed.index,
     }
-    page = _page(title or rollout.scenario, meta, packed, about or About(), seen)
+    sections = (*seen_html(seen), why_html(plans))
+    page = _page(title or rollout.scenario, meta, packed, about or About(), sections)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -333,18 +340,26 @@ def _film(film: Film) -> dict[str, Any]:
 
 
 def _page(
-    title: str, meta: dict[str, Any], packed: _Packed, about: About, seen: Seen | None
+    title: str,
+    meta: dict[str, Any],
+    packed: _Packed,
+    about: About,
+    sections: tuple[str, str, str],
 ) -> str:
-    """The template with everything in place."""
+    """The template with everything in place.
+
+    ``sections`` is the HTML of what was seen, of the lists to that, and of why it was so planned.
+    """
     script = "\n".join(asset(f"report/{name}") for name in SCRIPTS)
     # "</script" or "<!--" inside a script block would end it there, or not where it should
     data = json.dumps(meta, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    shown, lists = seen_html(seen)
+    seen, lists, why = sections
     pieces = {
         "title": html.escape(title),
         "aside": about.aside,
-        "seen": shown,
+        "seen": seen,
         "lists": lists,
+        "why": why,
         "below": about.below,
         "ahead": html.escape(about.ahead),
         "style": style("report/report.css"),

@@ -19,6 +19,7 @@ class Report {
     this.seen = new Seen(drive, () => this.refresh());
     this.camera = new Camera(this.canvas, () => this.#moved());
     this.player = new Player(drive.steps, drive.dt, () => this.refresh());
+    this.why = new Why(drive, () => this.refresh(), (step) => this.player.seek(step));
     this.plots = drive.plots.map(
       (plot) => new Plot(drive, plot, this.lost.map((term) => term.lostAt), (step) => this.player.seek(step)),
     );
@@ -53,11 +54,12 @@ class Report {
     this.canvas.width = Math.round(this.canvas.clientWidth * ratio);
     this.canvas.height = Math.round(this.canvas.clientHeight * ratio);
     const style = getComputedStyle(document.documentElement);
-    const names = { grid: "--line", zero: "--line-strong", label: "--faint", cursor: "--text", lost: "--lost" };
+    const names = { ground: "--card", grid: "--line", zero: "--line-strong", label: "--faint", cursor: "--text", lost: "--lost" };
     const colours = { font: style.getPropertyValue("--font"), curves: [] };
     for (const [key, name] of Object.entries(names)) colours[key] = style.getPropertyValue(name);
     for (const i of [1, 2]) colours.curves.push(style.getPropertyValue(`--curve-${i}`));
     for (const plot of this.plots) plot.layout(colours);
+    this.why.layout(colours);
     this.seen.font = colours.font;
     this.seen.layout();
     this.draw();
@@ -78,11 +80,13 @@ class Report {
     this.ground.draw(context, camera.view(), camera.scale, palette);
     drawLights(context, drive, player.step, camera.scale, palette);
     drawTrail(context, drive, player.step, palette, camera.scale);
+    this.why.drawPaths(context, player.step, camera.scale);
     drawPlan(context, drive, player.step, palette, camera.scale);
     for (const agent of agents) {
       drawAgent(context, agent, drive, palette, camera.scale, agent.index === this.chosen);
     }
     this.seen.drawMarks(context, player.step, camera.scale);
+    this.why.drawLimit(context, player.step, camera.scale);
     drawEgo(context, ego, drive, palette, camera.scale);
     const loss = this.#currentLoss();
     if (loss) {
@@ -90,6 +94,7 @@ class Report {
       drawRing(context, ego, drive, palette, camera.scale, phase < 0 ? phase + 1 : phase);
     }
     this.#readouts(ego, agents, loss);
+    this.why.draw(player.step, camera, context);
     this.film.draw(player.step);
     this.seen.draw(player.step, this.ground, drive.palette);
     for (const plot of this.plots) plot.draw(player.step);
@@ -308,6 +313,12 @@ class Report {
     });
   }
 
+  // The next change of plan, or the one before.
+  #toStop(side) {
+    const step = this.why.stop(this.player.step, side);
+    if (step !== null) this.player.nudge(step - Math.round(this.player.step));
+  }
+
   #keyboard() {
     const { player, camera } = this;
     const second = Math.max(1, Math.round(1 / this.drive.dt));
@@ -318,6 +329,8 @@ class Report {
       ArrowRight: (event) => player.nudge(event.shiftKey ? second : 1),
       Home: () => player.seek(0),
       End: () => player.seek(player.last),
+      n: () => this.#toStop(1),
+      p: () => this.#toStop(-1),
       f: () => camera.setMode(MODES[(MODES.indexOf(camera.mode) + 1) % MODES.length]),
       "+": () => camera.zoom(1.25),
       "=": () => camera.zoom(1.25),
