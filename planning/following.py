@@ -29,6 +29,10 @@ HELD_SPEED = 0.1
 """m/s; a car and a plan below it stand"""
 STANDING_TIME = 0.6
 """s ahead, where the plan is asked whether it stands"""
+SLOWER = 1.5
+"""m/s that a plan begins below the car's speed, an emergency"""
+BRAKING_SOON, BRAKING_TIME = 1.0, 0.3
+"""s ahead in which a plan's braking counts, s over which it is measured"""
 LONGEST_STEP = 0.1
 """s the vehicle model is driven at once"""
 
@@ -344,6 +348,22 @@ def needed_acceleration(
     return (float(np.interp(meet, horizon, plan.speed)) - coasting) / gains.meeting_time
 
 
+def is_emergency(gains: SpeedGains, ego: Motion, plan: Trajectory) -> bool:
+    """True where the plan brakes harder than is comfortable, or is far slower than the car now.
+
+    Neither a replanned turn from accelerating to braking nor a delay looks like one.
+    """
+    if ego.speed - float(plan.speed[0]) > SLOWER:
+        return True
+    apart = max(round(BRAKING_TIME / plan.dt), 1)
+    soon = plan.speed[: round(BRAKING_SOON / plan.dt) + apart + 1]
+    if len(soon) <= apart:
+        return False
+    return float((soon[apart:] - soon[:-apart]).min()) < -gains.comfort_deceleration * (
+        apart * plan.dt
+    )
+
+
 def followed_speed(
     gains: SpeedGains,
     vehicle: VehicleParameters,
@@ -353,16 +373,20 @@ def followed_speed(
     before: float,
     dt: float,
     delay: float = 0.0,
+    emergency: bool | None = None,
 ) -> float:
     """The acceleration to command (m/s^2): comfortable, or an emergency's, or holding.
 
-    ``before`` is the last command, ``dt`` how long this one lasts.
+    ``before`` is the last command, ``dt`` how long this one lasts. In an ``emergency`` comfort does
+    not count; None: it is one where comfortable braking does not meet the plan at once.
     """
     if holds(motion, plan, delay):
         return -gains.hold_deceleration
     wanted = needed_acceleration(gains, vehicle, motion, plan, delay)
-    if wanted < -gains.comfort_deceleration:  # an emergency
-        return max(wanted, -vehicle.max_deceleration)
+    if emergency is None:
+        emergency = wanted < -gains.comfort_deceleration
+    if emergency:
+        return min(max(wanted, -vehicle.max_deceleration), gains.comfort_acceleration)
     change = gains.comfort_jerk * dt
     release = before < -gains.comfort_deceleration  # an emergency may end at once
     low, high = before - change, (gains.comfort_acceleration if release else before + change)

@@ -19,6 +19,7 @@ from planning.following import (
     SpeedGains,
     check_plan,
     followed_speed,
+    is_emergency,
     motion_of,
     possible_acceleration,
     possible_steering,
@@ -83,6 +84,7 @@ class Lqr:
             before=before.acceleration,
             dt=observation.dt,
             delay=self._sent.delays.acceleration,
+            emergency=is_emergency(self.speed, motion, trajectory),
         )
         acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
         return self._sent.send(observation.time, acceleration, steering)

@@ -26,8 +26,8 @@ from planning.following import (
     check_plan,
     followed_speed,
     holds,
+    is_emergency,
     motion_of,
-    needed_acceleration,
     possible_acceleration,
     possible_steering,
 )
@@ -89,8 +89,7 @@ class Mpc:
     def reset(self) -> None:
         """Forget the previous commands and solutions."""
         self._sent.reset()
-        if self._problem is not None:
-            self._problem.forget()
+        self._problem = None  # the solver adapts: only a new one answers as the first did
 
     def control(self, observation: Observation, trajectory: Trajectory) -> Control:
         """Acceleration (m/s^2) and steering (rad) for this step, scalars.
@@ -103,6 +102,7 @@ class Mpc:
         before = self._sent.begin(observation, motion)
         wheels, pedals = self._sent.when_felt(observation.time, motion, vehicle)
         path = PlanPath(trajectory)
+        emergency = is_emergency(self.settings.speed, motion, trajectory)
         if holds(pedals, trajectory, self._sent.delays.acceleration) or path.stands:
             steering = before.steering  # there is no direction to steer for
             acceleration = followed_speed(
@@ -113,9 +113,12 @@ class Mpc:
                 before=before.acceleration,
                 dt=observation.dt,
                 delay=self._sent.delays.acceleration,
+                emergency=emergency,
             )
         else:
-            acceleration, steering = self._best(observation, path, wheels, pedals, before)
+            acceleration, steering = self._best(
+                observation, path, wheels, pedals, before, emergency
+            )
         acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
         return self._sent.send(observation.time, acceleration, steering)
 
@@ -126,6 +129,7 @@ class Mpc:
         wheels: Motion,
         pedals: Motion,
         before: Sent,
+        emergency: bool,
     ) -> tuple[float, float]:
         """Acceleration and steering: the first commands of the best two seconds."""
         vehicle, delay = observation.ego.vehicle, self._sent.delays.acceleration
@@ -145,9 +149,10 @@ class Mpc:
         reference = _along(path, beside.s, travel, vehicle)._replace(
             progress=planned[1:] - planned[0], speed=path.speeds(TIMES + delay)
         )
-        limits = self._limits(observation, path.plan, reference, pedals, before)
+        limits = self._limits(observation, reference, before, emergency)
         problem = self._problem_for(vehicle)
-        commands = problem.solve(state, (before.steering, before.acceleration), reference, limits)
+        told = (before.steering, before.acceleration)
+        commands = problem.solve(state, told, reference, limits)
         # the limits hold to the last digit, not to the solver's tolerance
         steering = possible_steering(
             vehicle, commands[0], before.steering, observation.dt, wheels.speed
@@ -166,12 +171,7 @@ class Mpc:
         return np.maximum(paces[1:] + gap, 0.0) * STEP
 
     def _limits(
-        self,
-        observation: Observation,
-        plan: Trajectory,
-        reference: Reference,
-        pedals: Motion,
-        before: Sent,
+        self, observation: Observation, reference: Reference, before: Sent, emergency: bool
     ) -> Limits:
         """Limits that at least one sequence keeps: both commands back to 0 as fast as allowed."""
         vehicle, gains, dt = observation.ego.vehicle, self.settings.speed, observation.dt
@@ -184,8 +184,6 @@ class Mpc:
         steering = np.arctan(vehicle.wheelbase * grip / square)
         steering = np.maximum(np.minimum(steering, vehicle.max_steering), back)
 
-        needed = needed_acceleration(gains, vehicle, pedals, plan, self._sent.delays.acceleration)
-        emergency = needed < -gains.comfort_deceleration
         low = -min(vehicle.max_deceleration if emergency else gains.comfort_deceleration, grip)
         high = min(vehicle.max_acceleration, gains.comfort_acceleration, grip)
         up = np.full(STEPS, gains.comfort_jerk * STEP)
@@ -209,6 +207,7 @@ class Mpc:
             acceleration=(np.minimum(low, eased), np.maximum(high, eased)),
             acceleration_change=(-up, up),
             grip=np.maximum(math.sqrt(2.0) * grip, taken),
+            emergency=emergency,
         )
 
     def _problem_for(self, vehicle: VehicleParameters) -> TrackingProblem:

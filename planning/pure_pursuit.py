@@ -22,6 +22,7 @@ from planning.following import (
     advanced,
     check_plan,
     followed_speed,
+    is_emergency,
     motion_of,
     possible_acceleration,
     possible_steering,
@@ -94,6 +95,7 @@ class PurePursuit:
             before=before.acceleration,
             dt=observation.dt,
             delay=self._sent.delays.acceleration,
+            emergency=is_emergency(self.gains.speed, motion, trajectory),
         )
         acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
         return self._sent.send(observation.time, acceleration, steering)

@@ -56,6 +56,8 @@ OCTAGON = math.cos(math.pi / 8.0)
 TOLERANCE = 1e-4
 """of OSQP, absolute and relative"""
 MOST_ITERATIONS = 400
+SOLVED = 1
+"""OSQP's status"""
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,16 @@ class TrackingWeights:
     """of lateral error and sideways speed at the horizon, for what comes after it"""
     curvature_rate: float = 0.5
     """m^2 s, of the curvature's rate against the plan's ..."""
-    lateral_jerk: float = 0.06
+    lateral_jerk: float = 0.04
     """s^3, ... and of the lateral jerk it means at speed"""
-    progress: float = 0.3
+    progress: float = 0.6
     """of a metre ahead of the plan or behind"""
     speed: float = 1.0
     """s, of the error in speed"""
     jerk: float = 0.15
-    """s^3, of the change of the acceleration command"""
+    """s^3, of the change of the acceleration command ..."""
+    emergency_jerk: float = 0.01
+    """s^3, ... and in an emergency"""
 
 
 class Reference(NamedTuple):
@@ -112,6 +116,8 @@ class Limits(NamedTuple):
     """m/s^2, low and high"""
     grip: Array
     """m/s^2, of |acceleration| + |lateral acceleration|"""
+    emergency: bool
+    """the change of the acceleration then costs little"""
 
 
 class TrackingProblem:
@@ -154,12 +160,9 @@ class TrackingProblem:
             adaptive_rho=1,
             adaptive_rho_interval=50,
         )
-        self.iterations = 0
-        """of the last solution"""
-
-    def forget(self) -> None:
-        """Start the next solution from nothing."""
-        self._solver.warm_start(np.zeros(SIZE), np.zeros(ROWS))
+        self.iterations, self.converged = 0, True
+        self.states, self.commands = np.zeros((STEPS, STATES)), np.zeros((STEPS, COMMANDS))
+        """the last solution: states at the end of each step, commands at its beginning"""
 
     def solve(
         self,
@@ -168,7 +171,7 @@ class TrackingProblem:
         reference: Reference,
         limits: Limits,
     ) -> tuple[float, float]:
-        """The first steering (rad) and acceleration (m/s^2) to command.
+        """The first steering (rad) and acceleration (m/s^2) to command, as good as 400 iterations.
 
         ``state`` is (e, psi, delta, p, v, a) at the start, ``before`` the commands sent last.
 
@@ -176,17 +179,20 @@ class TrackingProblem:
         """
         self._set_dynamics(state, reference)
         self._set_limits(before, reference, limits)
-        self._set_cost(before, reference)
+        self._set_cost(before, reference, limits.emergency)
         solver = self._solver
         solver.update(q=self._q, l=self._low, u=self._high, Px=self._p.data, Ax=self._a.data)
         result = solver.solve(raise_error=False)
         self.iterations = int(result.info.iter)
-        steering, acceleration = result.x[STATES * STEPS : STATES * STEPS + COMMANDS]
+        self.converged = result.info.status_val == SOLVED
+        self.states = result.x[:FIRST_LIMIT].reshape(STEPS, STATES)
+        self.commands = result.x[FIRST_LIMIT:].reshape(STEPS, COMMANDS)
+        steering, acceleration = (float(command) for command in self.commands[0])
         if not (math.isfinite(steering) and math.isfinite(acceleration)):
             raise RoadloopError(
                 f"the MPC has no solution (OSQP: {result.info.status}): check the plan and weights"
             )
-        return float(steering), float(acceleration)
+        return steering, acceleration
 
     def _set_dynamics(self, state: Array, reference: Reference) -> None:
         half = 0.5 * reference.travel
@@ -230,7 +236,7 @@ class TrackingProblem:
         high[:, 4], low[:, 4] = limits.grip - rest, -limits.grip - rest
         high[:, 5], low[:, 5] = limits.grip + rest, -limits.grip + rest
 
-    def _set_cost(self, before: tuple[float, float], reference: Reference) -> None:
+    def _set_cost(self, before: tuple[float, float], reference: Reference, emergency: bool) -> None:
         weights, data, where = self.weights, self._p.data, self._p_where
         pace = reference.travel / STEP
         sideways = (weights.sideways * pace) ** 2
@@ -241,6 +247,10 @@ class TrackingProblem:
         data[where["u"]] = rate
         data[where["u"][:-1]] += rate[1:]
         data[where["u u"]] = -rate[1:]
+        jerk = ((weights.emergency_jerk if emergency else weights.jerk) / STEP) ** 2
+        data[where["w"]] = 2.0 * jerk
+        data[where["w"][-1]] = jerk
+        data[where["w w"]] = -jerk
         states = self._q[: STATES * STEPS].reshape(STEPS, STATES)
         states[:, P] = -(weights.progress**2) * reference.progress
         states[:, V] = -(weights.speed**2) * reference.speed
@@ -249,7 +259,7 @@ class TrackingProblem:
         commands[:, U] = -change
         commands[:-1, U] += change[1:]
         commands[0, U] -= rate[0] * before[U]
-        commands[0, W] = -((weights.jerk / STEP) ** 2) * before[W]
+        commands[0, W] = -jerk * before[W]
 
     def _constraints(self) -> tuple[sparse.csc_matrix, dict[str, Array]]:
         """The matrix of the rows, zero where it changes, and where its data changes, by step."""
@@ -288,7 +298,6 @@ class TrackingProblem:
     def _cost(self) -> tuple[sparse.csc_matrix, dict[str, Array]]:
         """The upper half of the cost's matrix, likewise."""
         weights, entries = self.weights, _Entries((SIZE, SIZE))
-        change = (weights.jerk / STEP) ** 2
         for k in range(STEPS):
             last = k == STEPS - 1
             state, command = _state(k), STATES * STEPS + COMMANDS * k
@@ -297,10 +306,10 @@ class TrackingProblem:
             entries.add(state + P, state + P, weights.progress**2)
             entries.add(state + V, state + V, weights.speed**2)
             entries.add(command + U, command + U, 0.0, "u")
-            entries.add(command + W, command + W, change if last else 2.0 * change)
+            entries.add(command + W, command + W, 0.0, "w")
             if k > 0:
                 entries.add(command + U - COMMANDS, command + U, 0.0, "u u")
-                entries.add(command + W - COMMANDS, command + W, -change)
+                entries.add(command + W - COMMANDS, command + W, 0.0, "w w")
         return entries.matrix()
 
 

@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
+from lagged_car import DT, LaggedBicycle, arc, straight
 
 from planning.controllers import TrackingController
 from roadloop.errors import RoadloopError
-from roadloop.types import Control, EgoState, Observation, Trajectory, VehicleParameters
-
-DT = 0.1
-
-
-@dataclass
-class LaggedBicycle:
-    """Kinematic bicycle of the rear axle, first-order lags in steering and acceleration."""
-
-    x: float = 0.0
-    y: float = 0.0
-    heading: float = 0.0
-    speed: float = 0.0
-    acceleration: float = 0.0
-    steering: float = 0.0
-    vehicle: VehicleParameters = field(default_factory=VehicleParameters)
-
-    def step(self, control: Control, substeps: int = 20) -> None:
-        dt, car = DT / substeps, self.vehicle
-        for _ in range(substeps):
-            self.steering += (float(control.steering) - self.steering) * dt / car.steering_lag
-            self.acceleration += (
-                (float(control.acceleration) - self.acceleration) * dt / car.acceleration_lag
-            )
-            self.x += self.speed * np.cos(self.heading) * dt
-            self.y += self.speed * np.sin(self.heading) * dt
-            self.heading += self.speed * np.tan(self.steering) / car.wheelbase * dt
-            self.speed = max(self.speed + self.acceleration * dt, 0.0)
-
-    def observe(self, step: int) -> Observation:
-        yaw_rate = self.speed * np.tan(self.steering) / self.vehicle.wheelbase
-        values = (self.x, self.y, 0.0, self.heading, self.speed, self.acceleration)
-        ego = EgoState(*map(np.float64, (*values, self.steering, yaw_rate)), vehicle=self.vehicle)
-        return Observation(step=step, time=step * DT, dt=DT, ego=ego)
-
-
-def straight(x: float, speed: float) -> Trajectory:
-    t = np.arange(51) * DT
-    return Trajectory(x + speed * t, np.zeros(51), np.zeros(51), np.full(51, speed), DT)
-
-
-def arc(angle: float, radius: float, speed: float) -> Trajectory:
-    """Counter-clockwise about (0, radius), starting at ``angle`` from the lowest point."""
-    a = angle + np.arange(51) * DT * speed / radius
-    return Trajectory(radius * np.sin(a), radius - radius * np.cos(a), a, np.full(51, speed), DT)
+from roadloop.types import Trajectory
 
 
 @pytest.mark.parametrize("speed", [2.0, 8.0, 20.0, 33.0])

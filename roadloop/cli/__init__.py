@@ -17,6 +17,7 @@ from roadloop.cli.drive import Drive
 from roadloop.cli.evaluate import Evaluate
 from roadloop.cli.export import Export
 from roadloop.cli.highway import Highway
+from roadloop.cli.identify import Identify
 from roadloop.cli.listing import List
 from roadloop.cli.map import Map
 from roadloop.cli.record import Record
@@ -76,6 +77,7 @@ VERBS: dict[str, type] = {
     "compare": Compare,
     "evaluate": Evaluate,
     "report": Report,
+    "identify": Identify,
     "export": Export,
     "shard": Shard,
     "train": Train,
