@@ -1,4 +1,4 @@
-"""``roadloop train``: a network learns from recorded drives."""
+"""``roadloop train``: a network learns from recorded drives, or from the simulator."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from roadloop.errors import RoadloopError
 
 @dataclass(frozen=True)
 class Train:
-    """Train a detector on recorded drives, on a laptop's CPU or a GPU.
+    """Train a detector or a forecaster, on a laptop's CPU or a GPU.
 
-    The run file says what the network is, what it learns from, and how (docs/training-detector.md);
-    --set changes a value of it. DIR then holds detector.safetensors (the weights that validation
-    liked best), progress.csv, validation.csv, curve.png, TensorBoard's scalars and pictures, and
-    checkpoints. Ctrl-C ends after the running step and saves; --resume goes on, and ends as if
-    there had been no break. On several GPUs: torchrun -m training.train_detector, same options.
+    The run file says what the network is, what it learns from, and how (docs/training-detector.md,
+    docs/training-forecaster.md); --set changes a value of it. DIR then holds detector.safetensors
+    or forecaster.safetensors (the weights that validation liked best), progress.csv,
+    validation.csv, curve.png, TensorBoard's scalars and pictures, and checkpoints. Ctrl-C ends
+    after the running step and saves; --resume goes on, and ends as if there had been no break. On
+    several GPUs: torchrun -m training.train_detector or training.train_forecaster, same options.
 
     Example: roadloop train detector --config detector_compact
+
+    What road users will do: roadloop train forecaster --config forecaster_compact
 
     Own drives: roadloop train detector --config detector_compact --set data.folders=[runs/data]
 
@@ -32,10 +35,13 @@ class Train:
     After Ctrl-C: roadloop train detector --out runs/detector_compact --resume
     """
 
-    what: Annotated[tyro.conf.Positional[Literal["detector"]], tyro.conf.arg(metavar="WHAT")]
-    """detector; a policy: python -m training.train_policy --help"""
+    what: Annotated[
+        tyro.conf.Positional[Literal["detector", "forecaster"]], tyro.conf.arg(metavar="WHAT")
+    ]
+    """detector or forecaster; a policy: python -m training.train_policy --help"""
     run_file: Annotated[str, tyro.conf.arg(name="config", metavar="NAME")] = ""
-    """a run file by name (detector_compact, detector_full) or path"""
+    """a run file by name (detector_compact, detector_full, forecaster_compact, forecaster_full) or
+    path"""
     set: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
     ] = ()
@@ -51,15 +57,20 @@ class Train:
         if self.resume and self.overwrite:
             raise RoadloopError("--resume keeps what --overwrite replaces; give one of them")
         if self.out is None and not self.run_file:
-            raise RoadloopError("give a run file, e.g. --config detector_compact")
+            raise RoadloopError(f"give a run file, e.g. --config {self.what}_compact")
 
     def run(self) -> int:
+        out = self.out or Path("runs") / Path(self.run_file).stem
+        asked = (out, self.run_file, self.set, self.resume, self.overwrite)
         try:
+            if self.what == "forecaster":
+                from training.train_forecaster import TrainForecaster
+
+                return TrainForecaster(*asked).run()
             from training.train_detector import TrainDetector
+
+            return TrainDetector(*asked).run()
         except ModuleNotFoundError as error:
             if error.name in ("torch", "timm", "safetensors"):
                 raise RoadloopError(f"{error}: pip install 'roadloop[train]'") from error
             raise
-        out = self.out or Path("runs") / Path(self.run_file).stem
-        asked = TrainDetector(out, self.run_file, self.set, self.resume, self.overwrite)
-        return asked.run()
