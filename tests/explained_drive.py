@@ -12,9 +12,21 @@ from types import SimpleNamespace
 import numpy as np
 
 from deploy.plan_log import PlanRecorder
+from deploy.stack import Stack
+from perception.ground_truth import GroundTruth
+from planning.controllers import TrackingController
 from planning.explanation import POINT_STEP, Explanation
+from planning.route_follower import RouteFollower
 from roadloop.logs.plans import PlanLog
-from roadloop.types import AgentStates, Observation, Rollout, Tracks
+from roadloop.types import (
+    AgentStates,
+    Forecasts,
+    Observation,
+    Rollout,
+    Scenario,
+    Tracks,
+    Trajectory,
+)
 
 Array = np.ndarray
 PEDESTRIAN = 106
@@ -155,3 +167,58 @@ def plan_log(rollout: Rollout, steps: int | None = None, **options) -> PlanLog:
     log = recorder.log()
     assert log is not None
     return log
+
+
+class ExplainingPlanner(RouteFollower):
+    """The careful planner with two made-up proposals: its plan, and a faster one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.explanation: Explanation | None = None
+
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory:
+        plan = super().plan(observation, tracks, forecasts)
+        rows = np.linspace(0, len(plan.x) - 1, POINTS).round().astype(int)
+        here = np.array([plan.x[0], plan.y[0]])
+        way = np.stack([plan.x, plan.y], axis=-1)[rows]
+        self.explanation = Explanation(
+            names=("as planned", "faster"),
+            terms={"no_collision": np.array([1.0, 0.0]), "progress": np.array([0.5, 0.7])},
+            score=np.array([0.5, 0.0]),
+            chosen=0,
+            xy=np.stack([way, here + 1.2 * (way - here)]),
+            limit=self.reason,
+            limit_id=int(tracks.states.id[0]) if len(tracks.states.id) else -1,
+        )
+        return plan
+
+
+class ShyGuard:
+    """A guard that reports itself at the third step and lets every plan pass."""
+
+    def __init__(self) -> None:
+        self.interventions: list[Intervention] = []
+
+    def reset(self, scenario: Scenario) -> None:
+        self.interventions = []
+
+    def check(
+        self,
+        observation: Observation,
+        tracks: Tracks,
+        forecasts: Forecasts | None,
+        plan: Trajectory,
+    ) -> Trajectory:
+        if observation.step == 2:
+            time = observation.time
+            self.interventions.append(Intervention(2, time, "rss", "too near", -1, time))
+        return plan
+
+
+def explaining_stack() -> Stack:
+    """A whole driver that explains itself."""
+    return Stack(
+        "explaining", GroundTruth(), ExplainingPlanner(), TrackingController(), guard=ShyGuard()
+    )
