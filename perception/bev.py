@@ -61,7 +61,8 @@ class Memory(nn.Module):
         aside = 2.0 * (y - grid.y_min) / (grid.ny * grid.cell) - 1.0
         # rows of the map are x: the second coordinate of grid_sample
         places = torch.stack([aside, along], -1).view(-1, *grid.shape, 2)
-        found = grid_sample(state, places.to(state.dtype), align_corners=False)
+        # places in bfloat16 would be off by a sixteenth of a cell
+        found = grid_sample(state.to(places.dtype), places, align_corners=False).to(state.dtype)
         known = (places.abs() <= 1.0).all(-1).to(state.dtype)
         return found, known[:, None]
 

@@ -54,11 +54,9 @@ class Lift(nn.Module):
             return self._multiplied(features, places, seen)
         batch, cameras, channels = features.shape[:3]
         if self.form == "sample":
-            flat = features.flatten(0, 1)
-            found = grid_sample(
-                flat, places.flatten(0, 1)[:, :, None].to(flat.dtype), align_corners=False
-            )
-            found = found.view(batch, cameras, channels, -1)
+            flat = features.flatten(0, 1).to(places.dtype)
+            found = grid_sample(flat, places.flatten(0, 1)[:, :, None], align_corners=False)
+            found = found.to(features.dtype).view(batch, cameras, channels, -1)
         else:
             found = self._gathered(features, *self.table(places, *features.shape[-2:]))
         return self._joined(found, seen)
@@ -66,7 +64,10 @@ class Lift(nn.Module):
     def places(self, pixel_from_ego: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Where the points are in each picture, (B, N, P, 2) in [-1, 1], and whether seen
         (B, N, P)."""
-        homogeneous = torch.matmul(pixel_from_ego, self.points.to(pixel_from_ego.dtype).T)
+        # no matrix product, which autocast rounds to bfloat16: points would be off by pixels
+        x, y, z = self.points[:, :3].to(pixel_from_ego.dtype).T
+        a, b, c, d = pixel_from_ego[..., None].unbind(3)
+        homogeneous = a * x + b * y + c * z + d
         depth = homogeneous[:, :, 2]
         front = depth > NEAR
         uv = homogeneous[:, :, :2] / torch.where(front, depth, torch.ones_like(depth))[:, :, None]

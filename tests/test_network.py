@@ -148,6 +148,21 @@ def test_memory_stays_on_the_ground_while_the_ego_moves() -> None:
     assert known[0, 0][inner].min() == 1.0 and known[0, 0][outside].max() == 0.0
 
 
+def test_in_bfloat16_cells_are_looked_up_where_they_are() -> None:
+    lift, valid = Lift(SMALL), torch.ones(1, len(RIG.cameras))
+    exact = lift.places(pixel_from_ego(), valid)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = lift.places(pixel_from_ego(), valid)
+    for a, b in zip(exact, half):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    torch.manual_seed(0)
+    memory, motion = Memory(8, SMALL.grid), torch.tensor([[3.0, -0.7, 0.2]])
+    state = torch.randn(1, 8, *SMALL.grid.shape).bfloat16()
+    found, exactly = memory.moved(state, motion)[0], memory.moved(state.float(), motion)[0]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exactly, rtol=8e-3, atol=1e-3)
+
+
 def test_a_state_that_is_not_valid_is_as_none() -> None:
     torch.manual_seed(0)
     network = DetectorNetwork(SMALL).eval()
