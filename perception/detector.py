@@ -31,6 +31,7 @@ from perception.percept import LightHeads, Percept
 from roadloop.geometry import transform_points, wrap_angle
 from roadloop.stage_times import StageTimes
 from roadloop.types import AgentKind, AgentStates, Detections, Observation
+from roadloop.virtual_camera import VirtualCameras
 
 Array = np.ndarray
 
@@ -75,6 +76,8 @@ class CameraDetector:
         self.sensors = (f"rig:{rig or config.rig}",)
         self._engine = engine
         self._reader = FrameReader(config, rig, limits)
+        names = VirtualCameras(config.rig, config.size).names
+        self._light_rows = [names.index(name) for name in config.light_cameras]
         self._memory = MemoryQueue(config.state_age) if config.temporal else None
         self._no_state = np.zeros((config.bev_channels, *config.grid.shape), np.float32)
         self.reset()
@@ -146,7 +149,8 @@ class CameraDetector:
         if self._memory is not None:
             self._memory.put(Kept(moment.time, moment.world_from_ego, outputs["state"]))
         with self.times.stage("decode"):
-            self._last = percept_of(outputs, self.config, moment, self.faults)
+            looking = moment.frame["camera_valid"][self._light_rows]
+            self._last = percept_of(outputs, self.config, moment, self.faults, looking)
         return self._last
 
     def _with_memory(self, moment: Moment) -> dict[str, Array]:
@@ -174,13 +178,21 @@ def checkpoint_label(file: Path, name: str = "") -> str:
 
 
 def percept_of(
-    outputs: Mapping[str, Array], config: DetectorConfig, moment: Moment, faults: tuple[str, ...]
+    outputs: Mapping[str, Array],
+    config: DetectorConfig,
+    moment: Moment,
+    faults: tuple[str, ...],
+    looking: Array,
 ) -> Percept:
-    """The outputs of the network for one moment, decoded."""
+    """The outputs of the network for one moment, decoded.
+
+    ``looking`` (L,) bool: the light cameras to be trusted.
+    """
     objects = decode_objects(outputs["heat"], outputs["box"], outputs["box_log_var"], config.grid)
     lights = no_lights()
     if config.light_cameras:
-        lights = decode_lights(outputs["light_heat"], outputs["light_box"], outputs["light_state"])
+        maps = (outputs[key] for key in ("light_heat", "light_box", "light_state"))
+        lights = decode_lights(*maps, seen=looking)
     return Percept(
         detections=Detections(world_boxes(objects, moment.world_from_ego), objects.score),
         position_std=objects.position_std,

@@ -34,7 +34,11 @@ class LightScore:
         self._empty = np.zeros(2, np.int64)  # moments without a light, and with a head found there
 
     def add(
-        self, outputs: Mapping[str, Array], frame: Mapping[str, Array], distance: float
+        self,
+        outputs: Mapping[str, Array],
+        frame: Mapping[str, Array],
+        distance: float,
+        seen: Array | None = None,
     ) -> None:
         """One moment.
 
@@ -43,6 +47,7 @@ class LightScore:
             frame: ``light_heat``, ``light_state``, ``light_weight``, ``light_valid`` of
                 `perception.frame`.
             distance: m along the road to the line, ``light_distance`` of the sample.
+            seen: see `perception.lights.decode_lights`.
         """
         if "light_heat" not in outputs:
             return
@@ -51,7 +56,7 @@ class LightScore:
             return
         heads = decode_lights(
             outputs["light_heat"], outputs["light_box"], outputs["light_state"],
-            threshold=self.threshold,
+            seen=seen, threshold=self.threshold,
         )  # fmt: skip
         found = len(heads.score) > 0
         peak = (frame["light_heat"][:, 0] == 1.0) & (weight == 1) & valid[:, None, None]

@@ -227,6 +227,7 @@ def decode_lights(
     light_box: Array,
     light_state: Array,
     *,
+    seen: Array | None = None,
     threshold: float = THRESHOLD,
     most: int = 16,
 ) -> LightHeads:
@@ -234,12 +235,16 @@ def decode_lights(
 
     Args:
         light_heat: (L, 1, h, w) logits; light_box: (L, 4, h, w); light_state: (L, 4, h, w) logits.
+        seen: (L,) bool, False: no picture, or one not to be trusted; what the network makes of a
+            black one it has not learnt. By default all are there.
         threshold: least score.
         most: heads at most.
 
     A head is a cell that none of its eight neighbours exceeds.
     """
     score = 1.0 / (1.0 + np.exp(-np.clip(light_heat[:, 0].astype(np.float32), -30.0, 30.0)))
+    if seen is not None:
+        score[~np.asarray(seen, bool)] = 0.0
     padded = np.pad(score, ((0, 0), (1, 1), (1, 1)), constant_values=-1.0)
     around = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
     around = np.maximum(np.maximum(around[..., :-2], around[..., 1:-1]), around[..., 2:])

@@ -69,6 +69,12 @@ def test_only_the_egos_lights_are_wanted_and_farther_ones_are_not_judged():
     assert len(decode_lights(**as_outputs(made)).score) == 1
 
 
+def test_a_camera_that_is_not_trusted_shows_nothing():
+    made = as_outputs(targets(picture((0, 40, 20, 6, 13)), picture((0, 40, 20, 6, 13))))
+    assert decode_lights(**made).camera.tolist() == [0, 1]
+    assert decode_lights(**made, seen=np.array([False, True])).camera.tolist() == [1]
+
+
 def test_a_light_with_two_heads_has_two_and_of_small_or_cut_ones_nothing_is_said():
     made = targets(picture((0, 20, 8, 6, 13), (0, 90, 16, 4, 9)))
     assert (made["light_heat"] == 1.0).sum() == 2

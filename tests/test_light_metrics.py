@@ -57,6 +57,12 @@ def test_shares_by_distance():
     assert found["confusion"]["red"]["green"] == 1 and found["confusion"]["green"]["missed"] == 2
 
 
+def test_a_camera_that_is_not_trusted_misses_the_light():
+    score = LightScore()
+    score.add(outputs(LampState.RED), RED, 20.0, np.array([False]))
+    assert score.result()["missed"]["all"] == 1.0
+
+
 def test_moments_that_do_not_count():
     score = LightScore()
     score.add(outputs(LampState.RED), RED, 120.0)

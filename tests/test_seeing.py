@@ -252,6 +252,24 @@ def test_a_frozen_camera_is_told_and_one_that_comes_back_is_used_again(scenario)
     assert "frozen" in notes.faults[8][0]
 
 
+def test_a_camera_that_is_not_trusted_shows_no_lights(scenario):
+    plain = engine()
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = plain(inputs)
+        outputs["light_heat"][:, 0, 1, 1] = 3.0
+        return outputs
+
+    def fail(step: int, name: str, image: CameraImage) -> CameraImage:
+        return black(image) if name == "front" and step >= 3 else image
+
+    for broken, cameras in ((None, [0, 1]), (fail, [0])):
+        driver = stack(run)
+        driven(driver, dataclasses.replace(scenario, duration=0.5), Broken(broken))
+        assert driver.sight is not None and driver.sight.percept is not None
+        assert driver.sight.percept.lights.camera.tolist() == cameras
+
+
 def test_without_any_picture_nothing_is_run_and_tracks_are_carried_on(scenario):
     def fail(step: int, name: str, image: CameraImage) -> CameraImage | None:
         return None if step >= 8 else image

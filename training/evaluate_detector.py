@@ -241,6 +241,7 @@ def judge_drive(
     """
     subset = subset or Subset()
     cameras = [camera.name for camera in load_rig(config.rig).cameras]
+    looking = [cameras.index(name) for name in config.light_cameras]
     memory = MemoryQueue(config.state_age) if config.temporal else None
     no_state = np.zeros((config.bev_channels, *config.grid.shape), np.float32)
     truths: list[MomentTruth] = []
@@ -272,7 +273,7 @@ def judge_drive(
         probability = 1.0 / (1.0 + np.exp(-np.clip(outputs["raster"], -30.0, 30.0)))
         raster.add(probability, frame["raster"], frame["raster_weight"])
         lane.add(outputs["lane"], frame["lane"], frame["lane_weight"])
-        lights.add(outputs, frame, moment.light_distance)
+        lights.add(outputs, frame, moment.light_distance, inputs["camera_valid"][looking])
     scores = DriveScores(
         name=name,
         about=about,
