@@ -158,7 +158,7 @@ class FrameReader:
 
     def _check_names(self, observation: Observation) -> None:
         given = set(observation.cameras)
-        if given and not given & self._needed:
+        if given and not given & set(self._needed):
             raise RoadloopError(
                 f"the observation has cameras {', '.join(sorted(given))}, the detector was opened "
                 f"for rig {self.rig} with {', '.join(sorted(self._needed))}: name the vehicle's rig"
@@ -191,7 +191,8 @@ class FrameReader:
             np.array([pose for _, pose in calibration.values()]).reshape(-1, 4, 4),
         )
         self._calibration = calibration
-        self._needed = {self._names[slot.source] for slot in self._slots if slot.source >= 0}
+        sources = sorted({slot.source for slot in self._slots if slot.source >= 0})
+        self._needed = [self._names[source] for source in sources]  # as the vehicle's rig has them
 
     def _remember(self, ego: EgoState, now: float) -> None:
         poses = self._poses

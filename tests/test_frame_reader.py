@@ -106,6 +106,13 @@ def test_blind_when_both_front_cameras_are_lost_and_not_before():
     assert len(reader.watch.faults) == 2
 
 
+def test_cameras_that_fail_together_are_told_in_the_order_of_the_rig():
+    reader = FrameReader(CONFIG)
+    reader.read(observed(0, ego_at(0.0)))
+    reader.read(observed(1, ego_at(1.0), {}))
+    assert [line.split('"')[1] for line in reader.faults] == list(SLOTS)
+
+
 def test_a_rig_that_leaves_slots_empty_is_refused_by_name():
     with pytest.raises(RoadloopError, match="no camera for front-left, front-right of") as error:
         FrameReader(CONFIG, rig="openpilot")
