@@ -82,7 +82,7 @@ class ObjectHead(nn.Module):
 
 
 class DetectorNetwork(nn.Module):
-    """See the module. Stages to freeze: ``pictures``, ``bev``, ``objects``, ``raster``, ``lights``.
+    """See the module. Stages to freeze: ``pictures``, ``trunk``, ``objects``, ``raster`` ...
 
     Attributes:
         cameras: names of the slots, in the order of ``images``.

@@ -106,6 +106,7 @@ def object_targets(
     centres = np.stack(np.meshgrid(np.arange(grid.nx), np.arange(grid.ny), indexing="ij"), axis=-1)
     # far ones first, so that where two meet the nearer one's box stands
     order = np.argsort(-np.hypot(boxes[:, 0], boxes[:, 1]), kind="stable")
+    centred: list[tuple[int, Array]] = []
     for k in order[inside[order]].tolist():
         kind = ObjectClass(int(object_class[k]))
         sigma = RADIUS[kind]
@@ -130,6 +131,10 @@ def object_targets(
         box[0][rows], box[1][rows] = (cells[k] - around).T
         box[2:, rows[0], rows[1]] = np.array(values)[:, None]
         weight[rows] = 1
+        centred.append((k, np.array([*(cells[k] - nearest[k]), *values])))
+    # but in the cell of its centre, where it is found, everybody's own box
+    for k, own in centred:
+        box[:, nearest[k, 0], nearest[k, 1]] = own
     heat_weight[np.equal(heat, 1.0)] = 1  # a visible object beside a hidden one counts
     if velocity_known:
         made["velocity_weight"] = weight.copy()

@@ -232,9 +232,8 @@ def raster_loss(outputs: dict[str, Tensor], frame: dict[str, Tensor]) -> dict[st
     """Scalars: ``raster`` (twice the cross-entropy plus Dice, mean of the layers) and ``lane``.
 
     Positives count `POSITIVE_WEIGHT` times in the cross-entropy, vehicles as `VEHICLE_COUNTS`
-    layers. Dice (Milletari et al., V-Net,
-    2016) is taken over the whole batch; a layer that is nowhere in it has none. ``lane``: L1 of
-    cos and sin, and of the distance in m, up to `FARTHEST`.
+    layers. Dice (Milletari et al., V-Net, 2016) is taken over the whole batch; a layer that is
+    nowhere in it has none. ``lane``: L1 of cos and sin, and of the distance in m, up to `FARTHEST`.
     """
     logit, truth = outputs["raster"].float(), frame["raster"].float()
     weight = frame["raster_weight"].float()

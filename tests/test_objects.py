@@ -63,6 +63,18 @@ def test_what_is_painted_is_found(seed: int, n: int) -> None:
     np.testing.assert_allclose(found.position_std, np.exp(-2.0) * GRID.cell)
 
 
+def test_neighbours_keep_their_own_boxes() -> None:
+    """Two people in cells side by side: each is found where he is."""
+    truth = np.array([[10.1, 0.3, 0.9, 0.5, 0.5, 1.8, 0.0, 1.0, 0.0],
+                      [10.7, 0.5, 0.8, 0.6, 0.6, 1.6, 0.0, -1.0, 0.0]])  # fmt: skip
+    kinds = np.full(2, ObjectClass.PEDESTRIAN, np.uint8)
+    targets = object_targets(truth, kinds, np.ones(2, bool), GRID)
+    found = decode_objects(*as_outputs(targets), GRID, threshold=0.5)
+    order = np.argsort(found.x)
+    np.testing.assert_allclose(found.x[order], truth[:, 0], atol=1e-4)
+    np.testing.assert_allclose(found.vx[order], truth[:, 7], atol=1e-4)
+
+
 def test_hidden_objects_are_not_judged_and_visible_ones_beside_them_are() -> None:
     one = [10.0, 0.0, 0.8, 4.5, 1.8, 1.5, 0.0, 0.0, 0.0]
     other = [11.2, 0.0, 0.8, 4.5, 1.8, 1.5, 0.0, 0.0, 0.0]
