@@ -428,6 +428,7 @@ def test_hard_clips_weigh_more(tmp_path: Path) -> None:
     np.testing.assert_allclose(weights, [0.25, 30.0 / mean, 0.25, 1.0])
     for text, message in (
         ("index,loss\n9,1.0\n", "of other clips"),
+        ("index,loss\n-1,1.0\n", "of other clips"),
         ("a,b\n1,2\n", "damaged"),
         ("index,loss\n0,0.0\n", "no loss above 0"),
     ):

@@ -41,7 +41,7 @@ from training.detector_training import DetectorData, DetectorTraining
 from training.feed import ClipSources
 from training.optim import Average, adamw, learning_rate, parameter_groups
 from training.pictures import moment_picture
-from training.train_detector import main, make_network, train
+from training.train_detector import Progress, main, make_network, train
 
 GRID = BevGrid(nx=16, ny=16, cell=2.0, y_min=-16.0)
 MODEL = DetectorConfig(
@@ -206,6 +206,22 @@ def test_a_run_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     assert run(tmp_path / "run", config) == 0
     assert len(rows(tmp_path / "run")) == 4  # the first is the best, two are no better
     assert load_detector_weights(tmp_path / "run")[2]["step"] == 1
+    assert run(tmp_path / "run", config, resume=True) == 0  # it has ended, and stays so
+    assert len(rows(tmp_path / "run")) == 4
+
+
+def test_a_validation_without_anything_to_judge_decides_nothing() -> None:
+    at = Progress(step=3, metrics={"vehicle_iou": float("nan")})
+    assert not at.judge(TINY) and at.best is None and at.waited == 0
+    at.metrics = {"vehicle_iou": 0.1}
+    assert at.judge(TINY) and at.best_step == 3
+
+
+def test_too_few_clips_are_told_before_the_single_moments_are_learnt(tmp_path: Path) -> None:
+    sources = ClipSources(Clips(1), None, Clips(16, moments=1))
+    with pytest.raises(RoadloopError, match="1 samples give process 0 of 1 no batch of 2"):
+        train(TINY, tmp_path / "run", sources=sources)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_validation_the_newest_weights_are_the_run_s(tmp_path: Path) -> None:

@@ -78,7 +78,11 @@ def class_weights(clips: ClipSource, plenty: float = PLENTY, seen: Seen | None =
     Classes: those of visible objects on the grid, and the lamps of the ego's traffic lights, at the
     newest moment. A clip weighs as its rarest class, ``max(1, sqrt(plenty / share of clips with
     it))`` (Gupta et al., LVIS, CVPR 2019). No picture is opened.
+
+    Args:
+        seen: what is known of moments already; those of these clips are added.
     """
+    seen = {} if seen is None else seen
     # pixels are counted with any product of a camera; its file is opened when looked at
     labels = {"products": ("semantic",), "lidars": (), "radars": ()}
     specs = {source: dataclasses.replace(source.spec, **labels) for source in clips.sources}
@@ -108,7 +112,8 @@ def hard_weights(file: str | Path, count: int) -> Array:
     try:
         with Path(file).open(newline="", encoding="utf-8") as lines:
             for row in csv.DictReader(lines):
-                losses[int(row["index"])] = float(row["loss"])
+                index = int(row["index"])
+                losses[index if index >= 0 else count] = float(row["loss"])
     except OSError as error:
         raise RoadloopError(f"{file}: {error.strerror or error}") from None
     except (KeyError, TypeError, ValueError):

@@ -34,6 +34,9 @@ class Feed:
     Args:
         batch: clips per step and process.
         loaded: a loader of a source with so many samples per step and process.
+
+    Raises:
+        RoadloopError: clips or single moments that do not fill a batch.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Feed:
         self._sources, self._batch, self._loaded = sources, batch, loaded
         self.turn = turn if sources.singles is not None else 0
         self._step = 0
+        if self.turn:
+            loaded(sources.clips, batch)  # too few of them are said now, not at the turn
         self._loader = self._opened()
 
     def resume(self, step: int, state: Mapping[str, int] | None) -> None:

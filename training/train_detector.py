@@ -221,6 +221,8 @@ class Progress:
     def judge(self, config: DetectorTraining) -> bool:
         """Whether the last validation is the best so far."""
         value = self.metrics[config.best] * (-1.0 if config.best == "loss" else 1.0)
+        if math.isnan(value):
+            return False  # nothing to judge by, which is neither better nor worse
         if self.best is None or value > self.best:
             self.best, self.best_step, self.waited = value, self.step, 0
             return True
@@ -301,7 +303,7 @@ def _train(
     timer = DataTimer(feed, LINE, write=say)
     record = Record(folder, steps, at.step, clips, config.tensorboard, unit="step",
                     count="samples", group="train", headline=("total", ".2f"))  # fmt: skip
-    first, ended = True, at.step >= steps
+    first, ended = True, at.step >= steps or 0 < config.patience <= at.waited
     with contextlib.ExitStack() as stack:
         # torchrun passes Ctrl-C on to processes that have it from the terminal already
         stop = stack.enter_context(StopSignal(insisting=team.size == 1))
