@@ -89,6 +89,11 @@ class LaneChanges:
         side = "left" if self.by[i] > 0.0 else "right"
         return Stop(max(float(place), front), f"waiting for a gap to the {side}")
 
+    def under_way(self, rear_axle: float) -> float:
+        """m to the left by which the ego is changing lane now, 0 where it is not."""
+        own = [s for s in self.offset.steps if s.start <= rear_axle < s.end and s.by in self.by]
+        return own[-1].by if own else 0.0
+
     def _gap(
         self,
         i: int,

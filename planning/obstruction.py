@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,8 @@ class Manners:
     """m/s"""
     wrong_way_speed: float = PASSING_SPEED
     """m/s while the ego's centre is on the opposite lane"""
+    hidden_speed: float = math.inf
+    """m/s at crosswalks that standing vehicles hide"""
     kerb_patience: float = QUEUE_PATIENCE
     """s after which a vehicle standing aside of the lane's middle is passed, wherever that is"""
 

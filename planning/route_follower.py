@@ -15,7 +15,7 @@ import numpy as np
 
 from planning.corridor import AgentsOnPath, PathWindow, agents_on_path, in_the_way, swing_out
 from planning.lane_change import LaneChanges
-from planning.lateral_offset import LateralOffset
+from planning.lateral_offset import LateralOffset, OffsetStep
 from planning.longitudinal import (
     DrivingStyle,
     Leaders,
@@ -26,11 +26,13 @@ from planning.longitudinal import (
     stopping_acceleration,
 )
 from planning.obstruction import ROOM_TO_PASS, Manners, obstructions, way_around
+from planning.occlusion import hidden_crossings
 from planning.right_of_way import RightOfWay, Stop, locate_vehicles
 from planning.route_line import SPACING, RouteLine, build_route_line
 from planning.route_rules import RouteRules, compile_route
 from roadloop.errors import RoadloopError
 from roadloop.idm import IdmParameters
+from roadloop.maps.road_map import RoadMap
 from roadloop.types import (
     AgentKind,
     Forecasts,
@@ -193,7 +195,11 @@ class RouteFollower:
         law = self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP
         stop = self._blocked_stop(law, agents, leading, blocking, front, speed)
         # what the ego would do if nobody at junctions had to be given way to
-        profile = self._profile(rows, s)
+        hidden = np.zeros(0)
+        if self.manners.hidden_speed < math.inf:
+            length = tracks.states.length[agents.row]
+            hidden = hidden_crossings(agents, length, self._rules, half_width, front)
+        profile = self._profile(rows, hidden - front_length)
         leaders = Leaders(agents.s_low[leading], agents.speed_along[leading])
         state = (s, speed, acceleration)
         motion = self._drive(state, profile, float(window.s[0]), stop, leaders, front_length)
@@ -228,6 +234,43 @@ class RouteFollower:
             stop=stop,
             motion=motion,
         )
+
+    @property
+    def line(self) -> RouteLine:
+        """The route's line."""
+        return self._line
+
+    @property
+    def road_map(self) -> RoadMap:
+        """The map of the route."""
+        return self._map
+
+    def planned_offset(self) -> LateralOffset:
+        """m left of the path that are planned: ways around and lane changes."""
+        return LateralOffset([*self._passing.steps, *self._changes.offset.steps])
+
+    def changing_steps(self) -> list[OffsetStep]:
+        """Those of the lane changes alone."""
+        return list(self._changes.offset.steps)
+
+    def manoeuvre(self) -> str:
+        """What is being done sideways, in words."""
+        if self._passing.steps:
+            return "go around"
+        changing = self._changes.under_way(self._s or 0.0)
+        if changing:
+            return "change left" if changing > 0.0 else "change right"
+        return "keep lane"
+
+    def passing_under_way(self) -> OffsetStep | None:
+        """The step to the opposite lane whose way back has not begun; None where there is none."""
+        steps = self._passing.steps
+        over = len(steps) == 2 and self._wrong_way.any() and self._s is not None
+        return steps[0] if over and steps[0].start < (self._s or 0.0) else None
+
+    def give_up_passing(self, steps: list[OffsetStep]) -> None:
+        """Go back to the own lane: ``steps`` take the place of the way around."""
+        self._passing.steps = steps
 
     def _place(self, x: float, y: float, speed: float, dt: float) -> float:
         """The ego's m along the path, kept from jumping to another pass of a winding path."""
@@ -312,7 +355,8 @@ class RouteFollower:
             return min(law, Stop(front + room - ROOM_TO_PASS, reason), key=lambda d: d.s)
         return law
 
-    def _profile(self, rows: slice, s: float) -> Array:
+    def _profile(self, rows: slice, hidden: Array) -> Array:
+        """``hidden`` are m along the path where the ego is to be slow: somebody may step out."""
         line = self._line
         _, _, bend = self._offset_at(line.s[rows])
         limit = line.speed_limit[rows]
@@ -322,6 +366,9 @@ class RouteFollower:
             limit = np.where(passing, np.minimum(limit, self.manners.passing_speed), limit)
             slow = np.minimum(limit, self.manners.wrong_way_speed)
             limit = np.where(self._wrong_way[rows], slow, limit)
+        for place in hidden.tolist():
+            beside = np.abs(line.s[rows] - place) < 1.0
+            limit = np.where(beside, np.minimum(limit, self.manners.hidden_speed), limit)
         return speed_profile(line.s[rows], limit, line.curvature[rows] + bend, self.style)
 
     def _drive(

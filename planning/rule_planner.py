@@ -1,0 +1,348 @@
+"""The planner `rule`: the route follower's own plan, held against others and improved on.
+
+Each step the route follower says what it would do (`planning.route_follower`), and how the
+same line can be driven otherwise is put beside it: anticipating, slower, stopping, going through a
+gap it would leave, giving up a way around. All are rolled out at once (`planning.proposals`) and
+scored against forecasts of everybody around (`planning.proposal_scores`). The route follower's
+plan is driven unless another one is clearly better.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from planning.explanation import POINT_STEP, Explanation
+from planning.forecast_boxes import FutureBoxes, future_boxes, select
+from planning.lateral_offset import LateralOffset, OffsetStep, step_length
+from planning.longitudinal import Leaders, Motion
+from planning.obstruction import TIGHTEST
+from planning.proposal_scores import (
+    Encounters,
+    Surroundings,
+    encounters,
+    least_ttc,
+    score_proposals,
+)
+from planning.proposals import FollowedAgents, Options, Proposals, lay_out, roll_out_all
+from planning.route_follower import HORIZON, ROLL_STEP, RouteFollower, Situation, reason_for
+from planning.route_line import SPACING
+from planning.rule_style import RuleStyle
+from planning.track_memory import TrackMemory
+from roadloop.idm import IdmParameters
+from roadloop.types import AgentKind, Forecasts, Observation, Scenario, Tracks, Trajectory
+
+Array = np.ndarray
+
+JUDGED = 4.0
+"""s of each proposal that are scored"""
+SLOWER = (0.75, 0.5, 0.25)
+"""shares of the allowed speed that are proposed beside all of it"""
+STOPS = (("comfortable stop", 2.0), ("firm stop", 3.4), ("emergency brake", 8.0))
+"""stops that are always proposed, and their m/s^2"""
+CORRIDOR = 0.3
+"""m beside the ego's box that count as its way"""
+BELIEVED = 0.1
+"""probability of coming into the ego's way from which a forecast one is braked for"""
+FORESEEN = 3.0
+"""s within which it must come"""
+OVER_LINE = 0.7
+"""m beyond a place to stop at which the front has not stopped there"""
+SAFE_HEADWAY = 0.8
+"""s of headway that cost nothing"""
+EMERGENCY = 0.3
+"""risk of collision of the route follower's plan from which full braking is thought of"""
+_NAMED = re.compile(r"(?:agent|vehicle|pedestrian|following \w+) (\d+)")
+
+
+class RulePlanner:
+    """A `Planner` that weighs proposals; `explanation` says how, after each plan.
+
+    ``reason`` says in a few words what decides the speed now, for reports.
+    """
+
+    def __init__(self, style: RuleStyle | None = None) -> None:
+        self.style = style or RuleStyle()
+        driving = self.style.driving
+        self._follower = RouteFollower(driving, self.style.passing)
+        self._memory = TrackMemory()
+        self._idm = IdmParameters(
+            desired_speed=30.0,  # not used: the speed profile takes its place
+            time_headway=driving.time_headway,
+            minimum_gap=driving.minimum_gap,
+            acceleration=driving.acceleration,
+            deceleration=driving.deceleration,
+        )
+        self.reason = "not started"
+        self.explanation: Explanation | None = None
+
+    def reset(self, scenario: Scenario) -> None:
+        """Compile the scenario's route; forget everything about the last one."""
+        self._follower.reset(scenario)
+        self._memory.reset()
+        self._road = _Road(self._follower)
+        self._last = ""
+        self._waiting = 0.0
+        self.reason, self.explanation = "free", None
+
+    def plan(
+        self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
+    ) -> Trajectory:
+        """5 s along the route, ``(51,)`` points; the first is the ego's foot on the path.
+
+        Without ``forecasts`` everybody is taken to go on at constant velocity. Raises RoadloopError
+        before `reset`, or when the map has lights the observation lacks.
+        """
+        follower = self._follower
+        known = self._memory.update(tracks, observation.dt)
+        now = follower.assess(observation, known.tracks)
+        follower.note_waiting(now.stop, now.front, now.speed, observation.dt)
+        waits = now.speed < 0.5 and now.stop is now.yielding
+        self._waiting = self._waiting + observation.dt if waits else 0.0
+
+        believed = _believed(now, known.tracks, forecasts)
+        followed = FollowedAgents(
+            now.agents.s_low[now.leading],
+            now.agents.speed_along[now.leading],
+            known.acceleration[now.agents.row[now.leading]],
+        )
+        given_up = self._given_up(now)
+        offsets = [follower.planned_offset()]
+        if given_up:
+            offsets.append(LateralOffset(given_up + follower.changing_steps()))
+        options = self._options(now, believed[now.leading], len(offsets) > 1)
+        profiles = np.broadcast_to(now.profile, (len(offsets), len(now.profile)))
+        rolled = roll_out_all(
+            options, now.s, now.speed, now.acceleration, float(now.window.s[0]), SPACING, profiles,
+            followed, now.front - now.s, self.style.driving, self._idm,
+            round(HORIZON / ROLL_STEP), ROLL_STEP,
+        )  # fmt: skip
+        t, s, v, a = rolled
+        s[0], v[0], a[0] = now.motion.s, now.motion.v, now.motion.a
+        laid = lay_out(now.window, offsets, options.line, t, s, v, a)
+
+        judged = _until(laid, JUDGED)
+        boxes = self._boxes(now, judged, observation, known.tracks, forecasts)
+        met = encounters(judged, boxes, now.vehicle)
+        around = self._road.around(judged)
+        terms, score = score_proposals(
+            judged,
+            met,
+            least_ttc(judged, boxes, now.vehicle, around),
+            around,
+            self._right_of_way(now, options, judged, met),
+            _headway(judged, followed, options.led, now.front - now.s),
+            np.array([float(name == self._last) for name in options.names]),
+            self.style.weights,
+            now.vehicle,
+        )
+        ahead = np.zeros(len(score))
+        ahead[:2] = self.style.margin
+        ahead += self.style.keep * (np.array(options.names) == self._last)
+        if met.risk[0].max(initial=0.0) < EMERGENCY:
+            ahead[[name == STOPS[-1][0] for name in options.names]] = -np.inf
+        chosen = int(np.argmax(score + ahead))
+        self._last = options.names[chosen]
+        if options.line[chosen] > 0:
+            follower.give_up_passing(given_up)
+        limit = self._explain(now, options, terms, score, chosen, laid, met, boxes, known.tracks)
+        self.reason = limit or "free"
+        return follower.lay_on_path(Motion(t, s[chosen], v[chosen], a[chosen]))
+
+    def _given_up(self, now: Situation) -> list[OffsetStep]:
+        """Steps that take back the way around that has begun, none where that no longer helps."""
+        out = self._follower.passing_under_way()
+        if out is None or now.s > out.end - 1.0:
+            return []
+        length = step_length(out.by, min(now.speed, 4.0), TIGHTEST)
+        return [out, OffsetStep(now.s, now.s + length, -out.by)]
+
+    def _options(self, now: Situation, believed: Array, may_give_up: bool) -> Options:
+        front = now.front - now.s
+        stop, manoeuvre = now.stop.s - front, self._follower.manoeuvre()
+        rows: list[tuple[str, int, float, float, float, bool]] = [
+            (manoeuvre, 0, 1.0, stop, 0.0, False),
+            (f"{manoeuvre}, anticipating", 0, 1.0, stop, 0.0, True),
+        ]
+        rows += [(f"{manoeuvre}, {share:.0%}", 0, share, stop, 0.0, True) for share in SLOWER]
+        rows += [(name, 0, 1.0, stop, braking, True) for name, braking in STOPS]
+        if self._waiting > self.style.gap_patience and now.stop.reason.startswith("yielding"):
+            rows.append(("take the gap", 0, 1.0, now.law.s - front, 0.0, True))
+        if may_give_up:
+            rows.append(("give up passing", 1, 0.6, stop, 0.0, True))
+        names, line, pace, stop_at, braking, anticipates = zip(*rows, strict=True)
+        led = np.repeat(believed[None], len(rows), axis=0)
+        led[0] = True
+        return Options(
+            names=names,
+            line=np.array(line),
+            pace=np.array(pace),
+            stop_at=np.minimum(np.array(stop_at), self._road.end),
+            braking=np.array(braking),
+            anticipates=np.array(anticipates),
+            led=led,
+        )
+
+    def _boxes(
+        self,
+        now: Situation,
+        judged: Proposals,
+        observation: Observation,
+        tracks: Tracks,
+        forecasts: Forecasts | None,
+    ) -> FutureBoxes:
+        """Everybody whom some proposal may come near."""
+        states, ego = tracks.states, observation.ego
+        reach = 15.0 + (float(judged.v.max()) + states.speed) * JUDGED
+        near = np.hypot(states.x - ego.x, states.y - ego.y) < reach
+        near &= states.valid & (np.abs(states.z - ego.z) < 3.0)
+        boxes = future_boxes(tracks, forecasts, np.flatnonzero(near), judged.t)
+        if len(boxes) == 0:
+            return boxes
+        fastest = int(np.argmax(judged.s[:, -1]))
+        points = np.linspace(0, judged.x.shape[1] - 1, 8).astype(np.int64)
+        x, y = judged.x[fastest, points], judged.y[fastest, points]
+        away = (boxes.x[..., None] - x) ** 2 + (boxes.y[..., None] - y) ** 2
+        apart = np.sqrt(away.min(axis=(1, 2, 3)))
+        spacing = float(np.hypot(x[-1] - x[0], y[-1] - y[0])) / 14.0
+        size = 0.5 * boxes.length.max(axis=(1, 2))
+        return select(boxes, apart < spacing + size + now.vehicle.length + 3.0)
+
+    def _right_of_way(
+        self, now: Situation, options: Options, judged: Proposals, met: Encounters
+    ) -> Array:
+        """(P,) little where a place to stop is passed, and a gap is taken that is too small."""
+        front = judged.s[:, -1] + (now.front - now.s)
+        kept = np.where(front > now.stop.s + OVER_LINE, 0.05, 1.0)
+        for i, name in enumerate(options.names):
+            if name == "take the gap":
+                free = met.room[i] > self.style.gap_room and met.risk[i].max(initial=0.0) == 0.0
+                over = front[i] > now.law.s + OVER_LINE
+                kept[i] = 1.0 if free and not over else 0.05
+        return kept
+
+    def _explain(
+        self,
+        now: Situation,
+        options: Options,
+        terms: dict[str, Array],
+        score: Array,
+        chosen: int,
+        laid: Proposals,
+        met: Encounters,
+        boxes: FutureBoxes,
+        tracks: Tracks,
+    ) -> str:
+        """Set `explanation`; what limits the plan, in words."""
+        limit = reason_for(now, self.style.driving, self._idm)
+        limit = "" if limit == "free" else limit
+        named = _NAMED.search(limit)
+        who = int(named.group(1)) if named else -1
+        if chosen > 1:
+            risk = met.risk[0]
+            if risk.max(initial=0.0) > 0.0:
+                worst = int(np.argmax(risk))
+                row = boxes.row[worst]
+                who = int(tracks.states.id[row])
+                kind = AgentKind(int(tracks.states.kind[row])).name.lower()
+                limit = f"{options.names[chosen]}: {kind} {who} in {met.first[0, worst]:.1f} s"
+            else:
+                gain = {
+                    name: values[chosen] - values[0]
+                    for name, values in terms.items()
+                    if name != "stability"
+                }
+                limit = f"{options.names[chosen]} for {max(gain, key=lambda name: gain[name])}"
+        k = np.arange(round(HORIZON / POINT_STEP) + 1) * POINT_STEP / ROLL_STEP
+        low = np.minimum((k + 1e-9).astype(np.int64), laid.s.shape[1] - 2)
+        share = k - low
+        xy = np.stack([laid.x, laid.y], axis=-1)
+        points = xy[:, low] * (1.0 - share[:, None]) + xy[:, low + 1] * share[:, None]
+        self.explanation = Explanation(
+            names=options.names,
+            terms=terms,
+            score=score,
+            chosen=chosen,
+            xy=points,
+            limit=limit,
+            limit_id=who,
+        )
+        return limit
+
+
+class _Road:
+    """What lies beside the route's line, looked up by m along it."""
+
+    def __init__(self, follower: RouteFollower) -> None:
+        line, road_map = follower.line, follower.road_map
+        lane = line.lane
+        left, right = road_map.lane_left[lane] >= 0, road_map.lane_right[lane] >= 0
+        oncoming = road_map.lane_opposite[lane] >= 0
+        self.start, self.end = float(line.s[0]), float(line.s[-1])
+        self.half = line.width / 2.0
+        self.speed_limit = line.speed_limit
+        self.opposite_left = oncoming & ~left & (not road_map.left_hand)
+        self.opposite_right = oncoming & ~right & bool(road_map.left_hand)
+        self.room_left = self.half + np.where(left | self.opposite_left, line.width, 0.0)
+        self.room_right = self.half + np.where(right | self.opposite_right, line.width, 0.0)
+        self.in_junction = road_map.lane_junction[lane] >= 0
+        # lanes of a junction overlap: there is always room
+        self.room_left = np.where(self.in_junction, 10.0, self.room_left)
+        self.room_right = np.where(self.in_junction, 10.0, self.room_right)
+
+    def around(self, proposals: Proposals) -> Surroundings:
+        i = np.clip((proposals.s - self.start) / SPACING, 0, len(self.half) - 1).astype(np.int64)
+        return Surroundings(
+            speed_limit=self.speed_limit[i],
+            own_half=self.half[i],
+            opposite_left=self.opposite_left[i],
+            opposite_right=self.opposite_right[i],
+            room_left=self.room_left[i],
+            room_right=self.room_right[i],
+            in_junction=self.in_junction[i],
+        )
+
+
+def _until(proposals: Proposals, seconds: float) -> Proposals:
+    steps = int(np.searchsorted(proposals.t, seconds + 1e-9))
+    cut = {name: values[..., :steps] for name, values in vars(proposals).items()}
+    return Proposals(**cut)
+
+
+def _believed(now: Situation, tracks: Tracks, forecasts: Forecasts | None) -> Array:
+    """``(agents,)`` bool: leaders who really come into the ego's way.
+
+    The route follower takes sideways motion for what will go on. Somebody who comes the other way
+    and turns moves sideways, too: those are asked of the forecasts.
+    """
+    agents, believed = now.agents, now.leading.copy()
+    if forecasts is None or not believed.any():
+        return believed
+    half = now.vehicle.width / 2.0 + CORRIDOR
+    outside = (agents.d_low > half) | (agents.d_high < -half)
+    doubtful = believed & outside & (agents.kind <= AgentKind.MOTORCYCLE)
+    doubtful &= (agents.speed_along < 0.5) & (agents.row < len(forecasts.probability))
+    steps = np.arange(0, min(FORESEEN / forecasts.dt + 1, forecasts.x.shape[-1]), 2).astype(int)
+    for i in np.flatnonzero(doubtful).tolist():
+        row = agents.row[i]
+        _, s, d = now.window.project(
+            forecasts.x[row][:, steps].ravel(), forecasts.y[row][:, steps].ravel()
+        )
+        reach = half + tracks.states.width[row] / 2.0
+        comes = (np.abs(d) < reach) & (s > now.front - 2.0)
+        comes = comes.reshape(-1, len(steps)).any(axis=1)
+        believed[i] = forecasts.probability[row][comes].sum() >= BELIEVED
+    return believed
+
+
+def _headway(judged: Proposals, followed: FollowedAgents, led: Array, front: float) -> Array:
+    """(P,) in [0, 1], 1 where everybody led is `SAFE_HEADWAY` s away all the time."""
+    if len(followed.s) == 0:
+        return np.ones(len(judged.s))
+    leaders = Leaders(followed.s, followed.speed)
+    place = leaders.s + leaders.speed * judged.t[:, None]  # (T, leaders)
+    gap = place - (judged.s + front)[..., None]
+    headway = np.maximum(gap, 0.0) / np.maximum(judged.v, 1.0)[..., None]
+    least = np.where(led[:, None], headway, np.inf).min(axis=(1, 2), initial=np.inf)
+    return np.clip(least / SAFE_HEADWAY, 0.0, 1.0)
