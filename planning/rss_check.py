@@ -136,9 +136,7 @@ def dangers(frame: RoadFrame, ego: EgoState, users: RoadUsers) -> Dangers:
     with_route = np.abs(angle) < ALIGNED
     against = (np.abs(angle) > np.pi - ALIGNED) & ~in_junction
     half_length, half_width = _half_extents(angle, users.length[row], users.width[row])
-    my_length, my_width = _half_extents(
-        np.asarray(turned), ego.vehicle.length, ego.vehicle.width
-    )
+    my_length, my_width = _half_extents(np.asarray(turned), ego.vehicle.length, ego.vehicle.width)
     ahead, aside = at - ego_s, left - ego_left
     gap = np.abs(ahead) - half_length - my_length
     course = users.course[row] - direction
