@@ -1,4 +1,4 @@
-"""The newest sweeps of LiDARs and scans of radars, laid on one another at run time."""
+"""The newest sweeps of LiDARs and scans of radars at run time, put where the ego is now."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from roadloop.readings import LidarSweep, RadarScan
 
 Array = np.ndarray
 
-SWEEPS = 3
-"""of each sensor"""
+SWEEPS = 1
+"""of each sensor: drives are simulated, and mostly recorded, more seldom than sensors measure, and
+a network that learnt from one sweep is not to be given three on one another"""
 MAX_AGE = 0.3
 """s; a sensor whose newest sweep is older counts as missing, older sweeps are left out"""
 _EPS = 1e-6  # s: time stamps are whole microseconds
