@@ -1,4 +1,4 @@
-"""The optimisation behind `planning.mpc`: a sparse quadratic programme, set up once, updated often.
+"""The optimisation behind `planning.mpc`: a quadratic programme, set up once, updated every step.
 
 Over N steps of ``STEP`` seconds, from the moment a command takes hold. Beside the plan's path the
 car has a lateral error e (m), a heading error psi (rad) and wheels at delta (rad); along it a
@@ -18,6 +18,10 @@ commands against that of the reference. The limits are on commands only: what fo
 first-order lag keeps any limit on value and rate that they keep, and a command that keeps them all
 always exists (whoever makes the `Limits` sees to it): the programme cannot be infeasible. The
 friction circle is an octagon inside it.
+
+The states are linear in the commands and eliminated: 40 variables and 120 rows. Variables and rows
+are written in units in which they are about 1 (`STEERING_UNIT`, `GRIP_UNIT`) instead of OSQP
+scaling them anew at every step.
 
 The speed of the linearisation is that of the plan, so the lateral and the longitudinal half meet
 only in the octagon. Linear time-varying MPC after Falcone et al. 2007, "Predictive active steering
@@ -42,19 +46,25 @@ STEPS = 20
 STEP = 0.1
 """s"""
 STATES = 6
-E, PSI, DELTA, P, V, A = range(STATES)
 COMMANDS = 2
 U, W = range(COMMANDS)
 LIMITS = 6
 """rows of limits per step: change and value of both commands, two sides of the octagon"""
-SIZE = (STATES + COMMANDS) * STEPS
-FIRST_LIMIT = STATES * STEPS
-"""row of the first one; those before are the dynamics"""
-ROWS = FIRST_LIMIT + LIMITS * STEPS
+TIMES = STEP * np.arange(1, STEPS + 1)
+CHANGE = np.eye(STEPS) - np.eye(STEPS, k=-1)
+UPPER = np.tril_indices(STEPS)[::-1]
+"""rows and columns of an upper half, column by column"""
+CORNER = len(UPPER[0])
+DIAGONAL = np.flatnonzero(UPPER[0] == UPPER[1])
+ABOVE = np.flatnonzero(UPPER[0] == UPPER[1] - 1)
 OCTAGON = math.cos(math.pi / 8.0)
 """radius of the circle inside an octagon against that around it"""
-TOLERANCE = 1e-4
-"""of OSQP, absolute and relative"""
+STEERING_UNIT = 0.05
+"""rad, of the variables"""
+GRIP_UNIT = 5.0
+"""m/s^2, of the octagon's rows"""
+TOLERANCE = 1e-3
+"""of OSQP, absolute and relative, in those units"""
 MOST_ITERATIONS = 400
 SOLVED = 1
 """OSQP's status"""
@@ -132,21 +142,41 @@ class TrackingProblem:
             ) from error
 
         self.vehicle, self.weights = vehicle, weights
-        self._keep_delta, self._keep_a = (
-            _kept(vehicle.steering_lag),
-            _kept(vehicle.acceleration_lag),
-        )
-        self._a, self._a_where = self._constraints()
-        self._p, self._p_where = self._cost()
-        self._q = np.zeros(SIZE)
-        self._low, self._high = np.zeros(ROWS), np.zeros(ROWS)
-        # OSQP takes rows whose bounds agree for equations: only the dynamics are
-        self._low[FIRST_LIMIT:], self._high[FIRST_LIMIT:] = -1.0, 1.0
+        # what each command adds to the states (matrices), and what becomes of the start (vectors)
+        self._delta, self._delta_free = _lagging(vehicle.steering_lag)
+        self._delta_middle = _mean(self._delta)
+        self._delta_middle_free = _mean(self._delta_free, start=1.0)
+        self._a, self._a_free = _lagging(vehicle.acceleration_lag)
+        self._v = STEP * np.cumsum(_mean(self._a), axis=0)
+        self._v_free = STEP * np.cumsum(_mean(self._a_free, start=1.0))
+        self._p = STEP * np.cumsum(_mean(self._v), axis=0)
+        self._p_free = STEP * np.cumsum(_mean(self._v_free))
+        along = weights.progress**2 * self._p.T @ self._p + weights.speed**2 * self._v.T @ self._v
+        self._along = {
+            emergency: (along + self._jerk_rate(emergency) * CHANGE.T @ CHANGE)[UPPER]
+            for emergency in (False, True)
+        }
+
+        size = COMMANDS * STEPS
+        starts = np.concatenate([[0], np.cumsum(np.arange(STEPS) + 1)])
+        starts = np.concatenate([starts, CORNER + starts[1:]])
+        rows = np.concatenate([UPPER[0], UPPER[0] + STEPS])
+        self._cost = sparse.csc_matrix((np.ones(2 * CORNER), rows, starts), shape=(size, size))
+        self._q = np.zeros(size)
+        eye, change = sparse.eye(STEPS), sparse.csc_matrix(CHANGE)
+        share = eye / GRIP_UNIT
+        # the sides' entries, which change, are found by their values, here and never again
+        blocks = [[change, None], [None, change], [eye, None], [None, eye]]
+        blocks += [[2.0 * eye, share], [3.0 * eye, share]]
+        self._rows = sparse.csc_matrix(sparse.block_array(blocks))
+        self._left = np.flatnonzero(self._rows.data == 2.0)
+        self._right = np.flatnonzero(self._rows.data == 3.0)
+        self._low, self._high = -np.ones(LIMITS * STEPS), np.ones(LIMITS * STEPS)
         self._solver = osqp.OSQP()
         self._solver.setup(
-            self._p.copy(),
+            self._cost.copy(),
             self._q,
-            self._a.copy(),
+            self._rows.copy(),
             self._low,
             self._high,
             verbose=False,
@@ -155,14 +185,15 @@ class TrackingProblem:
             eps_rel=TOLERANCE,
             max_iter=MOST_ITERATIONS,
             check_termination=5,
-            scaling=2,
+            scaling=0,
+            rho=0.5,
             # by iterations: by time the same input would not always give the same output
             adaptive_rho=1,
-            adaptive_rho_interval=50,
+            adaptive_rho_interval=25,
         )
         self.iterations, self.converged = 0, True
-        self.states, self.commands = np.zeros((STEPS, STATES)), np.zeros((STEPS, COMMANDS))
-        """the last solution: states at the end of each step, commands at its beginning"""
+        self.commands = np.zeros((STEPS, COMMANDS))
+        """of the last solution"""
 
     def solve(
         self,
@@ -177,16 +208,15 @@ class TrackingProblem:
 
         Raises RoadloopError where OSQP gives no numbers.
         """
-        self._set_dynamics(state, reference)
+        self._set_lateral(state, before, reference)
+        self._set_longitudinal(state, before, reference, limits.emergency)
         self._set_limits(before, reference, limits)
-        self._set_cost(before, reference, limits.emergency)
         solver = self._solver
-        solver.update(q=self._q, l=self._low, u=self._high, Px=self._p.data, Ax=self._a.data)
+        solver.update(q=self._q, l=self._low, u=self._high, Px=self._cost.data, Ax=self._rows.data)
         result = solver.solve(raise_error=False)
         self.iterations = int(result.info.iter)
         self.converged = result.info.status_val == SOLVED
-        self.states = result.x[:FIRST_LIMIT].reshape(STEPS, STATES)
-        self.commands = result.x[FIRST_LIMIT:].reshape(STEPS, COMMANDS)
+        self.commands = result.x.reshape(COMMANDS, STEPS).T * (STEERING_UNIT, 1.0)
         steering, acceleration = (float(command) for command in self.commands[0])
         if not (math.isfinite(steering) and math.isfinite(acceleration)):
             raise RoadloopError(
@@ -194,154 +224,123 @@ class TrackingProblem:
             )
         return steering, acceleration
 
-    def _set_dynamics(self, state: Array, reference: Reference) -> None:
-        half = 0.5 * reference.travel
-        bend = half * reference.slope
-        data, where = self._a.data, self._a_where
-        data[where["psi'"]], data[where["delta'"]] = -half, -bend
-        data[where["psi"]], data[where["delta"]] = -half[1:], -bend[1:]
-        right = np.zeros((STEPS, STATES))
-        straight = reference.curvature - reference.slope * reference.steering
-        right[:, PSI] = reference.travel * straight - reference.turn
-        e, psi, delta, p, v, a = state
-        right[0] += (
-            e + half[0] * psi,
-            psi + bend[0] * delta,
-            self._keep_delta * delta,
-            p + 0.5 * STEP * v,
-            v + 0.5 * STEP * a,
-            self._keep_a * a,
-        )
-        self._low[:FIRST_LIMIT] = self._high[:FIRST_LIMIT] = right.ravel()
+    def _set_lateral(
+        self, state: tuple[float, ...], before: tuple[float, float], reference: Reference
+    ) -> None:
+        weights, travel = self.weights, reference.travel
+        e, psi, delta = state[:3]
+        bend = travel * reference.slope
+        # what becomes of psi and e without commands, and what each command adds
+        free = bend * (self._delta_middle_free * delta - reference.steering)
+        free += travel * reference.curvature - reference.turn
+        psi_free = psi + np.cumsum(free)
+        psi_of = np.cumsum(bend[:, None] * self._delta_middle, axis=0)
+        middle = psi_free.copy()
+        middle[1:] += psi_free[:-1]
+        middle[0] += psi
+        e_free = e + np.cumsum(0.5 * travel * middle)
+        e_of = psi_of.copy()
+        e_of[1:] += psi_of[:-1]
+        e_of = np.cumsum((0.5 * travel)[:, None] * e_of, axis=0)
+
+        pace = travel / STEP
+        errors = np.empty((2 * STEPS, STEPS + 1))
+        errors[:STEPS, 0], errors[:STEPS, 1:] = e_free, e_of
+        errors[STEPS:, 0], errors[STEPS:, 1:] = psi_free, psi_of
+        errors[STEPS:] *= (weights.sideways * pace)[:, None]
+        errors[STEPS - 1] *= weights.end
+        errors[-1] *= weights.end
+        errors[:, 1:] *= STEERING_UNIT
+        normal = errors[:, 1:].T @ errors
+        rate = weights.curvature_rate + weights.lateral_jerk * pace**2
+        rate = (rate * reference.slope * STEERING_UNIT / STEP) ** 2
+        data = self._cost.data[:CORNER]
+        data[:] = normal[:, 1:][UPPER]
+        data[DIAGONAL] += rate
+        data[DIAGONAL[:-1]] += rate[1:]
+        data[ABOVE] -= rate[1:]
+        wanted = reference.steering_change / STEERING_UNIT
+        wanted[0] += before[U] / STEERING_UNIT
+        wanted *= rate
+        self._q[:STEPS] = normal[:, 0] - wanted
+        self._q[: STEPS - 1] += wanted[1:]
+        self._lateral = e_free, e_of, psi_free, psi_of, delta
+
+    def _set_longitudinal(
+        self,
+        state: tuple[float, ...],
+        before: tuple[float, float],
+        reference: Reference,
+        emergency: bool,
+    ) -> None:
+        weights = self.weights
+        p, v, a = state[3:]
+        v_free = v + a * self._v_free
+        p_free = p + v * TIMES + a * self._p_free
+        self._cost.data[CORNER:] = self._along[emergency]
+        push = self._q[STEPS:]
+        push[:] = weights.progress**2 * ((p_free - reference.progress) @ self._p)
+        push += weights.speed**2 * ((v_free - reference.speed) @ self._v)
+        push[0] -= self._jerk_rate(emergency) * before[W]
+        self._longitudinal = p_free, v_free, a
+
+    def _jerk_rate(self, emergency: bool) -> float:
+        weights = self.weights
+        return ((weights.emergency_jerk if emergency else weights.jerk) / STEP) ** 2
 
     def _set_limits(
         self, before: tuple[float, float], reference: Reference, limits: Limits
     ) -> None:
-        low = self._low[FIRST_LIMIT:].reshape(STEPS, LIMITS)
-        high = self._high[FIRST_LIMIT:].reshape(STEPS, LIMITS)
-        high[:, 0] = limits.steering_change
-        low[:, 0] = -limits.steering_change
-        low[:, 1], high[:, 1] = limits.acceleration_change
-        high[:, 2] = limits.steering
-        low[:, 2] = -limits.steering
-        low[:, 3], high[:, 3] = limits.acceleration
-        low[0, :2] += before
-        high[0, :2] += before
+        low, high = self._low.reshape(LIMITS, STEPS), self._high.reshape(LIMITS, STEPS)
+        high[0] = limits.steering_change / STEERING_UNIT
+        low[0] = -high[0]
+        low[1], high[1] = limits.acceleration_change
+        high[2] = limits.steering / STEERING_UNIT
+        low[2] = -high[2]
+        low[3], high[3] = limits.acceleration
+        last = (before[U] / STEERING_UNIT, before[W])
+        low[:2, 0] += last
+        high[:2, 0] += last
         # the lateral acceleration at a command u is v^2 (kappa_r + g (u - delta_r))
         square = (reference.travel / STEP) ** 2
         gain = square * reference.slope
         rest = square * reference.curvature - gain * reference.steering
-        data, where = self._a.data, self._a_where
-        data[where["left"]], data[where["right"]] = gain, -gain
-        high[:, 4], low[:, 4] = limits.grip - rest, -limits.grip - rest
-        high[:, 5], low[:, 5] = limits.grip + rest, -limits.grip + rest
+        rest, grip = rest / GRIP_UNIT, limits.grip / GRIP_UNIT
+        gain *= STEERING_UNIT / GRIP_UNIT
+        self._rows.data[self._left], self._rows.data[self._right] = gain, -gain
+        high[4], low[4] = grip - rest, -grip - rest
+        high[5], low[5] = grip + rest, rest - grip
 
-    def _set_cost(self, before: tuple[float, float], reference: Reference, emergency: bool) -> None:
-        weights, data, where = self.weights, self._p.data, self._p_where
-        pace = reference.travel / STEP
-        sideways = (weights.sideways * pace) ** 2
-        sideways[-1] *= weights.end**2
-        rate = weights.curvature_rate + weights.lateral_jerk * pace**2
-        rate = (rate * reference.slope / STEP) ** 2
-        data[where["psi"]] = sideways
-        data[where["u"]] = rate
-        data[where["u"][:-1]] += rate[1:]
-        data[where["u u"]] = -rate[1:]
-        jerk = ((weights.emergency_jerk if emergency else weights.jerk) / STEP) ** 2
-        data[where["w"]] = 2.0 * jerk
-        data[where["w"][-1]] = jerk
-        data[where["w w"]] = -jerk
-        states = self._q[: STATES * STEPS].reshape(STEPS, STATES)
-        states[:, P] = -(weights.progress**2) * reference.progress
-        states[:, V] = -(weights.speed**2) * reference.speed
-        commands = self._q[STATES * STEPS :].reshape(STEPS, COMMANDS)
-        change = rate * reference.steering_change
-        commands[:, U] = -change
-        commands[:-1, U] += change[1:]
-        commands[0, U] -= rate[0] * before[U]
-        commands[0, W] = -jerk * before[W]
-
-    def _constraints(self) -> tuple[sparse.csc_matrix, dict[str, Array]]:
-        """The matrix of the rows, zero where it changes, and where its data changes, by step."""
-        entries = _Entries((ROWS, SIZE))
-        for k in range(STEPS):
-            row, now, then = STATES * k, _state(k - 1), _state(k)
-            command = STATES * STEPS + COMMANDS * k
-            for i in range(STATES):
-                entries.add(row + i, then + i, 1.0)
-            entries.add(row + E, then + PSI, 0.0, "psi'")
-            entries.add(row + PSI, then + DELTA, 0.0, "delta'")
-            entries.add(row + P, then + V, -0.5 * STEP)
-            entries.add(row + V, then + A, -0.5 * STEP)
-            entries.add(row + DELTA, command + U, self._keep_delta - 1.0)
-            entries.add(row + A, command + W, self._keep_a - 1.0)
-            if k > 0:  # before the first step the state is known: it stands on the right
-                for i in (E, PSI, P, V):
-                    entries.add(row + i, now + i, -1.0)
-                entries.add(row + E, now + PSI, 0.0, "psi")
-                entries.add(row + PSI, now + DELTA, 0.0, "delta")
-                entries.add(row + P, now + V, -0.5 * STEP)
-                entries.add(row + V, now + A, -0.5 * STEP)
-                entries.add(row + DELTA, now + DELTA, -self._keep_delta)
-                entries.add(row + A, now + A, -self._keep_a)
-            limit = FIRST_LIMIT + LIMITS * k
-            for j in range(COMMANDS):
-                entries.add(limit + j, command + j, 1.0)
-                if k > 0:
-                    entries.add(limit + j, command + j - COMMANDS, -1.0)
-                entries.add(limit + COMMANDS + j, command + j, 1.0)
-            for side, name in enumerate(("left", "right")):
-                entries.add(limit + 2 * COMMANDS + side, command + W, 1.0)
-                entries.add(limit + 2 * COMMANDS + side, command + U, 0.0, name)
-        return entries.matrix()
-
-    def _cost(self) -> tuple[sparse.csc_matrix, dict[str, Array]]:
-        """The upper half of the cost's matrix, likewise."""
-        weights, entries = self.weights, _Entries((SIZE, SIZE))
-        for k in range(STEPS):
-            last = k == STEPS - 1
-            state, command = _state(k), STATES * STEPS + COMMANDS * k
-            entries.add(state + E, state + E, weights.end**2 if last else 1.0)
-            entries.add(state + PSI, state + PSI, 0.0, "psi")
-            entries.add(state + P, state + P, weights.progress**2)
-            entries.add(state + V, state + V, weights.speed**2)
-            entries.add(command + U, command + U, 0.0, "u")
-            entries.add(command + W, command + W, 0.0, "w")
-            if k > 0:
-                entries.add(command + U - COMMANDS, command + U, 0.0, "u u")
-                entries.add(command + W - COMMANDS, command + W, 0.0, "w w")
-        return entries.matrix()
+    def foreseen(self) -> Array:
+        """(STEPS, STATES) states at the end of each step that the last solution leads to."""
+        steering, acceleration = self.commands.T
+        e_free, e_of, psi_free, psi_of, delta = self._lateral
+        p_free, v_free, a = self._longitudinal
+        columns = [
+            e_free + e_of @ steering,
+            psi_free + psi_of @ steering,
+            delta * self._delta_free + self._delta @ steering,
+            p_free + self._p @ acceleration,
+            v_free + self._v @ acceleration,
+            a * self._a_free + self._a @ acceleration,
+        ]
+        return np.stack(columns, axis=1)
 
 
-class _Entries:
-    """A sparse matrix being written, some entries of which change with every step."""
+def _lagging(lag: float) -> tuple[Array, Array]:
+    """How a first-order lag stands at the end of each step.
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._shape = shape
-        self._entries: list[tuple[int, int, float, str]] = []
-
-    def add(self, row: int, column: int, value: float, name: str = "") -> None:
-        """One entry; those of the same ``name`` change together and are added in order of time."""
-        self._entries.append((row, column, value, name))
-
-    def matrix(self) -> tuple[sparse.csc_matrix, dict[str, Array]]:
-        """The matrix, and the places in its ``data`` of the entries by name."""
-        rows, columns, values, names = zip(*self._entries)
-        order = np.lexsort((rows, columns))
-        place = np.empty(len(order), int)
-        place[order] = np.arange(len(order))
-        starts = np.searchsorted(np.array(columns)[order], np.arange(self._shape[1] + 1))
-        parts = (np.array(values)[order], np.array(rows)[order], starts)
-        matrix = sparse.csc_matrix(parts, shape=self._shape)
-        named = {n: place[np.array(names) == n] for n in dict.fromkeys(names) if n}
-        return matrix, named
+    What each command adds, ``(STEPS, STEPS)``, and what is left of the start, ``(STEPS,)``.
+    """
+    kept = math.exp(-STEP / lag) if lag > 0.0 else 0.0
+    ago = np.subtract.outer(np.arange(STEPS), np.arange(STEPS))
+    of = np.where(ago >= 0, (1.0 - kept) * kept ** np.maximum(ago, 0), 0.0)
+    return of, kept ** np.arange(1, STEPS + 1)
 
 
-def _state(step: int) -> int:
-    """Column of the first state at the end of a step."""
-    return STATES * step
-
-
-def _kept(lag: float) -> float:
-    """Share of the distance to its command that a first-order lag still has after a step."""
-    return math.exp(-STEP / lag) if lag > 0.0 else 0.0
+def _mean(at_end: Array, start: float = 0.0) -> Array:
+    """Means over the steps of what is given at their ends, by rows, and at the start."""
+    mean = 0.5 * at_end
+    mean[1:] += 0.5 * at_end[:-1]
+    mean[0] += 0.5 * start
+    return mean
