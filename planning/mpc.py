@@ -50,8 +50,9 @@ MIDDLES = TIMES - 0.5 * STEP
 TIMES_FROM_0, MIDDLES_FROM_0 = np.append(0.0, TIMES), np.append(0.0, MIDDLES)
 COMMANDED = np.append(MIDDLES[0] - STEP, MIDDLES)
 NOTHING = np.zeros(STEPS)
-SMOOTH = np.array([0.25, 0.5, 0.25])
-"""over steps, of the plan's curvature: maps jump from a straight to a bend"""
+SMOOTH = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0, 2.0, 1.0]) / 25.0
+"""over steps, of the plan's curvature: maps jump from a straight to a bend, which is no comfort"""
+PAD = len(SMOOTH) // 2
 SETTLING_TIME = 1.0
 """s in which the speed of the linearisation goes from the car's to the plan's"""
 SETTLING = np.exp(-MIDDLES / SETTLING_TIME)
@@ -227,9 +228,8 @@ def _along(path: PlanPath, start: float, travel: Array, vehicle: VehicleParamete
     s[1:] += start
     headings = path.headings(s)
     turn = headings[1:] - headings[:-1]
-    padded = np.empty(STEPS + 2)
-    padded[1:-1] = turn / np.maximum(travel, CREEP)
-    padded[0], padded[-1] = padded[1], padded[-2]
+    curvature = turn / np.maximum(travel, CREEP)
+    padded = np.concatenate([[curvature[0]] * PAD, curvature, [curvature[-1]] * PAD])
     tangent = vehicle.wheelbase * np.convolve(padded, SMOOTH, "valid")
     most = math.tan(vehicle.max_steering)
     tangent = np.minimum(np.maximum(tangent, -most), most)

@@ -88,7 +88,7 @@ class TrackingWeights:
     """s, of the error in speed"""
     jerk: float = 0.15
     """s^3, of the change of the acceleration command ..."""
-    emergency_jerk: float = 0.01
+    emergency_jerk: float = 0.05
     """s^3, ... and in an emergency"""
 
 
