@@ -38,6 +38,9 @@ from roadloop.errors import RoadloopError
 from roadloop.geometry import rotation_from_euler, se3
 from roadloop.viz.table_page import Cell, Table, table_text
 from roadloop.weather import WEATHERS
+from training.detector_frames import detector_spec
+from training.detector_sources import _logs
+from training.detector_training import DetectorData, DetectorTraining
 from training.evaluate_detector import (
     Moment,
     Subset,
@@ -48,6 +51,7 @@ from training.evaluate_detector import (
     subset_of,
 )
 from training.evaluation_run import DriveLines, Judge, evaluate_logs
+from training.sources import LogSource
 
 GRID = BevGrid(nx=16, ny=16, cell=1.6, y_min=-12.8)
 TINY = DetectorConfig(
@@ -325,6 +329,18 @@ def test_a_recorded_drive_is_thinned_out_to_the_age_of_the_memory(logs: Path) ->
     nobody = dataclasses.replace(recording, agents=None, lidar_points=None, world_from_agent=None)
     with pytest.raises(RoadloopError, match="no labels of road users"):
         next(iter(moments_of(nobody, TINY)))
+
+
+def test_a_word_may_mean_drives_of_one_folder_only(logs: Path) -> None:
+    folders = [logs / "first", logs / "second"]
+    assert [one.name for one in find_drives(folders, drives="sec*")] == ["second"]
+    source = LogSource(folders, detector_spec(TINY, products=()), drives="second")
+    assert [drive.name for drive in source.drives] == ["second"]
+    data = DetectorData(folders=tuple(folders), drives="second")
+    read = _logs(DetectorTraining(model=TINY, data=data), data.folders, data.drives)
+    assert [drive.name for one in read for drive in one.drives] == ["second"]
+    with pytest.raises(RoadloopError, match='unknown drive "third"; known: first, second'):
+        find_drives(folders, drives="third")
 
 
 def test_the_report_depends_on_neither_order_nor_interruption(

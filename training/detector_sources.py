@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from roadloop.datasets.convert import chosen
-from roadloop.datasets.formats import list_drives, open_recording
+from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
 from training.clip_weights import Seen, Weighted, class_weights, hard_weights
 from training.clips import ClipSource
@@ -20,7 +19,7 @@ from training.detector_training import DetectorTraining
 from training.feed import ClipSources
 from training.sample_spec import Sample
 from training.simulated_data import SimulatedData
-from training.sources import LogSource, Source
+from training.sources import LogSource, Source, drives_of
 
 
 class Some:
@@ -157,12 +156,12 @@ def drives_in(logs: Sequence[LogSource]) -> set[tuple[str, str]]:
 def _logs(config: DetectorTraining, folders: Sequence[Path], drives: str) -> list[LogSource]:
     """The drives of each folder; each is read for what its cameras recorded."""
     sources = []
-    for folder in folders:
-        found, names = list_drives(folder, config.data.format)
-        picked = chosen(names, drives)
-        rig = open_recording(folder, picked[0], found).rig
+    for folder, found, names in drives_of(folders, config.data.format, drives):
+        if not names:
+            continue
+        rig = open_recording(folder, names[0], found).rig
         spec = detector_spec(config.model, rig)
-        sources.append(LogSource([folder], spec, found, drives))
+        sources.append(LogSource([folder], spec, found, ",".join(names) if drives else ""))
     return sources
 
 

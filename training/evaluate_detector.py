@@ -32,15 +32,14 @@ from perception.memory_queue import Kept, MemoryQueue
 from perception.object_tables import MomentTruth, drive_objects
 from perception.objects import Objects, decode_objects
 from perception.raster_map import RasterScore
-from roadloop.datasets.convert import chosen
-from roadloop.datasets.formats import list_drives, open_recording
+from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
 from roadloop.logs.recording import Recording
 from roadloop.rig import load_rig
 from training.detector_frames import DetectorFrames, detector_spec
 from training.sample_map import MapPieces
 from training.samples import finish, gather
-from training.sources import fitting_steps
+from training.sources import drives_of, fitting_steps
 
 if TYPE_CHECKING:
     from perception.network import DetectorNetwork
@@ -81,9 +80,8 @@ def find_drives(
     Raises RoadloopError where there is none, or two have the same name.
     """
     found = []
-    for log in logs:
-        known, names = list_drives(log, format)
-        found += [DriveFile(Path(log), known, name) for name in chosen(names, drives)]
+    for folder, known, names in drives_of(logs, format, drives):
+        found += [DriveFile(folder, known, name) for name in names]
     if not found:
         raise RoadloopError("no drives to judge: give folders of recorded drives")
     names = [drive.name for drive in found]

@@ -85,14 +85,16 @@ class LogSource:
         self._open: OrderedDict[int, tuple[Recording, MapPieces | None]] = OrderedDict()
         self._given: dict[int, Recording] = {}
         self._open_drives = open_drives
+        folders = [log for log in logs if not isinstance(log, Recording)]
+        held = iter(drives_of(folders, format, drives))
         for log in logs:
             if isinstance(log, Recording):
                 self._given[len(self.drives)] = log
                 self._add(log, Path(), log.dataset)
                 continue
-            found, names = list_drives(log, format)
-            for name in chosen(names, drives):
-                self._add(open_recording(log, name, found), Path(log), found)
+            folder, found, names = next(held)
+            for name in names:
+                self._add(open_recording(folder, name, found), folder, found)
         self._ends = np.cumsum([len(drive.steps) for drive in self.drives])
         if not len(self):
             where = ", ".join(str(log) for log in list(logs)[:3] if not isinstance(log, Recording))
@@ -147,6 +149,24 @@ class LogSource:
         while len(self._open) > self._open_drives:
             self._open.popitem(last=False)
         return self._open[drive]
+
+
+def drives_of(
+    folders: Sequence[str | Path], format: str = "auto", drives: str = ""
+) -> list[tuple[Path, str, list[str]]]:
+    """Every folder with its format and the drives of it that are meant, which may be none.
+
+    Args:
+        drives: as for `LogSource`; a word may mean drives of one folder only.
+
+    Raises:
+        RoadloopError: a folder without drives, a word that means none of any folder.
+    """
+    held = [(Path(folder), *list_drives(folder, format)) for folder in folders]
+    if not held:
+        return []
+    meant = set(chosen([name for _, _, names in held for name in names], drives))
+    return [(path, found, [n for n in names if n in meant]) for path, found, names in held]
 
 
 def fitting_steps(recording: Recording, spec: SampleSpec) -> Array:
