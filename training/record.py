@@ -51,9 +51,10 @@ class Table:
     def __init__(self, path: Path, done: int) -> None:
         kept: list[str] = []
         if done and path.is_file():
-            head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = (row for row in rows if row.endswith("\n"))  # a kill may cut the last one
-            kept = [head, *(row for row in whole if int(row.partition(",")[0]) <= done)]
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            rows = [line for line in lines if line.endswith("\n")]  # a kill may cut the last one
+            # there may be no row yet, and no head
+            kept = rows[:1] + [row for row in rows[1:] if int(row.partition(",")[0]) <= done]
         path.write_text("".join(kept), encoding="utf-8")
         self._empty = not kept
         self._file = path.open("a", encoding="utf-8")
