@@ -51,7 +51,7 @@ from planning.pdm_proposals import (
     objects_near,
     roll_out,
 )
-from planning.pdm_route import START_REACH, PdmRoute, compile_lines
+from planning.pdm_route import PdmRoute, RouteAreas, compile_route_lines, route_areas
 from planning.pdm_scores import OBSERVED, PdmClosedScores, scene_around, score_proposals
 from roadloop.errors import RoadloopError
 from roadloop.scoring.navsim_motion import box_gap
@@ -109,10 +109,12 @@ class PdmClosed:
         self._leader_every = leader_every
         self._policy = IdmPolicy()
         self._route: PdmRoute | None = None
+        self._areas: RouteAreas
 
     def reset(self, scenario: Scenario) -> None:
         """Compile the scenario's route; forget everything about the last one."""
-        self._route = compile_lines(scenario.road_map, scenario.route, OFFSETS, areas=True)
+        self._route = compile_route_lines(scenario.road_map, scenario.route, OFFSETS)
+        self._areas = route_areas(scenario.road_map, self._route)
         self._s: float | None = None
         self._run_into: set[int] = set()
         self._passed_red = np.zeros(len(self._route.lights.signal), dtype=bool)
@@ -125,11 +127,12 @@ class PdmClosed:
 
         Raises RoadloopError before `reset`, or where the route has lights the observation lacks.
         """
-        if self._route is None or self._route.areas is None:
+        if self._route is None:
             raise RoadloopError("PdmClosed has no route yet: call reset(scenario) first")
         route, lines, ego = self._route, self._route.lines, observation.ego
         vehicle, speed = ego.vehicle, max(float(ego.speed), 0.0)
-        s = self._place(route, ego, speed * observation.dt)
+        s = lines.follow(float(ego.x), float(ego.y), self._s, speed * observation.dt)
+        self._s = float(s[0])
         around = lines.rows(s[0] - RADIUS, s[0] + RADIUS)
         objects = objects_near(tracks.states, *_centre(ego), RADIUS, lines, around)
         objects = self._without_those_run_into(ego, objects)
@@ -150,7 +153,7 @@ class PdmClosed:
         states = simulate_proposals(start, proposals.poses, vehicle, dt=DT, true_differences=True)
         reach = STEPS * DT * max(speed, limit) + CENTRELINE_MARGIN
         centreline = lines.rows(s[0] - CENTRELINE_MARGIN, s[0] + reach)
-        scene = scene_around(route.areas, lines, centreline, start, agents, vehicle, states)
+        scene = scene_around(self._areas, lines, centreline, start, agents, vehicle, states)
         scores = score_proposals(scene, states)
         best = int(scores.score.argmax())
         limit_is, limit_id = _limit(proposals, scores, best, objects)
@@ -173,16 +176,6 @@ class PdmClosed:
             return _brake(ego, speed)
         x, y, heading = proposals.poses[best].T
         return Trajectory(x, y, heading, proposals.speed[best], DT)
-
-    def _place(self, route: PdmRoute, ego: EgoState, travelled: float) -> Array:
-        """(L,) m of the ego along each line, kept from jumping to another pass of the route."""
-        if self._s is None:
-            rows = route.lines.rows(0.0, START_REACH)
-        else:
-            rows = route.lines.rows(self._s - 5.0, self._s + travelled + 10.0)
-        s = route.lines.project(float(ego.x), float(ego.y), rows)
-        self._s = float(s[0])
-        return s
 
     def _without_those_run_into(self, ego: EgoState, objects: AgentStates) -> AgentStates:
         """Objects but those whose box the ego's ever touched: they are ignored from then on."""

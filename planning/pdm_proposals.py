@@ -231,7 +231,7 @@ def roll_out(
             room = np.full(count, np.inf)
             leaders[k] = NOBODY
             if len(corridor.row):
-                apart, nearest = _nearest(
+                apart, nearest = nearest_ahead(
                     corridor, ahead[:, k // HELD], s, pose, k // HELD, vehicle
                 )
                 found = np.isfinite(apart)
@@ -260,7 +260,7 @@ def roll_out(
     return Proposals(line, target, poses, np.ascontiguousarray(speeds.T), leaders.T)
 
 
-def _nearest(
+def nearest_ahead(
     corridor: InCorridor,
     progress: Array,
     s: Array,
@@ -272,6 +272,8 @@ def _nearest(
 
     The distance of two boxes that do not overlap: from a corner of one to the other.
     """
+    if not progress.shape[1]:
+        return np.full(len(s), np.inf), np.zeros(len(s), np.int64)
     proposal, column = np.nonzero(progress > s[:, None])
     apart = np.full(progress.shape, np.inf)
     if len(proposal):

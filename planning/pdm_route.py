@@ -19,7 +19,8 @@ from roadloop.errors import RoadloopError
 from roadloop.maps.path import Path
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.area_map import area_map_of, lanes_near
-from roadloop.types import LightState, Observation, Route
+from roadloop.scoring.rules import RED
+from roadloop.types import Observation, Route
 
 Array = np.ndarray
 
@@ -90,6 +91,16 @@ class Lines:
         s = self.s[:, rows]
         return s[line, best] + share[line, best] * (s[line, best + 1] - s[line, best])
 
+    def follow(self, x: float, y: float, before: float | None, travelled: float) -> Array:
+        """(L,) m along each line of a car at ``x``, ``y``, ``before`` m along the first one before.
+
+        Kept from jumping to another pass of the route: at most ``travelled`` m and a little on.
+        None: the car is where the lines begin.
+        """
+        if before is None:
+            return self.project(x, y, self.rows(0.0, START_REACH))
+        return self.project(x, y, self.rows(before - 5.0, before + travelled + 10.0))
+
 
 def lines_beside(line: RouteLine, offsets: Sequence[float]) -> Lines:
     """Lines ``offsets`` m to the left of the route's; the first one should be 0."""
@@ -129,7 +140,7 @@ class RedLights:
                 'observation holds no lights: declare the sensor "lights" in the driver\'s sensors'
             )
         state = observation.lights[self.signal]
-        return (state == LightState.RED) | (state == LightState.RED_YELLOW)
+        return np.asarray(np.isin(state, RED))
 
 
 def red_lights(rules: RouteRules, lines: Lines, path_s: Array) -> RedLights:
@@ -168,6 +179,27 @@ def prepared(polygon: Array) -> Polygons:
 
 
 @dataclass(frozen=True, eq=False)
+class PdmRoute:
+    """A drive's route, driven on beyond its goal."""
+
+    route: Route
+    path: Path
+    lines: Lines
+    lights: RedLights
+
+
+def compile_route_lines(road_map: RoadMap, route: Route, offsets: Sequence[float]) -> PdmRoute:
+    """The route with lines ``offsets`` m to its left. Raises RoadloopError for an empty route."""
+    if len(route.lanes) == 0:
+        raise RoadloopError("route has no lanes: a planner needs at least the lane the ego is on")
+    for _ in range(EXTENSIONS):
+        route = beyond_goal(road_map, route)
+    path, line = build_route_line(road_map, route)
+    lines = lines_beside(line, offsets)
+    return PdmRoute(route, path, lines, red_lights(compile_route(road_map, path), lines, line.s))
+
+
+@dataclass(frozen=True, eq=False)
 class RouteAreas:
     """What lies around a route, as the scores ask for it."""
 
@@ -178,36 +210,13 @@ class RouteAreas:
     intersections: Polygons
 
 
-def route_areas(road_map: RoadMap, route: Route, path: Path) -> RouteAreas:
-    """Lanes within `AREA_REACH` of the path, on its level."""
-    areas: Any = area_map_of(road_map, lanes_near(road_map, path.xyz, AREA_REACH))
-    own = np.isin(areas.lane_id.astype(np.int64), route.lanes)
+def route_areas(road_map: RoadMap, compiled: PdmRoute) -> RouteAreas:
+    """Lanes within `AREA_REACH` of the route, on its level."""
+    areas: Any = area_map_of(road_map, lanes_near(road_map, compiled.path.xyz, AREA_REACH))
+    own = np.isin(areas.lane_id.astype(np.int64), compiled.route.lanes)
     return RouteAreas(
         lanes=prepared(areas.lane_polygon),
         on_route=np.isin(areas.lane_roadblock, areas.lane_roadblock[own]),
         drivable=prepared(areas.drivable),
         intersections=prepared(areas.intersections),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class PdmRoute:
-    """A drive's route: lines, lights and, where asked for, areas."""
-
-    lines: Lines
-    lights: RedLights
-    areas: RouteAreas | None
-
-
-def compile_lines(
-    road_map: RoadMap, route: Route, offsets: Sequence[float], *, areas: bool
-) -> PdmRoute:
-    """The route with lines ``offsets`` m to its left. Raises RoadloopError for an empty route."""
-    if len(route.lanes) == 0:
-        raise RoadloopError("route has no lanes: a planner needs at least the lane the ego is on")
-    for _ in range(EXTENSIONS):
-        route = beyond_goal(road_map, route)
-    path, line = build_route_line(road_map, route)
-    lines = lines_beside(line, offsets)
-    lights = red_lights(compile_route(road_map, path), lines, line.s)
-    return PdmRoute(lines, lights, route_areas(road_map, route, path) if areas else None)

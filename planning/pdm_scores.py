@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def score_proposals(scene: PdmScene, states: Array) -> PdmClosedScores:
     area = terms.drivable_area_compliance(motion)
     direction = driving_direction(motion.centre, motion.oncoming)
     ttc, _ = terms.time_to_collision(motion, true_bearing=True)
-    comfort = within_bounds(comfort_signals_v1(states)).all(-1).astype(np.float64)
+    comfort = np.where(within_bounds(comfort_signals_v1(states)).all(-1), 1.0, 0.0)
     multiplier = collision * area * direction
     progress = _share(terms.progress_raw(motion), multiplier)
     return PdmClosedScores(
@@ -175,7 +176,7 @@ class _Motion(Motion):
         return found.reshape(self.speed.shape)
 
 
-def _inside(polygon: object, points: Array) -> Array:
+def _inside(polygon: Any, points: Array) -> Array:
     """(n,) bool of points (n, 2)."""
     import shapely
 
