@@ -25,6 +25,8 @@ GRAVITY = 9.80665
 """m/s^2"""
 MOVING = 1e-3
 """m between two points of a plan that make a direction"""
+BACKWARDS = 0.1
+"""m/s below 0 that are no rounding"""
 HELD_SPEED = 0.1
 """m/s; a car and a plan below it stand"""
 STANDING_TIME = 0.6
@@ -129,7 +131,8 @@ def motion_of(ego: EgoState) -> Motion:
 class PlanPath:
     """A plan as a path of the rear axle by arc length, and as a speed by time.
 
-    Points where the plan stands are left out of the path. Beyond its ends it goes straight on.
+    Points where the plan stands or goes backwards are left out of the path. Beyond its ends it goes
+    straight on.
     """
 
     def __init__(self, plan: Trajectory) -> None:
@@ -138,6 +141,8 @@ class PlanPath:
         x, y, heading = plan.x, plan.y, plan.heading
         along_x, along_y = x[1:] - x[:-1], y[1:] - y[:-1]
         length = np.hypot(along_x, along_y)
+        if plan.speed.min() < -BACKWARDS:  # a Control has no reverse gear
+            length[plan.speed[1:] < -BACKWARDS] = 0.0
         moving = length > MOVING
         self._s_at_time = _summed(length)
         if not moving.all():
@@ -198,8 +203,8 @@ class PlanPath:
         return x, np.interp(s, self.s, self.y) + beyond * np.sin(heading)
 
     def speeds(self, times: Array) -> Array:
-        """m/s at ``times`` from now; after the plan's end the last one."""
-        return np.interp(times, self.time, self.plan.speed)
+        """m/s at ``times`` from now, after the plan's end the last one; never backwards."""
+        return np.maximum(np.interp(times, self.time, self.plan.speed), 0.0)
 
     def travelled(self, times: Array) -> Array:
         """m the plan has come since its first point, going on at its last speed."""

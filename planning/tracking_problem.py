@@ -35,7 +35,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from roadloop.errors import RoadloopError
 from roadloop.types import VehicleParameters
@@ -140,6 +139,7 @@ class TrackingProblem:
             raise RoadloopError(
                 'the MPC needs osqp: pip install "roadloop[mpc]", or take another controller'
             ) from error
+        from scipy import sparse
 
         self.vehicle, self.weights = vehicle, weights
         # what each command adds to the states (matrices), and what becomes of the start (vectors)

@@ -12,8 +12,13 @@ import pytest
 from planning.actuator_delay import Identified, fit_actuator, identify_actuators
 from roadloop.cli import main
 from roadloop.errors import RoadloopError
-from roadloop.types import Rollout, VehicleParameters
+from roadloop.types import Control, Observation, Rollout, Scenario, VehicleParameters
 from roadloop.vehicles import load_vehicle
+from sim.latency import DelayedDriver, Latency
+from sim.population import agents_from
+from sim.run import drive_scenario
+from sim.scenarios import build_scenario
+from sim.simulator import Simulator, SimWorld
 from tests.hand_drive import crossroads, rollout_of
 
 DT = 0.1
@@ -116,10 +121,6 @@ def test_what_tells_nothing_is_refused(command, measured, message):
 
 def drive(late: int, steps: int = 260, straight: bool = False) -> Rollout:
     """The simulator's car under wandering commands that it hears ``late`` steps later."""
-    from sim.population import agents_from
-    from sim.scenarios import build_scenario
-    from sim.simulator import Simulator
-
     scenario = build_scenario("lane_following", seed=0, duration=1.0)
     ego = dataclasses.replace(scenario.ego, x=np.float64(3000.0), speed=np.float64(15.0))
     scenario = dataclasses.replace(scenario, ego=ego, agents=agents_from([]), dt=DT)
@@ -160,6 +161,43 @@ def test_the_simulators_actuators_are_found(late_drive):
         assert fit.lag.value == pytest.approx(lag, abs=0.005)
         assert fit.gain.value == pytest.approx(1.0, abs=0.01)
     assert not found.reasons
+
+
+class Wandering:
+    """A driver that wanders blindly, and remembers what it asked for at each step."""
+
+    name, sensors, plan = "wandering", (), None
+
+    def __init__(self, steps: int) -> None:
+        rng = np.random.default_rng(4)
+        self.script = np.stack([excitation(steps + 1, s, rng) for s in (1.0, 0.02)], axis=1)
+        self.asked = np.full((steps + 1, 2), np.nan)
+
+    def reset(self, scenario: Scenario) -> None:
+        self.asked[:] = np.nan
+
+    def act(self, observation: Observation) -> Control:
+        self.asked[observation.step] = self.script[observation.step]
+        return Control(*self.asked[observation.step])
+
+
+@pytest.mark.parametrize("latency", [0.2, 0.3])
+def test_the_latency_of_a_late_driver_is_found(latency):
+    """What it asked for against what the car did; the log holds what came of it, too late."""
+    steps = 220
+    scenario = build_scenario("lane_following", seed=0, duration=steps * DT)
+    ego = dataclasses.replace(scenario.ego, x=np.float64(3000.0), speed=np.float64(15.0))
+    scenario = dataclasses.replace(scenario, ego=ego, agents=agents_from([]), dt=DT)
+    driver, seen = Wandering(steps), []
+    late = DelayedDriver(driver, Latency("constant", latency))
+    drive_scenario(scenario, late, SimWorld(), on_step=lambda o: seen.append(o.ego))
+    answered = np.flatnonzero(np.isfinite(driver.asked[:, 0]))
+    held = driver.asked[answered[np.searchsorted(answered, np.arange(len(seen)), "right") - 1]]
+    for column, name, lag in ((0, "acceleration", 0.2), (1, "steering", 0.1)):
+        measured = np.array([float(getattr(ego, name)) for ego in seen])
+        fit = fit_actuator(held[:, column], measured, DT, longest_delay=0.6)
+        assert fit.delay.value == pytest.approx(latency, abs=0.005)
+        assert fit.lag.value == pytest.approx(lag, abs=0.005)
 
 
 def test_what_a_straight_drive_does_not_tell_is_said():

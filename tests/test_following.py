@@ -150,6 +150,39 @@ def test_short_plans_are_followed(controller):
     assert abs(control.steering) < 1e-3
 
 
+@pytest.mark.parametrize("controller", ALL)
+def test_a_plan_backwards_is_a_plan_to_stop(controller):
+    def backwards(car: LaggedBicycle, time: float) -> Trajectory:
+        speed = np.maximum(car.speed - 1.5 * DT * np.arange(POINTS), -2.0)
+        x = car.x + np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * DT)])
+        return Trajectory(x, np.zeros(POINTS), np.zeros(POINTS), speed, DT)
+
+    driven = drive(LaggedBicycle(speed=2.0), controller(), backwards, 60)
+    assert driven.speed[-1] == 0.0
+    assert driven.acceleration[-20:].max() < 0.0
+
+
+@pytest.mark.parametrize("controller", ALL)
+def test_where_and_which_way_does_not_matter(controller):
+    """Far from the origin, with headings that wrap from pi to -pi: the same commands."""
+    turn, east, north = 2.9, 4e4, -7e4
+    cos, sin = math.cos(turn), math.sin(turn)
+    plan = arc(0.0, 25.0, 8.0)
+    moved = dataclasses.replace(
+        plan,
+        x=east + cos * plan.x - sin * plan.y,
+        y=north + sin * plan.x + cos * plan.y,
+        heading=np.arctan2(np.sin(plan.heading + turn), np.cos(plan.heading + turn)),
+    )
+    here = LaggedBicycle(x=0.5, y=-0.4, heading=0.1, speed=8.5, steering=0.05)
+    x, y = east + cos * 0.5 + sin * 0.4, north + sin * 0.5 - cos * 0.4
+    there = dataclasses.replace(here, x=x, y=y, heading=0.1 + turn)
+    expected = controller().control(here.observe(0), plan)
+    got = controller().control(there.observe(0), moved)
+    assert float(got.steering) == pytest.approx(float(expected.steering), abs=1e-6)
+    assert float(got.acceleration) == pytest.approx(float(expected.acceleration), abs=1e-6)
+
+
 def broken(plan: Trajectory, **fields: object) -> Trajectory:
     return dataclasses.replace(plan, **fields)
 

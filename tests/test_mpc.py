@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from controllers import Plain, track
+from controllers import slalom as slalom_course
 from lagged_car import DT, POINTS, LaggedBicycle, arc, drive, slalom, slalom_line, straight
 
 from planning.following import GRAVITY, SpeedGains
@@ -148,6 +150,15 @@ def test_half_g_slalom_within_15_cm(late):
     driven = drive(car, Mpc(delays=ActuatorDelays(delay, delay)), lambda car, t: slalom(t), 130)
     assert np.abs(driven.y - slalom_line(driven.x)).max() < 0.15
     assert np.abs(driven.felt[:, 1]).max() > 0.055  # the wheels of 0.5 g at 15 m/s
+
+
+def test_half_g_slalom_on_the_simulators_car():
+    """As benchmarks/controllers.py measures it: one period, 0.2 s of delay."""
+    plain = Plain(CAR, 0.2)
+    tracked = track(Mpc(delays=ActuatorDelays(0.2, 0.2)), slalom_course(15.0), plain, 8.0)
+    assert np.abs(tracked.across).max() < 0.15
+    sideways = [float(o.ego.yaw_rate) * float(o.ego.speed) for o in tracked.observations]
+    assert max(sideways) == pytest.approx(0.5 * GRAVITY, rel=0.1)
 
 
 def test_knowing_half_of_the_delay_is_better_than_nothing():
