@@ -20,16 +20,18 @@ ALL = "all"
 class TimeBudget:
     """ms each stage of a step may take. Defaults: 10 Hz, 100 ms in all."""
 
-    rectify: float = 10.0
+    rectify: float = 8.0
     """the pictures checked, straightened and put together with their calibration"""
     network: float = 60.0
-    decode: float = 5.0
+    decode: float = 4.0
     """from the network's maps to road users and traffic lights"""
-    track: float = 5.0
-    lights: float = 5.0
+    track: float = 4.0
+    lights: float = 3.0
     """which traffic light of the map shows what"""
+    forecast: float = 4.0
     plan: float = 10.0
-    control: float = 5.0
+    guard: float = 4.0
+    control: float = 3.0
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
