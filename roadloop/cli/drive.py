@@ -274,6 +274,7 @@ class Drive:
                     progress=show,
                     film=film,
                     seen=seen,
+                    plans=plans,
                 )
             laps.lap("video")
         paths = {name: getattr(folder, name) for name in ("rollout", "score")}

@@ -15,8 +15,10 @@ from roadloop.maps.road_map import RoadMap
 from roadloop.types import Rollout
 
 if TYPE_CHECKING:
+    from roadloop.logs.plans import PlanLog
     from roadloop.scoring.result import Score
     from roadloop.viz.film import Film
+    from roadloop.viz.plan_strip import PlanStrip
     from roadloop.viz.seen import Seen
     from roadloop.viz.seen_strip import SeenStrip
 
@@ -45,6 +47,7 @@ def write_video(
     crf: int = 23,
     film: Film | None = None,
     seen: Seen | None = None,
+    plans: PlanLog | None = None,
 ) -> Path:
     """Write the drive in real time as MP4 (H.264, 4:2:0) and return the path.
 
@@ -53,12 +56,13 @@ def write_video(
     quality, lower is better. The same drive gives the same bytes (one encoder thread, no clock in
     the file). A ``film`` is shown above the bird's-eye view, which then is as wide as the film, or
     beside it, which then is as high; what the driver has ``seen`` is a strip above it all, and
-    the bird's-eye view at least SEEN_WIDTH wide. The file appears when it is complete. Raises
+    the bird's-eye view at least SEEN_WIDTH wide; why it was so planned (``plans``) is one below it
+    all. The file appears when it is complete. Raises
     RoadloopError where a size is odd or the rollout does not belong to the map.
     """
     from roadloop.viz.draw import FrameRenderer
 
-    strip = None
+    strip = why = None
     if seen is not None and film is None:
         width = max(width, SEEN_WIDTH)
     if film is not None:
@@ -80,7 +84,12 @@ def write_video(
 
         strip = SeenStrip(seen, rollout, size[0])
         size = (size[0], size[1] + strip.size[1])
-    frames = (_joined(renderer.frame(step), film, strip, step) for step in steps.tolist())
+    if plans is not None and plans.moments:
+        from roadloop.viz.plan_strip import PlanStrip
+
+        why = PlanStrip(plans, rollout, size[0])
+        size = (size[0], size[1] + why.size[1])
+    frames = (_joined(renderer.frame(step), film, strip, why, step) for step in steps.tolist())
     if progress is not None:
         frames = _counted(frames, len(steps), progress)
     return encode_video(path, frames, rate, size, crf=crf)
@@ -155,11 +164,19 @@ def _size(width: int, height: int, film: Film | None) -> tuple[int, int]:
     return (width, height + film.size[1]) if film.above else (width + film.size[0], height)
 
 
-def _joined(frame: np.ndarray, film: Film | None, strip: SeenStrip | None, step: int) -> np.ndarray:
-    """The bird's-eye frame with what cameras and driver saw at that step."""
+def _joined(
+    frame: np.ndarray,
+    film: Film | None,
+    strip: SeenStrip | None,
+    why: PlanStrip | None,
+    step: int,
+) -> np.ndarray:
+    """The bird's-eye frame with what cameras and driver saw at that step, and why it so planned."""
     if film is not None:
         frame = np.concatenate([film.picture(step), frame], axis=0 if film.above else 1)
-    return frame if strip is None else np.concatenate([strip.picture(step), frame])
+    above = [] if strip is None else [strip.picture(step)]
+    below = [] if why is None else [why.picture(step)]
+    return np.concatenate([*above, frame, *below]) if above or below else frame
 
 
 def frame_steps(steps: int, dt: float, fps: float | None) -> tuple[Fraction, np.ndarray]:

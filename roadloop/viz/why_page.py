@@ -14,6 +14,7 @@ import numpy as np
 from roadloop.logs.plans import PlanLog
 from roadloop.logs.side_tables import Table
 from roadloop.types import Rollout
+from roadloop.viz.plans import agents_meant, colours_of, group_of, intervention_texts
 from roadloop.viz.seen_page import Packing
 from roadloop.viz.template import asset, fill
 
@@ -45,16 +46,20 @@ def pack_plans(packed: Packing, log: PlanLog, rollout: Rollout, origin: Array) -
     # point by point: what is stored are the steps along each path, which are small
     along = paths.transpose(1, 0, 2).reshape(paths.shape[1], 2 * paths.shape[0])
     packed.put("whyXY", along, "Int32", 0.01)
-    _pack_boxes(packed, "whyGuard", log.tables["interventions"], origin)
+    guard = log.tables["interventions"]
+    _pack_boxes(packed, "whyGuard", guard, origin)
     return {
         "names": names,
-        "groups": _groups(names),
+        "groups": [group_of(name) for name in names],
+        "colours": colours_of(names),
         "terms": [name.replace("_", " ") for name in log.terms],
         "limits": limits,
         "limitIds": np.asarray(moments["limit_id"]).tolist(),
+        "limitAgents": agents_meant(moments, np.asarray(moments["limit_id"]), rollout).tolist(),
         "times": [round(float(time), 3) for time in moments["time"]],
         "points": paths.shape[1],
         "interventions": _interventions(log),
+        "guardAgents": agents_meant(guard, np.asarray(guard["agent_id"]), rollout).tolist(),
     }
 
 
@@ -91,11 +96,6 @@ def _index(names: list[str], values: list[str]) -> Array:
     return np.array([rows[value] for value in values], int)
 
 
-def _groups(names: list[str]) -> list[str]:
-    """What proposals are coloured by: their names up to the first comma, ``keep lane``."""
-    return [name.partition(",")[0].strip() for name in names]
-
-
 def _pack_boxes(packed: Packing, name: str, table: Table, origin: Array) -> None:
     """Boxes of road users as the driver took them to be; of length 0 where nobody knows."""
     xy = np.stack([table["x"], table["y"]], axis=-1).reshape(-1, 2) - origin
@@ -109,15 +109,12 @@ def _pack_boxes(packed: Packing, name: str, table: Table, origin: Array) -> None
 
 def _interventions(log: PlanLog) -> list[dict[str, Any]]:
     rows = log.tables["interventions"]
-    found = []
-    for i in range(log.interventions):
-        kind, what = rows["kind"][i].replace("_", " "), rows["what"][i]
-        found.append(
-            {
-                "time": round(float(rows["time"][i]), 3),
-                "until": round(float(rows["until"][i]), 3),
-                "text": ": ".join(part for part in (kind, what) if part),
-                "id": int(rows["agent_id"][i]),
-            }
-        )
-    return found
+    return [
+        {
+            "time": round(float(rows["time"][i]), 3),
+            "until": round(float(rows["until"][i]), 3),
+            "text": text,
+            "id": int(rows["agent_id"][i]),
+        }
+        for i, text in enumerate(intervention_texts(log))
+    ]

@@ -1,13 +1,10 @@
 // Why this plan: the proposals of a moment, what each lost by, and who limited the chosen one.
 
 const SCORES = ["#d0318c", "#f3e3ee", "#74cf4c"]; // worst, middle, best; for red-green blind people too
-const MANOEUVRES = ["#6fa8ff", "#f0b04f", "#5fd394", "#d98ad0", "#8fd6e8", "#d6cf6a", "#ff9d8a", "#a9a4ff"];
 const GUARD = "#ff5a5a";
 const LIMIT = "#ffd166";
 const TAG = 62; // px between a road user and the plate that names him
 const STRIP = { high: 26, guard: 9, gap: 3, below: 18, left: 2, right: 2 }; // px
-const SAME = 5; // m, a road user of the same number may be so far from where the driver took him to be
-const NEAR = 2; // m, one of another number
 const FLAT = 0.25; // of the drive's span of scores: less than that apart is not painted as worst and best
 const NOTHING = 0.0005; // a difference of terms that is none
 
@@ -21,12 +18,10 @@ class Why {
     this.moment = undefined; // what the table shows now
     this.rows = [];
     this.canvas = find("why-strip");
-    const groups = [...new Set(this.data.groups)];
-    this.colourOf = this.data.groups.map((group) => MANOEUVRES[groups.indexOf(group) % MANOEUVRES.length]);
     this.span = this.#span();
     this.runs = this.#runs();
     this.stops = this.#stops();
-    this.#key(groups);
+    this.#key();
     find("help-why").hidden = false;
     this.#scrubs(seek);
     find("why-scale").style.background = `linear-gradient(90deg, ${SCORES.join(",")})`;
@@ -80,8 +75,8 @@ class Why {
     return side > 0 ? there[0] : there[there.length - 1];
   }
 
-  #key(groups) {
-    const items = groups.map((group) => [group, this.colourOf[this.data.groups.indexOf(group)]]);
+  #key() {
+    const items = Object.entries(this.data.colours);
     if (this.data.interventions.length) items.push(["guard intervened", GUARD]);
     for (const [text, colour] of items) {
       const item = document.createElement("li");
@@ -147,7 +142,7 @@ class Why {
     };
     for (const { first, end, name } of this.runs) {
       const [from, to] = [this.#px(first), this.#px(end)];
-      context.fillStyle = name < 0 ? this.colours.grid : this.colourOf[name];
+      context.fillStyle = name < 0 ? this.colours.grid : this.data.colours[groups[name]];
       context.fillRect(from, 0, Math.max(to - from, 1), STRIP.high);
       context.fillStyle = "rgba(16, 21, 26, 0.35)";
       if (first > 0) context.fillRect(from, 0, 1, STRIP.high);
@@ -254,33 +249,26 @@ class Why {
   // Who makes the guard act, or else limits the plan.
   #limiter(step) {
     const guard = this.#guardAt(step);
-    const one = this.data.interventions[guard];
-    if (guard < 0 || one.id < 0) return this.#limits(step);
-    return this.#who(step, stepOf(this.drive, one.time), one.id, "whyGuard", guard, one.text, true);
+    if (guard < 0 || this.data.interventions[guard].id < 0) return this.#limits(step);
+    const { id, text } = this.data.interventions[guard];
+    return this.#who(step, this.data.guardAgents[guard], id, "whyGuard", guard, text, true);
   }
 
   // The road user who limits the plan: where he is now, or where the driver thought him to be.
   #limits(step) {
     const moment = this.#momentAt(step);
     if (moment < 0 || this.data.limitIds[moment] < 0) return null;
-    const since = stepOf(this.drive, this.data.times[moment]);
     const reason = this.data.limits[this.drive.whyLimit[moment]];
-    return this.#who(step, since, this.data.limitIds[moment], "whyLimit", moment, reason, false);
+    return this.#who(step, this.data.limitAgents[moment], this.data.limitIds[moment], "whyLimit", moment, reason, false);
   }
 
-  #who(step, since, id, boxes, row, reason, urgent) {
-    const [xy, heading, size] = ["XY", "Heading", "Size"].map((part) => this.drive[boxes + part]);
-    const box = { x: xy[2 * row], y: xy[2 * row + 1], heading: heading[row], length: size[2 * row], width: size[2 * row + 1] };
-    const known = box.length > 0;
-    const away = (agent) => (known ? Math.hypot(agent.x - box.x, agent.y - box.y) : agent.id === id ? 0 : Infinity);
-    let agent = null;
-    for (const other of agentsAt(this.drive, since)) {
-      if (away(other) > (other.id === id ? SAME : NEAR)) continue;
-      if (!agent || other.id === id || (agent.id !== id && away(other) < away(agent))) agent = other;
-    }
-    const now = agent && agentAt(this.drive, agent.index, step);
+  #who(step, agent, track, boxes, row, reason, urgent) {
+    const now = agent >= 0 && agentsAt(this.drive, step).find((other) => other.id === agent);
     if (now) return { ...now, name: `${this.drive.kinds[now.kind]} ${now.id}`, reason, urgent, there: true };
-    return known ? { ...box, name: `track ${id}`, reason, urgent, there: false } : null;
+    const [xy, heading, size] = ["XY", "Heading", "Size"].map((part) => this.drive[boxes + part]);
+    if (agent >= 0 || !size[2 * row]) return null;
+    const box = { x: xy[2 * row], y: xy[2 * row + 1], heading: heading[row], length: size[2 * row], width: size[2 * row + 1] };
+    return { ...box, name: `track ${track}`, reason, urgent, there: false };
   }
 
   #guardAt(step) {
