@@ -206,7 +206,7 @@ class Progress:
     def judge(self, config: ForecasterTraining) -> bool:
         """Whether the last validation is the best so far."""
         value = self.metrics[config.best]
-        if self.best is None or value < self.best:
+        if value < (math.inf if self.best is None else self.best):  # never, where it is NaN
             self.best, self.best_step, self.waited = value, self.step, 0
             return True
         self.waited += 1
