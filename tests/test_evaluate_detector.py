@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,10 @@ def test_the_report_depends_on_neither_order_nor_interruption(
         for k, one in enumerate((whole, taken_up))
     ]
     assert files[0] == files[1]
+    shutil.copytree(logs / "first", tmp_path / "elsewhere" / "first")
+    other = find_drives([tmp_path / "elsewhere"])
+    with pytest.raises(RoadloopError, match=r"holds drive first of .*/logs\d*, not of .*elsewhere"):
+        evaluate_logs(judge, other, subsets, DriveLines(lines.path, judge.identity(), resume=True))
 
 
 def test_the_command(

@@ -64,6 +64,7 @@ class DriveLines:
     def __init__(self, path: Path, identity: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self.done: dict[tuple[str, str], DriveScores] = {}
+        self._folders: dict[str, str] = {}
         self._head = {"format": FORMAT, "kind": "detector evaluation", **identity}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +77,22 @@ class DriveLines:
                 f"cannot write {path}: {error.strerror}; give another --out"
             ) from error
 
-    def add(self, subset: str, scores: DriveScores) -> None:
-        """One drive, on disk when this returns."""
-        line = json.dumps({"subset": subset, "drive": plain(scores.as_json())}, allow_nan=False)
+    def check(self, drives: Sequence[DriveFile]) -> None:
+        """Raises RoadloopError where a drive of the same name, but of elsewhere, was judged."""
+        for drive in drives:
+            held = self._folders.get(drive.name, "")
+            if held and held != str(drive.root.resolve()):
+                raise RoadloopError(
+                    f"{self.path} holds drive {drive.name} of {held}, not of {drive.root}: give "
+                    "--overwrite, or another --out"
+                )
+
+    def add(self, subset: str, scores: DriveScores, folder: Path = Path()) -> None:
+        """One drive of a folder of recordings, on disk when this returns."""
+        where = str(folder.resolve())
+        entry = {"subset": subset, "folder": where, "drive": plain(scores.as_json())}
+        line = json.dumps(entry, allow_nan=False)
+        self._folders[scores.name] = where
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -94,6 +108,7 @@ class DriveLines:
             head = json.loads(lines[0]) if lines else {}
             entries = [json.loads(line) for line in lines[1:]]
             pairs = [(entry["subset"], drive_from_json(entry["drive"])) for entry in entries]
+            folders = [str(entry.get("folder", "")) for entry in entries]
         except (ValueError, KeyError, TypeError) as error:
             raise RoadloopError(f"{self.path} is damaged ({error}); give --overwrite") from error
         for key, value in self._head.items():
@@ -103,6 +118,7 @@ class DriveLines:
                     "--out"
                 )
         self.done = {(subset, scores.name): scores for subset, scores in pairs}
+        self._folders = {scores.name: where for (_, scores), where in zip(pairs, folders)}
         if whole != text:
             self.path.write_text(whole, encoding="utf-8")
 
@@ -130,6 +146,8 @@ def evaluate_logs(
     from perception.checkpoint import load_detector_weights
 
     config, _, _ = load_detector_weights(judge.checkpoint)
+    if lines is not None:
+        lines.check(drives)
     done = {} if lines is None else dict(lines.done)
     tasks = [(drive, subset) for subset in subsets for drive in drives]
     left = []
@@ -139,9 +157,9 @@ def evaluate_logs(
             left.append((drive, subset))
         elif on_drive is not None:
             on_drive(held)
-    for (_, subset), scores in _judged(judge, left, workers):
+    for (drive, subset), scores in _judged(judge, left, workers):
         if lines is not None:
-            lines.add(subset.name, scores)
+            lines.add(subset.name, scores, drive.root)
         done[subset.name, scores.name] = scores
         if on_drive is not None:
             on_drive(scores)
