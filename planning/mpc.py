@@ -48,7 +48,6 @@ Array = np.ndarray
 TIMES = np.arange(1, STEPS + 1) * STEP
 MIDDLES = TIMES - 0.5 * STEP
 TIMES_FROM_0, MIDDLES_FROM_0 = np.append(0.0, TIMES), np.append(0.0, MIDDLES)
-COMMANDED = np.append(MIDDLES[0] - STEP, MIDDLES)
 NOTHING = np.zeros(STEPS)
 SMOOTH = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0, 2.0, 1.0]) / 25.0
 """over steps, of the plan's curvature: maps jump from a straight to a bend, which is no comfort"""
@@ -147,22 +146,26 @@ class Mpc:
             pedals.acceleration,
         )
         travel = self._travel(path, wheels.speed)
-        reference = _along(path, beside.s, travel, vehicle)._replace(
+        reference = _along(path, beside.s, travel, vehicle, observation.dt)._replace(
             progress=planned[1:] - planned[0], speed=path.speeds(TIMES + delay)
         )
         limits = self._limits(observation, reference, before, emergency)
         problem = self._problem_for(vehicle)
         told = (before.steering, before.acceleration)
         commands = problem.solve(state, told, reference, limits)
+        # this command is held for dt, that of the problem for a step: where it passes by halfway
+        share = min(observation.dt / reference.elapsed, 1.0)
+        told = [b + share * (c - b) for b, c in zip(told, commands)]
+        if emergency:
+            told[1] = commands[1]
         # the limits hold to the last digit, not to the solver's tolerance
         steering = possible_steering(
-            vehicle, commands[0], before.steering, observation.dt, wheels.speed
+            vehicle, told[0], before.steering, observation.dt, wheels.speed
         )
         (low, high), (down, up) = limits.acceleration, limits.acceleration_change
-        acceleration = min(max(commands[1], float(low[0])), float(high[0]))
-        acceleration -= before.acceleration
-        acceleration = before.acceleration + min(max(acceleration, float(down[0])), float(up[0]))
-        return acceleration, steering
+        acceleration = min(max(told[1], float(low[0])), float(high[0])) - before.acceleration
+        acceleration = min(max(acceleration, share * float(down[0])), share * float(up[0]))
+        return before.acceleration + acceleration, steering
 
     def _travel(self, path: PlanPath, speed: float) -> Array:
         """m in each step, from the car's speed to the plan's."""
@@ -175,11 +178,11 @@ class Mpc:
         self, observation: Observation, reference: Reference, before: Sent, emergency: bool
     ) -> Limits:
         """Limits that at least one sequence keeps: both commands back to 0 as fast as allowed."""
-        vehicle, gains, dt = observation.ego.vehicle, self.settings.speed, observation.dt
+        vehicle, gains = observation.ego.vehicle, self.settings.speed
         grip = vehicle.friction * GRAVITY * OCTAGON
-        since = dt + STEP * np.arange(STEPS)  # the last command is dt old when this one is felt
+        since = reference.elapsed + STEP * np.arange(STEPS)
         turn = np.full(STEPS, vehicle.max_steering_rate * STEP)
-        turn[0] = vehicle.max_steering_rate * dt
+        turn[0] = vehicle.max_steering_rate * reference.elapsed
         square = np.maximum(reference.travel / STEP, 1e-3) ** 2
         back = np.maximum(abs(before.steering) - vehicle.max_steering_rate * since, 0.0)
         steering = np.arctan(vehicle.wheelbase * grip / square)
@@ -188,7 +191,7 @@ class Mpc:
         low = -min(vehicle.max_deceleration if emergency else gains.comfort_deceleration, grip)
         high = min(vehicle.max_acceleration, gains.comfort_acceleration, grip)
         up = np.full(STEPS, gains.comfort_jerk * STEP)
-        up[0] = gains.comfort_jerk * dt
+        up[0] = gains.comfort_jerk * reference.elapsed
         eased = np.maximum(abs(before.acceleration) - gains.comfort_jerk * since, 0.0)
         if emergency:
             up[:] = UNLIMITED
@@ -217,10 +220,13 @@ class Mpc:
         return self._problem
 
 
-def _along(path: PlanPath, start: float, travel: Array, vehicle: VehicleParameters) -> Reference:
+def _along(
+    path: PlanPath, start: float, travel: Array, vehicle: VehicleParameters, dt: float
+) -> Reference:
     """What following the path from ``start`` (m along it) takes of the wheels.
 
-    The commands change before the path does: the wheels lag behind them.
+    The commands change before the path does: the wheels lag behind them. The last one was held for
+    ``dt`` until now.
     """
     s = np.empty(STEPS + 1)
     s[0] = start
@@ -234,7 +240,9 @@ def _along(path: PlanPath, start: float, travel: Array, vehicle: VehicleParamete
     most = math.tan(vehicle.max_steering)
     tangent = np.minimum(np.maximum(tangent, -most), most)
     steering = np.arctan(tangent)
-    commanded = np.interp(COMMANDED + vehicle.steering_lag, MIDDLES, steering)
+    middles = MIDDLES_FROM_0 + vehicle.steering_lag
+    middles[0] = vehicle.steering_lag - 0.5 * dt
+    commanded = np.interp(middles, MIDDLES, steering)
     return Reference(
         travel=travel,
         turn=turn,
@@ -242,6 +250,7 @@ def _along(path: PlanPath, start: float, travel: Array, vehicle: VehicleParamete
         curvature=tangent / vehicle.wheelbase,
         slope=(1.0 + tangent**2) / vehicle.wheelbase,
         steering_change=commanded[1:] - commanded[:-1],
+        elapsed=0.5 * (dt + STEP),
         progress=NOTHING,
         speed=NOTHING,
     )

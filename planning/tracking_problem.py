@@ -50,10 +50,15 @@ U, W = range(COMMANDS)
 LIMITS = 6
 """rows of limits per step: change and value of both commands, two sides of the octagon"""
 TIMES = STEP * np.arange(1, STEPS + 1)
+SUM = np.tril(np.ones((STEPS, STEPS)))
+MEAN = (np.eye(STEPS) + np.eye(STEPS, k=-1)) / 2.0
 CHANGE = np.eye(STEPS) - np.eye(STEPS, k=-1)
 UPPER = np.tril_indices(STEPS)[::-1]
 """rows and columns of an upper half, column by column"""
+UPPER_FLAT = UPPER[0] * STEPS + UPPER[1]
 CORNER = len(UPPER[0])
+LAST = np.array([STEPS - 1, 2 * STEPS - 1])
+"""rows of the errors at the horizon's end"""
 DIAGONAL = np.flatnonzero(UPPER[0] == UPPER[1])
 ABOVE = np.flatnonzero(UPPER[0] == UPPER[1] - 1)
 OCTAGON = math.cos(math.pi / 8.0)
@@ -106,6 +111,8 @@ class Reference(NamedTuple):
     """1/m, g: d curvature / d steering"""
     steering_change: Array
     """rad from each command to the next that follow the path; the first against the last sent"""
+    elapsed: float
+    """s from the middle of the last command sent to that of the first one here"""
     progress: Array
     """m at the end of each step"""
     speed: Array
@@ -230,41 +237,38 @@ class TrackingProblem:
         weights, travel = self.weights, reference.travel
         e, psi, delta = state[:3]
         bend = travel * reference.slope
-        # what becomes of psi and e without commands, and what each command adds
-        free = bend * (self._delta_middle_free * delta - reference.steering)
-        free += travel * reference.curvature - reference.turn
-        psi_free = psi + np.cumsum(free)
-        psi_of = np.cumsum(bend[:, None] * self._delta_middle, axis=0)
-        middle = psi_free.copy()
-        middle[1:] += psi_free[:-1]
-        middle[0] += psi
-        e_free = e + np.cumsum(0.5 * travel * middle)
-        e_of = psi_of.copy()
-        e_of[1:] += psi_of[:-1]
-        e_of = np.cumsum((0.5 * travel)[:, None] * e_of, axis=0)
-
-        pace = travel / STEP
+        # first column: what becomes of psi and e without commands; others: what each command adds
+        psis = np.empty((STEPS, STEPS + 1))
+        psis[:, 0] = bend * (self._delta_middle_free * delta - reference.steering)
+        psis[:, 0] += travel * reference.curvature - reference.turn
+        np.multiply(bend[:, None], self._delta_middle, out=psis[:, 1:])
+        psis = SUM @ psis
+        psis[:, 0] += psi
+        middle = MEAN @ psis
+        middle[0, 0] += 0.5 * psi
+        middle *= travel[:, None]
         errors = np.empty((2 * STEPS, STEPS + 1))
-        errors[:STEPS, 0], errors[:STEPS, 1:] = e_free, e_of
-        errors[STEPS:, 0], errors[STEPS:, 1:] = psi_free, psi_of
-        errors[STEPS:] *= (weights.sideways * pace)[:, None]
-        errors[STEPS - 1] *= weights.end
-        errors[-1] *= weights.end
+        np.matmul(SUM, middle, out=errors[:STEPS])
+        errors[:STEPS, 0] += e
+        pace = travel / STEP
+        np.multiply((weights.sideways * pace)[:, None], psis, out=errors[STEPS:])
+        errors[LAST] *= weights.end
         errors[:, 1:] *= STEERING_UNIT
-        normal = errors[:, 1:].T @ errors
+        normal = errors.T @ errors
         rate = weights.curvature_rate + weights.lateral_jerk * pace**2
         rate = (rate * reference.slope * STEERING_UNIT / STEP) ** 2
+        rate[0] *= (STEP / reference.elapsed) ** 2
         data = self._cost.data[:CORNER]
-        data[:] = normal[:, 1:][UPPER]
+        normal[1:, 1:].take(UPPER_FLAT, out=data)
         data[DIAGONAL] += rate
         data[DIAGONAL[:-1]] += rate[1:]
         data[ABOVE] -= rate[1:]
         wanted = reference.steering_change / STEERING_UNIT
         wanted[0] += before[U] / STEERING_UNIT
         wanted *= rate
-        self._q[:STEPS] = normal[:, 0] - wanted
+        self._q[:STEPS] = normal[1:, 0] - wanted
         self._q[: STEPS - 1] += wanted[1:]
-        self._lateral = e_free, e_of, psi_free, psi_of, delta
+        self._lateral = errors, psis, delta
 
     def _set_longitudinal(
         self,
@@ -278,10 +282,12 @@ class TrackingProblem:
         v_free = v + a * self._v_free
         p_free = p + v * TIMES + a * self._p_free
         self._cost.data[CORNER:] = self._along[emergency]
+        rate, first = self._jerk_rate(emergency), (STEP / reference.elapsed) ** 2
+        self._cost.data[CORNER] += rate * (first - 1.0)
         push = self._q[STEPS:]
         push[:] = weights.progress**2 * ((p_free - reference.progress) @ self._p)
         push += weights.speed**2 * ((v_free - reference.speed) @ self._v)
-        push[0] -= self._jerk_rate(emergency) * before[W]
+        push[0] -= rate * first * before[W]
         self._longitudinal = p_free, v_free, a
 
     def _jerk_rate(self, emergency: bool) -> float:
@@ -314,11 +320,13 @@ class TrackingProblem:
     def foreseen(self) -> Array:
         """(STEPS, STATES) states at the end of each step that the last solution leads to."""
         steering, acceleration = self.commands.T
-        e_free, e_of, psi_free, psi_of, delta = self._lateral
+        errors, psis, delta = self._lateral
+        sideways = errors[:STEPS, 1:] @ (steering / STEERING_UNIT) + errors[:STEPS, 0]
+        sideways[-1] /= self.weights.end
         p_free, v_free, a = self._longitudinal
         columns = [
-            e_free + e_of @ steering,
-            psi_free + psi_of @ steering,
+            sideways,
+            psis[:, 0] + psis[:, 1:] @ steering,
             delta * self._delta_free + self._delta @ steering,
             p_free + self._p @ acceleration,
             v_free + self._v @ acceleration,

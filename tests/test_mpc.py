@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 
+import lagged_car
 import numpy as np
 import pytest
 from controllers import Plain, track
@@ -41,6 +42,7 @@ def bend_reference(speed: float, curvature: float) -> Reference:
         curvature=np.full(STEPS, curvature),
         slope=(1.0 + np.tan(steering) ** 2) / CAR.wheelbase,
         steering_change=np.zeros(STEPS),
+        elapsed=STEP,
         progress=speed * STEP * np.arange(1, STEPS + 1),
         speed=np.full(STEPS, speed),
     )
@@ -150,6 +152,19 @@ def test_half_g_slalom_within_15_cm(late):
     driven = drive(car, Mpc(delays=ActuatorDelays(delay, delay)), lambda car, t: slalom(t), 130)
     assert np.abs(driven.y - slalom_line(driven.x)).max() < 0.15
     assert np.abs(driven.felt[:, 1]).max() > 0.055  # the wheels of 0.5 g at 15 m/s
+
+
+@pytest.mark.parametrize(("dt", "late"), [(0.05, 4), (0.2, 1)])
+def test_it_may_be_asked_more_or_less_often(dt, late, monkeypatch):
+    """Commands that are held shorter or longer than a step of the problem."""
+    monkeypatch.setattr(lagged_car, "DT", dt)
+    monkeypatch.setattr(lagged_car, "POINTS", round(5.0 / dt) + 1)
+    car = LaggedBicycle(speed=15.0, late=late)
+    follower = Mpc(delays=ActuatorDelays(0.2, 0.2))
+    driven = drive(car, follower, lambda car, t: slalom(t), round(5.0 / dt))
+    assert np.abs(driven.y - slalom_line(driven.x)).max() < 0.15
+    assert np.abs(np.diff(driven.steering)).max() <= CAR.max_steering_rate * dt
+    assert np.abs(np.diff(driven.acceleration)).max() <= GAINS.comfort_jerk * dt + 1e-9
 
 
 def test_half_g_slalom_on_the_simulators_car():
