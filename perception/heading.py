@@ -17,7 +17,7 @@ Array = np.ndarray
 
 _MOST_VOTES = 6.0
 _TRAVEL_VOTES = 1.0
-"""votes of a moment of travelling; a detection has as many as its score"""
+"""votes of a moment of travelling; a detection has at most as many as its score"""
 _RELAX = 1.0
 """s after which an unseen turn is over to 1/e"""
 
@@ -36,11 +36,11 @@ class Headings:
     """for the front being where ``heading`` says; below 0 it is turned round"""
 
 
-def born(heading: Array, std: Array, score: Array) -> Headings:
-    """Of first detections ``(n,)``."""
+def born(heading: Array, std: Array, votes: Array) -> Headings:
+    """Of first detections ``(n,)``; ``votes`` as for `measure`."""
     cov = np.zeros((len(heading), 2, 2))
     cov[:, 0, 0], cov[:, 1, 1] = std**2, 0.3**2
-    return Headings(wrap_angle(heading), np.zeros(len(heading)), cov, score.astype(np.float64))
+    return Headings(wrap_angle(heading), np.zeros(len(heading)), cov, votes.astype(np.float64))
 
 
 def predict(headings: Headings, dt: float, density: float, most_turn: Array) -> Headings:

@@ -78,6 +78,9 @@ class _Found:
     score: Array
     heading: Array
     heading_std: Array
+    votes: Array
+    """for the front being where ``heading`` says: the score, and none of what lies across the ego's
+    way, where the detector's one bit (does it point forward?) says nothing"""
     size: Array
     """(m, 3)"""
     z: Array
@@ -180,6 +183,7 @@ class MultiObjectTracker:
         noise[:, :2, :2] = kalman.anisotropic(ray, across * config.range_ratio**2, across)
         noise[:, 2, 2] = noise[:, 3, 3] = velocity_std**2
         walker = kind == AgentKind.PEDESTRIAN
+        ego_heading = np.arctan2(percept.world_from_ego[1, 0], percept.world_from_ego[0, 0])
         return _Found(
             measured=values[:, :4],
             noise=noise,
@@ -188,6 +192,7 @@ class MultiObjectTracker:
             score=values[:, 9],
             heading=values[:, 4],
             heading_std=np.where(walker, config.walker_heading_std, config.heading_std),
+            votes=values[:, 9] * np.abs(np.cos(values[:, 4] - ego_heading)),
             size=values[:, 5:8],
             z=values[:, 8],
             position_std=position_std,
@@ -248,7 +253,7 @@ class MultiObjectTracker:
         noise = found.noise[columns] * self._alike(dt)
         filters = kalman.update(_filters(hit), found.measured[columns], noise)
         facing = headings_of.measure(
-            _facing(hit), found.heading[columns], found.heading_std[columns], score
+            _facing(hit), found.heading[columns], found.heading_std[columns], found.votes[columns]
         )
         mean, cov = kalman.combined(filters)
         walker = hit["label"] == ObjectClass.PEDESTRIAN
@@ -324,11 +329,11 @@ class MultiObjectTracker:
         free = found.score >= config.birth_score
         free[taken] = False
         rows = np.flatnonzero(free)
-        score, std = found.score[rows], found.heading_std[rows]
+        score, std, votes = found.score[rows], found.heading_std[rows], found.votes[rows]
         new = np.zeros(len(rows), _TRACK)
         noise = found.noise[rows] * self._alike(dt)
         _keep_filters(new, kalman.born(found.measured[rows], noise))
-        _keep_facing(new, headings_of.born(found.heading[rows], std, score))
+        _keep_facing(new, headings_of.born(found.heading[rows], std, votes))
         new["kinds"][np.arange(len(rows)), found.kind[rows]] = score
         new["size"], new["z"] = found.size[rows], found.z[rows]
         _keep_kind(new)

@@ -291,6 +291,21 @@ def test_the_direction_of_travel_turns_a_heading_round() -> None:
     assert tracks.states.heading[0] == pytest.approx(0.0, abs=0.1)
 
 
+@pytest.mark.parametrize("turn", [0.0, 2.0])
+def test_the_front_of_who_crosses_is_where_it_goes(turn: float) -> None:
+    """Whatever the detector says, and however sure: across the ego's way it cannot tell."""
+    tracker = MultiObjectTracker()
+    c, s = np.cos(turn), np.sin(turn)
+    pose = np.eye(4)
+    pose[:2, :2] = [[c, -s], [s, c]]
+    for k in range(4):
+        x, y = 15.0, -6.0 + 0.6 * k
+        row = (CAR, c * x - s * y, s * x + c * y, -6.0 * s, 6.0 * c, turn - np.pi / 2.0)
+        seen = dataclasses.replace(percept(users(row), k, 0.9), world_from_ego=pose)
+        tracks = tracker.update(seen, EGO)
+    assert abs(np.angle(np.exp(1j * (tracks.states.heading[0] - turn - np.pi / 2.0)))) < 0.1
+
+
 def test_a_turning_car_is_carried_on_round_the_bend() -> None:
     rng = np.random.default_rng(5)
     tracker = MultiObjectTracker()
