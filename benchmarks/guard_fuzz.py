@@ -49,10 +49,14 @@ DT = 0.1
 RESPONSE, BRAKE_MIN, LEADER_BRAKES, FULL = 0.5, 6.0, 8.0, 8.0
 """s and m/s^2 that the guard promises (docs/guard.md)"""
 TICK = 0.05
-LOOK = 3.0
-"""s, seconds and length of the judge's own simulation"""
+LOOK = 3.5
+"""s, step and length of the judge's own simulation"""
+STRAIGHT_ON = 2.0
+"""s for which moving road users are believed to go straight on"""
 CLEAR = 0.3
 """m by which a braking profile must do better to count as compliant"""
+LAG = 0.15
+"""s until the brakes answer, for the braking profiles that are tried"""
 VEHICLE = VehicleParameters()
 MANNERS = ["ahead", "beside", "oncoming", "behind", "crossing", "walker", "parked"]
 Rng = np.random.Generator
@@ -243,6 +247,9 @@ class Judgement:
 
     rss: bool
     hit: bool
+    """in front"""
+    touch: bool
+    """anywhere but behind"""
     clearance: float
     """m between the bumpers at the worst moment of the RSS case, inf without somebody ahead"""
 
@@ -266,7 +273,7 @@ class Judge:
         if deceleration is None:
             said = np.interp(t, np.arange(len(plan.speed)) * plan.dt, plan.speed)
         else:
-            said = np.maximum(speed - deceleration * t, 0.0)
+            said = np.maximum(speed - deceleration * np.maximum(t - LAG, 0.0), 0.0)
         # what a car can do of it: no jump of speed
         pace = np.empty(len(t))
         pace[0] = speed
@@ -275,8 +282,7 @@ class Judge:
             pace[k] = min(max(said[k], low, 0.0), high)
         rss, clearance = self._rss(t, pace)
         braked = self._then(t, pace, FULL)
-        hit = self._hits(t, braked, s, x, y, heading)
-        return Judgement(rss, hit, clearance)
+        return Judgement(rss, *self._contacts(t, braked, s, x, y, heading), clearance)
 
     def _then(self, t: np.ndarray, pace: np.ndarray, brake: float) -> np.ndarray:
         k = round(RESPONSE / TICK)
@@ -309,8 +315,8 @@ class Judge:
             least = min(least, float((gap + theirs - gone).min()))
         return least < 0.0 and not proper and pace[0] > 0.05, least
 
-    def _hits(self, t, pace, s, x, y, heading) -> bool:
-        """Whether the moving ego runs into somebody who goes straight on."""
+    def _contacts(self, t, pace, s, x, y, heading) -> tuple[bool, bool]:
+        """Whether the moving ego meets somebody who goes straight on: in front, beside or so."""
         way = np.concatenate([[0.0], np.cumsum(0.5 * (pace[1:] + pace[:-1]) * TICK)])
         h = np.interp(way, s, heading)
         off = VEHICLE.centre_offset
@@ -322,15 +328,16 @@ class Judge:
         size = self.size[:, :, None]
         theirs = box_corners(fx, fy, uh[:, None], size[:, 0], size[:, 1])
         touch = boxes_overlap(mine[None], theirs) & (pace > 0.1)
+        touch &= (uv < 0.3)[:, None] | (t <= STRAIGHT_ON)
         bearing = np.arctan2(
             np.cos(h) * (fy - cy) - np.sin(h) * (fx - cx),
             np.cos(h) * (fx - cx) + np.sin(h) * (fy - cy),
         )
-        # at the ego's front: what comes from behind or from the side is not for braking to avoid
-        front = np.abs(bearing) < np.deg2rad(45.0)
-        first = np.argmax(touch, axis=1)
+        # what comes from behind or from the side is not always for braking to avoid
+        bearing, first = np.abs(bearing), np.argmax(touch, axis=1)
         rows = np.flatnonzero(touch.any(1))
-        return bool(front[rows, first[rows]].any())
+        angle = bearing[rows, first[rows]]
+        return bool((angle < np.deg2rad(45.0)).any()), bool((angle < np.deg2rad(135.0)).any())
 
 
 def _path_of(plan: Trajectory) -> tuple[np.ndarray, ...]:
@@ -449,7 +456,7 @@ def count(row: Row, judge: Judge, given: object, driven: Trajectory, innocent: T
         return
     tries = [judge.judge(p, a) for p in (driven, innocent) for a in np.arange(0.0, FULL + 0.1, 0.5)]
     row.rss += after.rss and any(not o.rss and o.clearance > CLEAR for o in tries)
-    row.hits += after.hit and any(not o.hit and not o.rss for o in tries)
+    row.hits += after.hit and any(not o.touch and not o.rss for o in tries)
 
 
 def routes() -> list[tuple[Scenario, Path]]:

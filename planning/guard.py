@@ -24,7 +24,7 @@ import numpy as np
 from planning.guard_options import Options
 from planning.minimal_risk import COMFORTABLE, FIRM, HARD, HOLD, lane_plan, slowed
 from planning.plan_sanity import fault_of_plan, from_now
-from planning.reachable import MOMENTS, RESPONSE, futures_of
+from planning.reachable import MOMENTS, RESPONSE
 from planning.rss_check import EGO, RoadFrame, dangers
 from planning.track_watch import TrackWatch
 from roadloop.errors import RoadloopError
@@ -136,9 +136,9 @@ class Guard:
             note = ("perception", watch.fault, -1)
         users = watch.users
         users = users.pick(np.abs(users.z - float(ego.z)) < LEVEL)
-        futures = futures_of(users, forecasts if tracks is not None and not stop else None)
         found = dangers(self._frame, ego, users)
-        options = Options(base, ego, futures, found, users.id)
+        known = forecasts if tracks is not None and not watch.fault else None
+        options = Options(base, ego, users, known, found)
         if not stop:
             verdict = self._judge_plan(options)
             self._streak = self._streak + 1 if verdict is None else 0
@@ -182,7 +182,7 @@ class Guard:
         It has the rest of the response time, from when the danger began, until it must brake.
         """
         found = options.found
-        ids = options.ids[found.user]
+        ids = options.users.id[found.user]
         clock, short = self._watch.clock, ids[options.short].tolist()
         self._dangerous = {i: self._dangerous.get(i, clock) for i in short}
         passed = clock - np.array([self._dangerous.get(i, clock) for i in ids.tolist()])
@@ -208,10 +208,8 @@ class Guard:
         levels = levels[levels >= min(least, options.full)]
         chosen, (wrong, harm) = options, options.judge(levels)
         if wrong.all() and self._frame is not None:
-            aside = Options(
-                lane_plan(self._frame, options.ego),
-                options.ego, options.futures, options.found, options.ids,
-            )  # fmt: skip
+            lane = lane_plan(self._frame, options.ego)
+            aside = Options(lane, options.ego, options.users, options.forecasts, options.found)
             wrong_aside, harm_aside = aside.judge(levels)
             if not wrong_aside.all() or harm_aside[-1] < harm[-1] - LESS_HARM:
                 chosen, wrong = aside, wrong_aside

@@ -8,9 +8,19 @@ import numpy as np
 
 from planning.minimal_risk import braking, course_of, delayed, full_braking, planned
 from planning.plan_sanity import curvature_along
-from planning.reachable import MOMENTS, RESPONSE, Futures, Meetings, Motions, meetings
+from planning.reachable import (
+    MOMENTS,
+    RESPONSE,
+    Futures,
+    Meetings,
+    Motions,
+    futures_of,
+    meetings,
+)
 from planning.rss_check import EGO, Dangers, short_of
-from roadloop.types import EgoState, Trajectory
+from planning.track_watch import RoadUsers
+from roadloop.scoring.collision import STOPPED
+from roadloop.types import EgoState, Forecasts, Trajectory
 
 Array = np.ndarray
 
@@ -18,6 +28,9 @@ BENDS = 3.0
 """s of the motion whose lateral acceleration must stay within the tyres' grip"""
 GRIP_SLACK = 1.05
 """of the grip: curvature is known to some per cent"""
+ROOM = 3.0
+"""m around the path, beyond the ego's length, in which road users are looked at: the ego may stand
+beside its path, and brake a little later than the plan"""
 AT_RESPONSE = int(np.searchsorted(MOMENTS, RESPONSE - 1e-9))
 LATER = int(np.searchsorted(MOMENTS, RESPONSE + 0.5 - 1e-9))
 
@@ -29,10 +42,15 @@ class Options:
     """
 
     def __init__(
-        self, plan: Trajectory, ego: EgoState, futures: Futures, found: Dangers, ids: Array
+        self,
+        plan: Trajectory,
+        ego: EgoState,
+        users: RoadUsers,
+        forecasts: Forecasts | None,
+        found: Dangers,
     ) -> None:
-        self.plan, self.ego = plan, ego
-        self.futures, self.found, self.ids = futures, found, ids
+        self.plan, self.ego, self.users, self.forecasts = plan, ego, users, forecasts
+        self.found = found
         self.full = full_braking(ego.vehicle)
         self.course = course_of(plan, ego)
         self.way, self.pace = planned(plan, self.course, ego)
@@ -40,29 +58,29 @@ class Options:
     def judge_plan(self, level: float, answered: Array) -> tuple[str, str, int] | None:
         """What is wrong with the plan: kind, in words, id of whom it is about. None: it complies.
 
-        It does where it is free of contacts, or becomes so by braking with ``level`` from the
-        response time on, and RSS is kept or properly ``answered`` (dangers,).
+        It does where braking with ``level`` from the response time on keeps it free of contacts, or
+        it is so by itself, and where RSS is kept or properly ``answered`` (dangers,).
         """
-        later = delayed(self.way, self.pace, level)
-        way, pace = np.stack([self.way, later[0]]), np.stack([self.pace, later[1]])
-        motions = self.course.motions(way, pace)
         short = self.short & ~answered
         if short.any():
             worst = int(np.argmax(short))
             beside = self.found.side[worst] != 0.0
             what = "cuts in on it from the side" if beside else "RSS distance violated"
-            return "rss", what, int(self.ids[self.found.user[worst]])
-        bends = self._bends(way, pace)
-        if bends.all():
-            return "bend", "faster than the tyres hold in the bend", -1
-        met = meetings(motions, self.ego.vehicle, self.futures)
-        if not ((np.bincount(met.candidate, minlength=2) > 0) | bends).all():
-            return None
-        if not (met.candidate == 0).any():
-            return "bend", "faster than the tyres hold in the bend", -1
-        first = int(np.argmin(np.where(met.candidate == 0, met.time, np.inf)))
-        what = f"meets it in {met.time[first]:.1f} s"
-        return "collision", what, int(self.ids[met.user[first]])
+            return "rss", what, int(self.users.id[self.found.user[worst]])
+        way, pace = (values[None] for values in delayed(self.way, self.pace, level))
+        if not self._bends(way, pace)[0]:
+            # once it stands, nothing that happens is the ego's doing
+            stands = slice(0, int(np.count_nonzero(pace[0] > STOPPED)) + 1)
+            motions = self.course.motions(way[:, stands], pace[:, stands])
+            if not len(meetings(motions, self.ego.vehicle, self.futures).user):
+                return None
+        bends = self._bends(self.way[None], self.pace[None])[0]
+        met = meetings(self._own, self.ego.vehicle, self.futures)
+        if len(met.user):
+            first = int(np.argmin(met.time))
+            what = f"meets it in {met.time[first]:.1f} s"
+            return "collision", what, int(self.users.id[met.user[first]])
+        return ("bend", "faster than the tyres hold in the bend", -1) if bends else None
 
     def judge(self, levels: Array) -> tuple[Array, Array]:
         """Which of the braking ``levels`` do not comply, bool, and the impact (m/s) of each."""
@@ -84,9 +102,26 @@ class Options:
         """(dangers,) bool, the plan violates RSS with that road user, however it answers it."""
         if not len(self.found.user):
             return np.zeros(0, bool)
-        way, pace = self.way[None], self.pace[None]
-        motions = self.course.motions(way, pace)
-        return self._short(motions, way, pace, np.array([self._brake_min]))[0]
+        least = np.array([self._brake_min])
+        return self._short(self._own, self.way[None], self.pace[None], least)[0]
+
+    @cached_property
+    def futures(self) -> Futures:
+        """Of everybody who may come near the path."""
+        x, y = self._own.x, self._own.y
+        far = self.ego.vehicle.length + ROOM
+        region = (
+            float(x.min()) - far,
+            float(x.max()) + far,
+            float(y.min()) - far,
+            float(y.max()) + far,
+        )
+        return futures_of(self.users, self.forecasts, region)
+
+    @cached_property
+    def _own(self) -> Motions:
+        """The plan's own motion."""
+        return self.course.motions(self.way[None], self.pace[None])
 
     @property
     def _brake_min(self) -> float:
@@ -110,7 +145,10 @@ class Options:
     def _bends(self, way: Array, pace: Array) -> Array:
         """(candidates,) bool: slides out of a bend within `BENDS` s."""
         s, curvature = self._curvature
+        sharpest = float(np.abs(curvature).max(initial=0.0))
         grip = GRIP_SLACK * self.ego.vehicle.friction * 9.81
+        if sharpest * float(pace.max()) ** 2 <= grip:
+            return np.zeros(len(pace), bool)
         soon = MOMENTS <= BENDS
         bend = np.interp(self.course.start + way[:, soon], s, np.abs(curvature), right=0.0)
         return (bend * pace[:, soon] ** 2 > grip).any(1)

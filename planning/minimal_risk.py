@@ -46,7 +46,7 @@ class Course:
     def motions(self, way: Array, speed: Array) -> Motions:
         """The ego ``way`` m on with ``speed``, both ``(candidates, moments)``."""
         at = self.start + way
-        left = np.maximum(1.0 - MOMENTS / SETTLES, 0.0)
+        left = np.maximum(1.0 - MOMENTS[: way.shape[1]] / SETTLES, 0.0)
         return Motions(
             np.interp(at, self.s, self.x) + self.off[0] * left,
             np.interp(at, self.s, self.y) + self.off[1] * left,

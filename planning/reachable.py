@@ -7,6 +7,7 @@ are boxes; boxes of uncertain tracks are larger. Everything is evaluated at the 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,8 @@ WALKER_ACCELERATION = 2.0
 SIGMAS, LARGEST_GROWTH = 1.0, 0.5
 """standard deviations of a position by which its box grows to every side, and m of that at most:
 more than that and no lane is free any more"""
+ROUND_ABOUT = 2.0
+"""m around where somebody will be that is looked at: more than all growth above together"""
 STILL = 0.3
 """m/s below which somebody stands"""
 WITH = np.deg2rad(45.0)
@@ -62,7 +65,10 @@ class Futures:
 
 @dataclass(frozen=True)
 class Motions:
-    """Ways the ego might move; rear-axle poses, fields ``(candidates, moments)``."""
+    """Ways the ego might move; rear-axle poses, fields ``(candidates, moments)``.
+
+    They may end before `MOMENTS` do, with the ego at a standstill.
+    """
 
     x: Array
     y: Array
@@ -83,21 +89,29 @@ class Meetings:
     """bool, side by side with somebody who drives the same way"""
 
 
-def futures_of(users: RoadUsers, forecasts: Forecasts | None) -> Futures:
-    """Every future of everybody; ``forecasts`` of the tracks that ``users`` were made of."""
-    straight = _straight_on(users)
+def futures_of(
+    users: RoadUsers, forecasts: Forecasts | None, region: tuple[float, float, float, float]
+) -> Futures:
+    """Every future of everybody that touches the ``region`` (x from, to, y from, to).
+
+    ``forecasts`` are those of the tracks that ``users`` were made of.
+    """
+    straight = _straight_on(users, region)
     if forecasts is None:
         return straight
-    known = np.flatnonzero(users.row >= 0)
-    known = known[users.row[known] < len(forecasts.x)]
-    user, mode = np.nonzero(forecasts.probability[users.row[known]] > LEAST_PROBABILITY)
+    steps = forecasts.x.shape[-1]
+    known = np.flatnonzero((users.row >= 0) & (users.row < len(forecasts.x)))
+    rows = users.row[known]
+    far_x, far_y = forecasts.x[rows], forecasts.y[rows]
+    reach = 0.5 * np.hypot(users.length, users.width)[known, None] + 2.0 * LARGEST_GROWTH
+    near = (far_x.min(2) - reach <= region[1]) & (far_x.max(2) + reach >= region[0])
+    near &= (far_y.min(2) - reach <= region[3]) & (far_y.max(2) + reach >= region[2])
+    user, mode = np.nonzero(near & (forecasts.probability[rows] > LEAST_PROBABILITY))
     user = known[user]
     picked = users.row[user], mode
-    ends = (forecasts.x.shape[-1] - 1) * forecasts.dt
-    place = np.clip(MOMENTS / forecasts.dt, 0.0, forecasts.x.shape[-1] - 1.0)
-    k = np.minimum(place.astype(np.int64), max(forecasts.x.shape[-1] - 2, 0))
-    w = place - k
-    after = np.minimum(k + 1, forecasts.x.shape[-1] - 1)
+    place = np.clip(MOMENTS / forecasts.dt, 0.0, steps - 1.0)
+    k = np.minimum(place.astype(np.int64), max(steps - 2, 0))
+    w, after = place - k, np.minimum(k + 1, steps - 1)
 
     def sampled(values: Array) -> Array:
         rows = values[picked]
@@ -111,26 +125,40 @@ def futures_of(users: RoadUsers, forecasts: Forecasts | None) -> Futures:
         along = np.maximum(along, np.minimum(sampled(forecasts.along_std), LARGEST_GROWTH))
     if forecasts.across_std is not None:
         across = np.maximum(across, np.minimum(sampled(forecasts.across_std), LARGEST_GROWTH))
-    x, y = sampled(forecasts.x), sampled(forecasts.y)
-    good = np.isfinite(x).all(1) & np.isfinite(y).all(1) & np.isfinite(heading).all(1)
+    ends = np.full(len(user), (steps - 1) * forecasts.dt)
+    foretold = Futures(
+        user,
+        sampled(forecasts.x),
+        sampled(forecasts.y),
+        heading[:, k] + w * turned,
+        users.length[user, None] / 2.0 + along,
+        users.width[user, None] / 2.0 + across,
+        ends,
+    )
     return Futures(
-        np.concatenate([straight.user, user[good]]),
-        np.concatenate([straight.x, x[good]]),
-        np.concatenate([straight.y, y[good]]),
-        np.concatenate([straight.heading, (heading[:, k] + w * turned)[good]]),
-        np.concatenate([straight.half_length, (users.length[user, None] / 2.0 + along)[good]]),
-        np.concatenate([straight.half_width, (users.width[user, None] / 2.0 + across)[good]]),
-        np.concatenate([straight.until, np.full(int(good.sum()), ends)]),
+        *(
+            np.concatenate([getattr(straight, f.name), getattr(foretold, f.name)])
+            for f in dataclasses.fields(Futures)
+        )
     )
 
 
-def _straight_on(users: RoadUsers) -> Futures:
+def _straight_on(everybody: RoadUsers, region: tuple[float, float, float, float]) -> Futures:
     """Constant speed and turn rate, and all that bounded acceleration reaches in `RESPONSE`.
 
     With ``a`` forwards and ``b`` braking a vehicle is anywhere from ``v t - b t^2 / 2`` (standing
     once it has stopped) to ``v t + a t^2 / 2`` along its heading; a pedestrian within
     ``a t^2 / 2`` around where it walks to.
     """
+    walker = everybody.kind == AgentKind.PEDESTRIAN
+    still = everybody.speed < STILL
+    until = np.where(still, MOMENTS[-1], np.where(walker, WALKS_ON, STRAIGHT_ON))
+    reach = everybody.speed * np.where(still, 0.0, until) + ROUND_ABOUT
+    reach += 0.5 * np.hypot(everybody.length, everybody.width)
+    near = (everybody.x - reach <= region[1]) & (everybody.x + reach >= region[0])
+    near &= (everybody.y - reach <= region[3]) & (everybody.y + reach >= region[2])
+    user = np.flatnonzero(near)
+    users = everybody.pick(user)
     t = MOMENTS[None, :]
     speed = users.speed[:, None]
     walks = (users.kind == AgentKind.PEDESTRIAN)[:, None]
@@ -148,16 +176,14 @@ def _straight_on(users: RoadUsers) -> Futures:
     round_about = round_about + np.minimum(SIGMAS * users.std, LARGEST_GROWTH)[:, None]
     shift = 0.5 * (ahead - behind)
     heading = users.heading[:, None] + turn
-    still = users.speed < STILL
-    until = np.where(users.kind == AgentKind.PEDESTRIAN, WALKS_ON, STRAIGHT_ON)
     return Futures(
-        np.arange(len(users)),
+        user,
         users.x[:, None] + far * np.cos(course) + shift * np.cos(heading),
         users.y[:, None] + far * np.sin(course) + shift * np.sin(heading),
         heading,
         users.length[:, None] / 2.0 + 0.5 * (ahead + behind) + round_about,
         users.width[:, None] / 2.0 + round_about,
-        np.where(still, MOMENTS[-1], until),
+        until[user],
     )
 
 
@@ -172,8 +198,7 @@ def meetings(motions: Motions, vehicle: VehicleParameters, futures: Futures) -> 
     x = motions.x + offset * np.cos(motions.heading)
     y = motions.y + offset * np.sin(motions.heading)
     half = vehicle.length / 2.0, vehicle.width / 2.0
-    near = _in_the_box(x, y, np.hypot(*half), futures)
-    c, row, k = _close_pairs(x, y, np.hypot(*half), futures, near)
+    c, row, k = _close_pairs(x, y, np.hypot(*half), futures)
     moving = motions.speed[c, k] > STOPPED
     moving &= MOMENTS[k] <= futures.until[row]
     c, row, k = c[moving], row[moving], k[moving]
@@ -214,23 +239,13 @@ def meetings(motions: Motions, vehicle: VehicleParameters, futures: Futures) -> 
     return Meetings(c, futures.user[row], MOMENTS[k], against, aside)
 
 
-def _in_the_box(x: Array, y: Array, radius: float, futures: Futures) -> Array:
-    """Rows of the futures whose bounding box comes near that of the ego's ways."""
-    reach = radius + np.hypot(futures.half_length.max(1), futures.half_width.max(1))
-    near = (futures.x.min(1) - reach <= x.max()) & (futures.x.max(1) + reach >= x.min())
-    near &= (futures.y.min(1) - reach <= y.max()) & (futures.y.max(1) + reach >= y.min())
-    return np.flatnonzero(near)
-
-
-def _close_pairs(
-    x: Array, y: Array, radius: float, futures: Futures, near: Array
-) -> tuple[Array, Array, Array]:
+def _close_pairs(x: Array, y: Array, radius: float, futures: Futures) -> tuple[Array, Array, Array]:
     """Candidate, row and moment where the boxes' circles overlap, in this order."""
-    dx = x[:, None, :] - futures.x[near][None]
-    dy = y[:, None, :] - futures.y[near][None]
-    reach = radius + np.hypot(futures.half_length[near], futures.half_width[near])
-    c, row, k = np.nonzero(dx * dx + dy * dy <= (reach * reach)[None])
-    return c, near[row], k
+    until = slice(0, x.shape[1])
+    dx = x[:, None, :] - futures.x[None, :, until]
+    dy = y[:, None, :] - futures.y[None, :, until]
+    reach = radius + np.hypot(futures.half_length.max(1), futures.half_width.max(1))
+    return np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
 
 
 def _speeds(futures: Futures, row: Array, k: Array) -> Array:
