@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from planning.following import PlanPath, SpeedGains, check_plan, followed_speed, motion_of
+from planning.following import PlanPath, SpeedGains, check_plan, followed_speed
+from planning.sent_commands import motion_of
 from roadloop.types import Control, Observation, Trajectory, VehicleParameters
 
 Array = np.ndarray

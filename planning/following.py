@@ -1,10 +1,7 @@
-"""What the controllers share: the plan as a path, the car when a command takes hold, the speed.
+"""What the controllers share: the plan as a path and as a speed, and what a car can do.
 
-A command acts on the wheels only after the pure delay of its actuator; until then the car does what
-it was told before. So the errors that a command can still mend are those at the end of the delay:
-`SentCommands` remembers what is under way and drives a kinematic bicycle with lagging actuators
-through it (the simulator's vehicle model, R. Rajamani, Vehicle Dynamics and Control, 2nd ed.,
-section 2.2), and the controllers look at the plan from there.
+Every controller looks at the plan from where the car will be when its command is felt
+(`planning.sent_commands`).
 """
 
 from __future__ import annotations
@@ -15,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from planning.sent_commands import Motion
 from roadloop.errors import RoadloopError
-from roadloop.types import Control, EgoState, Observation, Trajectory, VehicleParameters
-from roadloop.vehicles import ActuatorDelays
+from roadloop.types import Trajectory, VehicleParameters
 
 Array = np.ndarray
 
@@ -35,28 +32,6 @@ SLOWER = 1.5
 """m/s that a plan begins below the car's speed, an emergency"""
 BRAKING_SOON, BRAKING_TIME = 1.0, 0.3
 """s ahead in which a plan's braking counts, s over which it is measured"""
-LONGEST_STEP = 0.1
-"""s the vehicle model is driven at once"""
-
-
-class Motion(NamedTuple):
-    """The car at one moment: rear axle in the world frame, SI units."""
-
-    x: float
-    y: float
-    heading: float
-    speed: float
-    acceleration: float
-    steering: float
-
-
-class Sent(NamedTuple):
-    """A command and when it was sent."""
-
-    time: float
-    """s"""
-    acceleration: float
-    steering: float
 
 
 class Errors(NamedTuple):
@@ -108,24 +83,6 @@ def check_plan(plan: Trajectory) -> None:
             )
     if not (math.isfinite(plan.dt) and plan.dt > 0.0):
         raise RoadloopError(f"trajectory.dt is {plan.dt}: expected s above 0")
-
-
-def motion_of(ego: EgoState) -> Motion:
-    """The ego as scalars. Raises RoadloopError for one that is not finite."""
-    motion = Motion(
-        float(ego.x),
-        float(ego.y),
-        float(ego.heading),
-        float(ego.speed),
-        float(ego.acceleration),
-        float(ego.steering),
-    )
-    for name, value in zip(Motion._fields, motion):
-        if not math.isfinite(value):
-            raise RoadloopError(
-                f"ego.{name} is {value}: expected a finite number; check the localisation"
-            )
-    return motion
 
 
 class PlanPath:
@@ -210,121 +167,6 @@ class PlanPath:
         """m the plan has come since its first point, going on at its last speed."""
         beyond = np.maximum(times - self.time[-1], 0.0) * float(self.plan.speed[-1])
         return np.interp(times, self.time, self._s_at_time) + beyond
-
-
-class SentCommands:
-    """The commands that are under way, and what the car makes of them.
-
-    ``delays`` are pure: nothing of a command is felt until then. Before the first command the car
-    is taken to have been told what it was first seen to do.
-    """
-
-    def __init__(self, delays: ActuatorDelays) -> None:
-        self.delays = delays
-        self._longest = max(delays.steering, delays.acceleration)
-        self._sent: list[Sent] = []
-
-    def reset(self) -> None:
-        """Nothing was sent."""
-        self._sent = []
-
-    def begin(self, observation: Observation, motion: Motion) -> Sent:
-        """The last command; before the first one, what the car does now.
-
-        Raises RoadloopError where time went back since then.
-        """
-        now = observation.time
-        if not self._sent:
-            self._sent = [Sent(-math.inf, motion.acceleration, motion.steering)]
-        last = self._sent[-1]
-        if now < last.time - 1e-9:
-            raise RoadloopError(
-                f"time went back from {last.time:g} s to {now:g} s: reset the controller at the "
-                "start of a drive"
-            )
-        return last
-
-    def send(self, now: float, acceleration: float, steering: float) -> Control:
-        """Remember this command and return it."""
-        self._sent.append(Sent(now, acceleration, steering))
-        while len(self._sent) > 1 and self._sent[1].time + self._longest <= now:
-            del self._sent[0]
-        return Control(np.asarray(acceleration), np.asarray(steering))
-
-    def when_felt(
-        self, now: float, motion: Motion, vehicle: VehicleParameters
-    ) -> tuple[Motion, Motion]:
-        """The car when a steering command sent now takes hold, and when an acceleration does."""
-        delays = self.delays
-        first = self._after(now, motion, vehicle, delays.steering)
-        if delays.acceleration == delays.steering:
-            return first, first
-        return first, self._after(now, motion, vehicle, delays.acceleration)
-
-    def _after(
-        self, now: float, motion: Motion, vehicle: VehicleParameters, delay: float
-    ) -> Motion:
-        if delay <= 0.0:
-            return motion
-        edges = {0.0, delay}
-        for channel in (self.delays.steering, self.delays.acceleration):
-            edges.update(t for s in self._sent if 0.0 < (t := s.time + channel - now) < delay)
-        at = 0.0
-        for edge in sorted(edges)[1:]:
-            pieces = math.ceil((edge - at) / LONGEST_STEP - 1e-9)
-            middle = now + 0.5 * (at + edge)
-            acceleration = self._in_force(middle - self.delays.acceleration).acceleration
-            steering = self._in_force(middle - self.delays.steering).steering
-            for _ in range(max(pieces, 1)):
-                step = (edge - at) / max(pieces, 1)
-                motion = advanced(motion, acceleration, steering, vehicle, step)
-            at = edge
-        return motion
-
-    def _in_force(self, time: float) -> Sent:
-        """The last command sent by ``time``."""
-        for sent in reversed(self._sent):
-            if sent.time <= time:
-                return sent
-        return self._sent[0]
-
-
-def _summed(steps: Array) -> Array:
-    """0, then the sum of the steps up to and including each."""
-    sums = np.zeros(len(steps) + 1)
-    np.cumsum(steps, out=sums[1:])
-    return sums
-
-
-def advanced(
-    motion: Motion, acceleration: float, steering: float, vehicle: VehicleParameters, dt: float
-) -> Motion:
-    """The car ``dt`` s later under these commands; it never rolls back."""
-    low, high = -vehicle.max_deceleration, vehicle.max_acceleration
-    target = min(max(acceleration, low), high)
-    now = target + (motion.acceleration - target) * _kept(vehicle.acceleration_lag, dt)
-    speed = motion.speed + 0.5 * (motion.acceleration + now) * dt
-    if speed < 0.0:
-        speed, now = 0.0, max(now, 0.0)
-    wish = min(max(steering, -vehicle.max_steering), vehicle.max_steering)
-    turn = (wish - motion.steering) * (1.0 - _kept(vehicle.steering_lag, dt))
-    most = vehicle.max_steering_rate * dt
-    turn = min(max(turn, -most), most)
-    travel = 0.5 * (motion.speed + speed) * dt
-    yaw = travel * math.tan(motion.steering + 0.5 * turn) / vehicle.wheelbase
-    return Motion(
-        motion.x + travel * math.cos(motion.heading + 0.5 * yaw),
-        motion.y + travel * math.sin(motion.heading + 0.5 * yaw),
-        motion.heading + yaw,
-        speed,
-        now,
-        motion.steering + turn,
-    )
-
-
-def _kept(lag: float, dt: float) -> float:
-    """Share of the distance to its command that a first-order lag still has after ``dt``."""
-    return math.exp(-dt / lag) if lag > 0.0 else 0.0
 
 
 def holds(motion: Motion, plan: Trajectory, delay: float = 0.0) -> bool:
@@ -433,3 +275,10 @@ def possible_acceleration(
     grip = math.sqrt(max((vehicle.friction * GRAVITY) ** 2 - sideways**2, 0.0))
     low, high = -min(vehicle.max_deceleration, grip), min(vehicle.max_acceleration, grip)
     return min(max(wanted, low), high)
+
+
+def _summed(steps: Array) -> Array:
+    """0, then the sum of the steps up to and including each."""
+    sums = np.zeros(len(steps) + 1)
+    np.cumsum(steps, out=sums[1:])
+    return sums

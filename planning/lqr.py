@@ -13,17 +13,15 @@ import math
 import numpy as np
 
 from planning.following import (
-    Motion,
     PlanPath,
-    SentCommands,
     SpeedGains,
     check_plan,
     followed_speed,
     is_emergency,
-    motion_of,
     possible_acceleration,
     possible_steering,
 )
+from planning.sent_commands import Motion, SentCommands, motion_of
 from roadloop.scoring.pdm_tracker import (
     HORIZON,
     State,

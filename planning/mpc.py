@@ -3,7 +3,7 @@
 At every step the next two seconds are optimised (`planning.tracking_problem`) under the limits of
 wheels, comfort and tyres, and the first command is sent. The pure delay of the actuators is made up
 for: the problem begins where the car will be when that command takes hold, which the commands
-already under way decide (`planning.following.SentCommands`).
+already under way decide (`planning.sent_commands`).
 
 Emergencies, and standing, are told apart as by the other controllers (`planning.following`): a plan
 that brakes harder than is comfortable is followed without the limit on jerk.
@@ -18,19 +18,16 @@ import numpy as np
 
 from planning.following import (
     GRAVITY,
-    Motion,
     PlanPath,
-    Sent,
-    SentCommands,
     SpeedGains,
     check_plan,
     followed_speed,
     holds,
     is_emergency,
-    motion_of,
     possible_acceleration,
     possible_steering,
 )
+from planning.sent_commands import Motion, Sent, SentCommands, motion_of
 from planning.tracking_problem import (
     OCTAGON,
     STEP,

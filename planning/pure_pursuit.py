@@ -17,16 +17,14 @@ import numpy as np
 
 from planning.following import (
     PlanPath,
-    SentCommands,
     SpeedGains,
-    advanced,
     check_plan,
     followed_speed,
     is_emergency,
-    motion_of,
     possible_acceleration,
     possible_steering,
 )
+from planning.sent_commands import SentCommands, advanced, motion_of
 from roadloop.types import Control, Observation, Trajectory
 from roadloop.vehicles import ActuatorDelays
 

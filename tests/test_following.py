@@ -12,16 +12,14 @@ from lagged_car import DT, POINTS, LaggedBicycle, arc, drive, slalom, slalom_lin
 from planning.controllers import TrackingController
 from planning.following import (
     GRAVITY,
-    Motion,
     PlanPath,
-    SentCommands,
-    advanced,
     possible_acceleration,
     possible_steering,
 )
 from planning.lqr import Lqr
 from planning.mpc import Mpc
 from planning.pure_pursuit import PurePursuit
+from planning.sent_commands import Motion, SentCommands, advanced
 from roadloop.errors import RoadloopError
 from roadloop.types import Trajectory, VehicleParameters
 from roadloop.vehicles import ActuatorDelays
