@@ -82,10 +82,13 @@ class Mpc:
         self.settings = settings or MpcSettings()
         self._sent = SentCommands(delays or ActuatorDelays())
         self._problem: TrackingProblem | None = None
+        self._braked = False
+        """in an emergency, at the last step"""
 
     def reset(self) -> None:
         """Forget the previous commands and solutions."""
         self._sent.reset()
+        self._braked = False
         self._problem = None  # the solver adapts: only a new one answers as the first did
 
     def control(self, observation: Observation, trajectory: Trajectory) -> Control:
@@ -116,6 +119,7 @@ class Mpc:
             acceleration, steering = self._best(
                 observation, path, wheels, pedals, before, emergency
             )
+        self._braked = emergency
         acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
         return self._sent.send(observation.time, acceleration, steering)
 
@@ -192,7 +196,7 @@ class Mpc:
         eased = np.maximum(abs(before.acceleration) - gains.comfort_jerk * since, 0.0)
         if emergency:
             up[:] = UNLIMITED
-        elif before.acceleration < -gains.comfort_deceleration:  # an emergency may end at once
+        elif self._braked:  # an emergency may end at once
             up[0] = UNLIMITED
         if up[0] == UNLIMITED:
             eased[:] = 0.0
