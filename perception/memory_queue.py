@@ -58,9 +58,11 @@ class MemoryQueue:
         while time - kept[0].time > most:
             kept.popleft()
         best = min(kept, key=lambda k: abs(time - k.time - self.age))
-        # nothing is nearer once there is one of every step
-        allowed = min(0.5 * step, OFF * self.age) + 1e-9
-        return best if abs(time - best.time - self.age) <= allowed else None
+        allowed = OFF * self.age
+        if time - kept[0].time < self.age - 1e-9:
+            # at the beginning: soon there is one of every step, and then nothing is nearer
+            allowed = min(0.5 * step, allowed)
+        return best if abs(time - best.time - self.age) <= allowed + 1e-9 else None
 
     def put(self, kept: Kept) -> None:
         """Keep the state of the newest moment."""

@@ -178,6 +178,16 @@ def test_five_chains_of_states_take_turns_at_ten_hertz():
     assert used == [None] * 5 + [0, 1, 2, 3, 4, 5, 6]
 
 
+def test_after_a_moment_without_pictures_the_next_state_does():
+    queue, ages = MemoryQueue(0.5), []
+    for step in (k for k in range(24) if k != 12):
+        kept = queue.before(0.1 * step)
+        ages.append(None if kept is None else round(0.1 * step - kept.time, 1))
+        queue.put(Kept(0.1 * step, np.eye(4), np.zeros(1)))
+    assert ages[:5] == [None] * 5 and ages.count(0.5) == 17
+    assert ages[16] in (0.4, 0.6)  # at 1.7 s: the state of 1.2 s is not there
+
+
 def test_time_that_jumps_forgets_the_states():
     for jump in (3.0, 0.05):
         queue = MemoryQueue(0.5)
