@@ -224,19 +224,19 @@ def meetings(motions: Motions, vehicle: VehicleParameters, futures: Futures) -> 
     hit = hit[first]
     c, row, k = c[hit], row[hit], k[hit]
 
-    ahead, left, cos_t = ahead[hit], left[hit], cos_t[hit]
-    same_way = cos_t > np.cos(WITH)
-    length = futures.half_length[row, k]
+    ahead, left, cos, sin = ahead[hit], left[hit], cos[hit], sin[hit]
+    vx, vy = _velocities(futures, row, k)
+    along, across = cos * vx + sin * vy, cos * vy - sin * vx
+    pace, mine = np.hypot(along, across), motions.speed[c, k]
+    same_way = (along > np.cos(WITH) * pace) & (pace > STILL)
     from_behind = np.abs(np.arctan2(left, ahead + offset)) > BEHIND
     from_behind |= same_way & (ahead < -0.5 * half[0])
     # more beside each other than one before the other
-    pace = _speeds(futures, row, k)
-    aside = same_way & (ahead < 0.6 * (half[0] + length)) & (pace > STILL)
+    aside = same_way & (ahead < 0.6 * (half[0] + futures.half_length[row, k]))
     counts = ~from_behind & ~(aside & (MOMENTS[k] > BESIDE))
-    c, row, k, aside, pace = c[counts], row[counts], k[counts], aside[counts], pace[counts]
-    mine = motions.speed[c, k]
-    against = np.sqrt(np.maximum(mine**2 + pace**2 - 2.0 * mine * pace * cos_t[counts], 0.0))
-    return Meetings(c, futures.user[row], MOMENTS[k], against, aside)
+    against = np.hypot(along - mine, across)
+    row, k = row[counts], k[counts]
+    return Meetings(c[counts], futures.user[row], MOMENTS[k], against[counts], aside[counts])
 
 
 def _close_pairs(x: Array, y: Array, radius: float, futures: Futures) -> tuple[Array, Array, Array]:
@@ -245,12 +245,17 @@ def _close_pairs(x: Array, y: Array, radius: float, futures: Futures) -> tuple[A
     dx = x[:, None, :] - futures.x[None, :, until]
     dy = y[:, None, :] - futures.y[None, :, until]
     reach = radius + np.hypot(futures.half_length.max(1), futures.half_width.max(1))
-    return np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
+    c, row, k = np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
+    return c, row, k
 
 
-def _speeds(futures: Futures, row: Array, k: Array) -> Array:
-    """m/s of the boxes at these moments, from where they are before and after."""
+def _velocities(futures: Futures, row: Array, k: Array) -> tuple[Array, Array]:
+    """m/s along world x and y of the boxes at these moments, from where they are before and after.
+
+    Not their headings: pedestrians have none to speak of.
+    """
     before, after = np.maximum(k - 1, 0), np.minimum(k + 1, len(MOMENTS) - 1)
+    seconds = MOMENTS[after] - MOMENTS[before]
     dx = futures.x[row, after] - futures.x[row, before]
     dy = futures.y[row, after] - futures.y[row, before]
-    return np.hypot(dx, dy) / (MOMENTS[after] - MOMENTS[before])
+    return dx / seconds, dy / seconds
