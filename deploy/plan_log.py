@@ -47,6 +47,7 @@ class PlanRecorder:
         self._every = every
         self._rows: dict[str, list[Table]] = {name: [] for name in TABLES}
         self._terms: list[str] = []
+        self._weights: list[float] = []
         self._proposals = 0
         self._moments = 0
         self._latest: Explanation | None = None
@@ -83,6 +84,7 @@ class PlanRecorder:
         rows = {**self._rows, "interventions": [self._intervention(one) for one in guard or ()]}
         return PlanLog(
             terms=tuple(self._terms),
+            weights=tuple(self._weights),
             point_step=POINT_STEP,
             guarded=guard is not None,
             tables={name: joined_rows(TABLES[name], parts) for name, parts in rows.items()},
@@ -101,7 +103,7 @@ class PlanRecorder:
             self._rows["terms"].append(
                 {
                     "proposal": rows,
-                    "term": np.full(count, self._term(name)),
+                    "term": np.full(count, self._term(name, now.weights.get(name, 1.0))),
                     "value": np.rint(THOUSANDTHS * np.asarray(values, float)),
                 }
             )
@@ -125,13 +127,14 @@ class PlanRecorder:
             }
         )
 
-    def _term(self, name: str) -> int:
+    def _term(self, name: str, weight: float) -> int:
         if name not in self._terms:
             if len(self._terms) == MOST_TERMS:
                 raise RoadloopError(
                     f"explanation with term {name!r}: a drive may have {MOST_TERMS} terms at most"
                 )
             self._terms.append(name)
+            self._weights.append(float(weight))
         return self._terms.index(name)
 
     def _listen_to_guard(self, observation: Observation) -> bool:
@@ -188,6 +191,9 @@ def check(explanation: Explanation) -> None:
         raise RoadloopError(
             f"explanation of {count} proposals: chosen is {explanation.chosen}, which is none"
         )
+    for name, weight in explanation.weights.items():
+        if not 0.0 <= weight <= 1.0:
+            raise RoadloopError(f"explanation: weight of {name!r} is {weight}, expected 0 to 1")
     finite = all(np.isfinite(values).all() for values in (*explanation.terms.values(), xy))
     if not finite:
         raise RoadloopError("explanation with terms or points that are NaN or infinite")

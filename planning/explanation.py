@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,3 +34,6 @@ class Explanation:
     """what kept the plan from being faster or another one, in words; empty: nothing"""
     limit_id: int = -1
     """id of the road user that is, -1: none"""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """name of a term -> share of the score that is lost where it alone falls from 1 to 0, by which
+    the terms that cost a proposal are compared; all of it where none is given"""

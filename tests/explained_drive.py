@@ -121,7 +121,8 @@ def explained(rollout: Rollout, step: int) -> Explanation:
     gate = terms["no_collision"] * terms["drivable_area"] * terms["direction"]
     weighed = {"time_to_collision": 5, "progress": 5, "comfort": 2, "speed_limit": 1,
                "steadiness": 1}  # fmt: skip
-    score = gate * sum(w * terms[name] for name, w in weighed.items()) / 14.0
+    weights = {name: w / 14.0 for name, w in weighed.items()}
+    score = gate * sum(w * terms[name] for name, w in weights.items())
     chosen = int(np.argmax(score))
     yields = YIELDS[0] <= time < YIELDS[1]
     return Explanation(
@@ -132,6 +133,7 @@ def explained(rollout: Rollout, step: int) -> Explanation:
         xy=xy,
         limit="it crosses ahead" if yields else "" if time < PASSES[1] else "the speed limit",
         limit_id=PEDESTRIAN if yields else -1,
+        weights=weights,
     )
 
 

@@ -34,6 +34,8 @@ from roadloop.errors import RoadloopError
 from roadloop.logs.plans import TABLES, read_plans, write_plans
 from roadloop.scoring.diagnostics import with_diagnostics
 from roadloop.scoring.result import Score, Term, read_score
+from roadloop.viz.plan_strip import PlanStrip
+from roadloop.viz.plans import agents_meant, steps_told
 from roadloop.viz.report import write_report
 from sim.suite import Case
 
@@ -74,6 +76,7 @@ def test_a_change_is_kept_at_its_very_step(scene):
 def test_proposals_terms_and_paths_are_those_of_the_moment(scene, log):
     _, rollout = scene
     assert log.terms == TERMS and log.guarded
+    assert log.weights == pytest.approx((1, 1, 1, 5 / 14, 5 / 14, 2 / 14, 1 / 14, 1 / 14))
     values, paths = log.values(), log.paths()
     moments, proposals = log.tables["moments"], log.tables["proposals"]
     for moment in (0, 17, log.moments - 1):
@@ -155,6 +158,7 @@ def test_falling_silent_is_a_moment_without_proposals(scene):
         ({"xy": np.zeros((16, 2))}, r"xy has shape \(16, 2\), expected \(16, K, 2\)"),
         ({"chosen": 16}, "chosen is 16"),
         ({"xy": np.full((16, 3, 2), np.nan)}, "NaN or infinite"),
+        ({"weights": {"comfort": 5.0}}, "weight of 'comfort' is 5.0, expected 0 to 1"),
     ],
 )
 def test_an_explanation_that_does_not_fit_together_is_refused(scene, change, said):
@@ -186,7 +190,8 @@ def test_terms_may_come_and_go(scene):
 
 def test_the_log_is_read_as_it_was_written(tmp_path, log):
     read = read_plans(write_plans(tmp_path / "plans", log))
-    assert (read.terms, read.point_step, read.guarded) == (log.terms, log.point_step, True)
+    assert (read.terms, read.weights) == (log.terms, log.weights)
+    assert (read.point_step, read.guarded) == (log.point_step, True)
     for name, columns in TABLES.items():
         for column in columns:
             a, b = log.tables[name][column], read.tables[name][column]
@@ -238,9 +243,8 @@ def test_the_page_holds_it_all_and_the_same_bytes(tmp_path, scene, log):
     path = write_report(tmp_path / "a.html", rollout, road_map, score(rollout), plans=log)
     page, meta = meta_of(path)
     assert meta["why"]["terms"][3] == "time to collision"
-    assert set(meta["why"]["groups"]) == {
-        "keep lane", "change left", "aside to the right", "stop for it"
-    }  # fmt: skip
+    assert list(meta["why"]["colours"]) == ["keep lane", "stop for it", "change left"]
+    assert "aside to the right" in meta["why"]["groups"]
     assert len(meta["why"]["interventions"]) == 1
     assert "pedestrian 106 &lt;near&gt;" in page and "106 <near>" not in page
     again = write_report(tmp_path / "b.html", rollout, road_map, score(rollout), plans=log)
@@ -256,6 +260,34 @@ def test_a_page_without_stays_without(tmp_path, scene):
         path = write_report(tmp_path / "a.html", rollout, road_map, None, plans=plans)
         page, meta = meta_of(path)
         assert meta["why"] is None and 'id="why"' not in page
+
+
+def test_each_step_of_a_video_says_what_is_driven_and_why(scene, log):
+    _, rollout = scene
+    told = steps_told(log, rollout)
+    assert (told[20].chosen, told[20].limit, told[20].guard) == ("keep lane, 100 %", "", "")
+    assert told[85].limit == "pedestrian 106 (it crosses ahead)"
+    assert told[85].guard == "emergency brake: pedestrian 106 <near>" and not told[95].guard
+    assert told[199].limit == "the speed limit"
+    strip = PlanStrip(log, rollout, 640)
+    one, other = strip.picture(20), strip.picture(85)
+    assert one.shape == (strip.size[1], 640, 3) == (52, 640, 3) and (one != other).any()
+    assert (strip.picture(20) == one).all()
+
+
+def test_numbers_of_the_driver_are_told_by_where_he_saw_them(scene):
+    _, rollout = scene
+    agents = rollout.agents
+    column = int(np.flatnonzero(agents.id[0] == PEDESTRIAN)[0])
+    x, y = float(agents.x[70, column]), float(agents.y[70, column])
+    places = [(x + 4.0, y), (x + 1.0, y), (x + 4.0, y), (np.nan, np.nan), (np.nan, np.nan)]
+    table = {
+        "step": np.full(5, 70),
+        "x": np.array([p[0] for p in places]),
+        "y": np.array([p[1] for p in places]),
+    }
+    names = np.array([PEDESTRIAN, 7, 7, PEDESTRIAN, -1])
+    assert agents_meant(table, names, rollout).tolist() == [106, 106, -1, 106, -1]
 
 
 # --- in the scores --------------------------------------------------------------------------------
@@ -289,7 +321,7 @@ def test_a_drive_keeps_shows_and_counts_it(tmp_path, capsys):
     assert told["score"]["terms"]["guard_interventions"]["value"] == 1.0
     assert read_score(out / "score.json").term("guard_interventions").value == 1.0
     kept = read_plans(out / "plans")
-    assert kept.moments == 3 and kept.tables["moments"]["step"].tolist() == [0, 2, 7]
+    assert kept.tables["moments"]["step"].tolist() == [0, 2]
     _, meta = meta_of(out / "report.html")
     assert meta["why"]["names"] == ["as planned", "faster"]
     assert main(["report", str(out), "--out", str(tmp_path / "again.html")]) == 0

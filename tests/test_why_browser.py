@@ -111,7 +111,7 @@ def test_a_clicked_moment_tells_proposals_terms_and_the_limit(open_page, rollout
     fast = next(row for row in rows if row["name"] == "keep lane, 100 %")
     assert fast["said"] == "cost it most: no collision, 0.00 against 1.00" and fast["cost"] == 0
     said = page.inner_text("#why-say")
-    assert "stop for it" in said and "Limited by pedestrian 106: it crosses ahead" in said
+    assert "stop for it" in said and "Limited by pedestrian 106 (it crosses ahead)." in said
     assert page.inner_text("#why-tag") == "pedestrian 106: it crosses ahead"
     assert page.inner_text("#why-now-what") == "stop for it"
 

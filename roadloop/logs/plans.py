@@ -3,7 +3,7 @@
 ::
 
     plans/
-      meta.json              names of the terms, s between the points, whether there was a guard
+      meta.json              names and weights of the terms, s between points, was there a guard
       moments.parquet        one row per moment that was kept: what was chosen, who limited it
       proposals.parquet      one row per moment and proposal, moment by moment
       terms.parquet          values, one row per proposal and term it has
@@ -80,6 +80,8 @@ class PlanLog:
 
     terms: tuple[str, ...] = ()
     """names, in the order they are to be shown"""
+    weights: tuple[float, ...] = ()
+    """of the terms: share of the score that is lost where one of them alone falls from 1 to 0"""
     point_step: float = 0.5
     """s between the points of a proposal, the first is now"""
     guarded: bool = False
@@ -137,6 +139,7 @@ def write_plans(folder: str | Path, log: PlanLog) -> Path:
     meta = {
         "format": FORMAT,
         "terms": list(log.terms),
+        "weights": list(log.weights),
         "point_step": log.point_step,
         "guarded": log.guarded,
     }
@@ -160,6 +163,7 @@ def read_plans(folder: str | Path) -> PlanLog | None:
 def _log(meta: Mapping[str, Any], tables: dict[str, Table]) -> PlanLog:
     return PlanLog(
         terms=tuple(str(name) for name in meta["terms"]),
+        weights=tuple(float(weight) for weight in meta["weights"]),
         point_step=float(meta["point_step"]),
         guarded=bool(meta["guarded"]),
         tables=tables,

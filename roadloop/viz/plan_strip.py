@@ -3,7 +3,7 @@
 ::
 
     +-----------------------------------------------------------+
-    | keep lane, 20 %   limited by pedestrian 106: it crosses   |
+    | keep lane, 20 %   limited by pedestrian 106 (it crosses)  |
     | ####### keep lane ####|## stop ##|### change left ####### |
     +-----------------------------------------------------------+
 """
@@ -52,7 +52,7 @@ class PlanStrip:
 
     def _drawn_bar(self, log: PlanLog) -> Array:
         bar = np.full((HIGH, self.size[0], 3), PLATE, np.uint8)
-        colours = {k: rgb(v) for k, v in colours_of(log.tables["proposals"]["name"]).items()}
+        colours = {k: rgb(v) for k, v in colours_of(log).items()}
         top = HIGH - BAR - ACTS - 4
         before = ""
         for step, told in enumerate(self._steps):

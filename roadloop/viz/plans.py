@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ Array = np.ndarray
 MANOEUVRES = (
     "#6fa8ff", "#f0b04f", "#5fd394", "#d98ad0", "#8fd6e8", "#d6cf6a", "#ff9d8a", "#a9a4ff",
 )  # fmt: skip
-"""of the manoeuvres of a drive, in the order they are first proposed; dark ink is read on them"""
+"""of the manoeuvres of a drive, in the order they are first driven; dark ink is read on them"""
 GUARD = "#ff5a5a"
 SAME = 5.0
 """m: a road user of the right number may be so far from where the driver took him to be"""
@@ -41,9 +40,9 @@ def group_of(name: str) -> str:
     return name.partition(",")[0].strip()
 
 
-def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """Manoeuvre -> colour for the names of all proposals of a drive."""
-    groups = dict.fromkeys(group_of(name) for name in names)
+def colours_of(log: PlanLog) -> dict[str, str]:
+    """Manoeuvre -> colour, of those that were driven."""
+    groups = dict.fromkeys(group_of(name) for name in log.manoeuvres if name)
     return {group: MANOEUVRES[i % len(MANOEUVRES)] for i, group in enumerate(groups)}
 
 
@@ -75,14 +74,12 @@ def agents_meant(table: Table, names: Array, rollout: Rollout) -> Array:
 
 
 def named(rollout: Rollout, agent: int, track: int, reason: str) -> str:
-    """``car 107: it brakes``; a reason that names him already stands alone."""
+    """``car 107 (it brakes)``."""
     who = f"track {track}"
     if agent >= 0:
         kinds = rollout.agents.kind[rollout.agents.valid & (rollout.agents.id == agent)]
         who = f"{AgentKind(int(kinds[0])).name.lower()} {agent}"
-    if not reason:
-        return who
-    return reason if who in reason else f"{who}: {reason}"
+    return f"{who} ({reason})" if reason else who
 
 
 def intervention_texts(log: PlanLog) -> list[str]:

@@ -51,8 +51,9 @@ def pack_plans(packed: Packing, log: PlanLog, rollout: Rollout, origin: Array) -
     return {
         "names": names,
         "groups": [group_of(name) for name in names],
-        "colours": colours_of(names),
+        "colours": colours_of(log),
         "terms": [name.replace("_", " ") for name in log.terms],
+        "weights": list(log.weights),
         "limits": limits,
         "limitIds": np.asarray(moments["limit_id"]).tolist(),
         "limitAgents": agents_meant(moments, np.asarray(moments["limit_id"]), rollout).tolist(),

@@ -391,7 +391,10 @@ class Why {
     const many = rows.length === 1 ? "the only proposal" : `of ${rows.length} proposals`;
     say.append(`At ${time} s: `, strong(this.data.names[this.drive.whyName[row]]), `, ${many}, score ${score}. `);
     const limit = this.data.limits[this.drive.whyLimit[moment]];
-    if (who) say.append("Limited by ", strong(named(who)), who.there ? "." : ", where the driver saw somebody and nobody is.");
+    if (who) {
+      const nobody = who.there ? "" : ", where the driver saw somebody and nobody is";
+      say.append("Limited by ", strong(who.name), `${who.reason ? ` (${who.reason})` : ""}${nobody}.`);
+    }
     else if (limit) say.append("Limited by ", strong(limit), ".");
     else say.append("Nothing limited it.");
   }
@@ -488,16 +491,19 @@ class Why {
     });
   }
 
-  // The term by which a proposal is farthest behind the chosen one, in words.
+  // The term by which a proposal loses most against the chosen one, in words.
   #cost(row, chosen) {
     const { whyTerm, whyScore } = this.drive;
     const many = this.data.terms.length;
     if (chosen < 0) return { text: "", term: -1 };
     if (row === chosen) return this.#weakest(row);
     const found = this.data.terms
-      .map((name, term) => ({ name, term, mine: whyTerm[row * many + term], best: whyTerm[chosen * many + term] }))
-      .filter(({ mine, best }) => mine >= 0 && best - mine > NOTHING)
-      .sort((a, b) => b.best - b.mine - (a.best - a.mine) || a.term - b.term)[0];
+      .map((name, term) => {
+        const [mine, best] = [whyTerm[row * many + term], whyTerm[chosen * many + term]];
+        return { name, term, mine, best, behind: best - mine, cost: this.data.weights[term] * (best - mine) };
+      })
+      .filter(({ mine, behind }) => mine >= 0 && behind > NOTHING)
+      .sort((a, b) => b.cost - a.cost || b.behind - a.behind || a.term - b.term)[0];
     const ahead = whyScore[row] > whyScore[chosen] ? "scored higher, yet not driven; " : "";
     if (!found) return { text: ahead ? "scored higher, yet not driven" : "behind in no term", term: -1 };
     const { name, term, mine, best } = found;
