@@ -19,7 +19,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,9 +28,8 @@ import numpy as np
 from perception.forecast_metrics import forecast_metrics, most_probable
 from perception.forecast_spread import GROUP_OF_KIND
 from perception.forecaster import FORECASTERS, make_forecaster
-from perception.motion_benchmark import CLASS_OF_KIND, CLASSES, WAYMO, MotionPredictions
+from perception.motion_benchmark import CLASS_OF_KIND, CLASSES, MotionPredictions
 from perception.motion_metrics import MotionMeasurements, measure, pool, summarise
-from roadloop.geometry import wrap_angle
 from roadloop.maps.road_map import RoadMap
 from roadloop.types import AgentStates, Observation, Tracks, at
 
@@ -88,11 +87,30 @@ def simulated(family: str, seed: int, seconds: float) -> Drive:
     steps: list[Observation] = []
     scenario = build_scenario(family, seed=seed, duration=seconds)
     drive_scenario(scenario, make_driver("idm"), SimWorld(), on_step=steps.append)
-    return Drive(f"{family} {seed}", scenario.road_map, steps)
+    return Drive(f"{family} {seed}", scenario.road_map, aligned(steps))
+
+
+def aligned(steps: list[Observation]) -> list[Observation]:
+    """The same steps with one row for each road user of the drive, not valid where it is not."""
+    seen = [step.tracks for step in steps if step.tracks is not None]
+    ids = np.unique(np.concatenate([tracks.states.id for tracks in seen]))
+    out = []
+    for step, tracks in zip(steps, seen, strict=True):
+        row = np.searchsorted(ids, tracks.states.id)
+        states = {}
+        for f in fields(AgentStates):
+            value = getattr(tracks.states, f.name)
+            states[f.name] = np.zeros(len(ids), value.dtype)
+            states[f.name][row] = value
+        states["id"] = ids
+        none = np.zeros(len(ids))
+        full = Tracks(AgentStates(**states), none, none.astype(np.int64))
+        out.append(replace(step, tracks=full))
+    return out
 
 
 def recorded(folder: str) -> Iterator[Drive]:
-    """The drives of a data set; those without a map or with another step than 0.1 s are left out."""
+    """The drives of a data set; those without a map or not at 10 Hz are left out."""
     from roadloop.datasets.formats import list_drives, open_recording
 
     found, names = list_drives(folder)
@@ -276,7 +294,7 @@ def milliseconds(name: str, tracks: int = 64, calls: int = 60) -> float:
     lights = np.zeros(len(road_map.signal_id), np.uint8)
     took = []
     for k in range(calls):
-        x, y, z, heading = pose_at(road_map, lane, s + 0.5 * k * 0.1)
+        x, y, z, heading = pose_at(road_map, lane, s + 0.5 * k)
         states = AgentStates(
             id=np.arange(tracks), kind=np.full(tracks, AgentKind.CAR), x=x, y=y, z=z,
             heading=heading, vx=5.0 * np.cos(heading), vy=5.0 * np.sin(heading),

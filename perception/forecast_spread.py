@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from roadloop.types import AgentKind, Tracks
 
 Array = np.ndarray
 
-WALKS, CYCLES, DRIVES = 0, 1, 2
+WALKS, CYCLES, DRIVES, STAYS = 0, 1, 2, 3
 """rows of the tables below"""
 GROUP_OF_KIND = np.full(max(AgentKind) + 1, DRIVES)
 GROUP_OF_KIND[AgentKind.PEDESTRIAN] = WALKS
@@ -29,12 +30,20 @@ class Spread:
 
     def at(self, tracks: Tracks, steps: int, dt: float) -> tuple[Array, Array]:
         """``(tracks, steps)`` standard deviations along and across, that of now added."""
-        group = GROUP_OF_KIND[tracks.states.kind]
-        moves = tracks.states.kind != AgentKind.STATIC
-        t = np.arange(steps) * dt
-        now = np.square(np.nan_to_num(tracks.position_std))[:, None]
-        out = []
-        for table in (self.along, self.across):
-            grown = np.stack([(a * t**p) ** 2 for a, p in table])
-            out.append(np.sqrt(now + np.where(moves[:, None], grown[group], 0.0)))
-        return out[0], out[1]
+        group = np.where(
+            tracks.states.kind == AgentKind.STATIC, STAYS, GROUP_OF_KIND[tracks.states.kind]
+        )
+        now = np.where(tracks.states.valid, tracks.position_std, 0.0)[:, None]
+        tables = _grown(self, steps, dt)
+        return np.hypot(now, tables[0][group]), np.hypot(now, tables[1][group])
+
+
+@lru_cache(maxsize=32)
+def _grown(spread: Spread, steps: int, dt: float) -> tuple[Array, Array]:
+    """``(groups, steps)`` m along and across, the last group's 0."""
+    t = np.arange(steps) * dt
+    along, across = (
+        np.stack([*(a * t**p for a, p in table), np.zeros(steps)])
+        for table in (spread.along, spread.across)
+    )
+    return along, across

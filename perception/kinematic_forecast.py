@@ -46,6 +46,14 @@ def finite(states: AgentStates, name: str) -> Array:
     return np.where(states.valid, getattr(states, name), 0.0).astype(np.float64)
 
 
+def straight_on(states: AgentStates, steps: int, dt: float) -> tuple[Array, Array, Array]:
+    """x, y, heading ``(tracks, steps)`` at constant velocity, facing as now."""
+    t = np.arange(steps) * dt
+    x = finite(states, "x")[:, None] + finite(states, "vx")[:, None] * t
+    y = finite(states, "y")[:, None] + finite(states, "vy")[:, None] * t
+    return x, y, np.repeat(finite(states, "heading")[:, None], steps, axis=1)
+
+
 class ConstantVelocity:
     """A `Forecaster`: everybody goes on as now, facing as now; one mode."""
 
@@ -60,11 +68,7 @@ class ConstantVelocity:
     ) -> Forecasts:
         """Futures of all tracks; raises RoadloopError for a horizon shorter than half a step."""
         steps = count_steps(horizon, dt)
-        states = tracks.states
-        t = np.arange(steps) * dt
-        x = finite(states, "x")[:, None] + finite(states, "vx")[:, None] * t
-        y = finite(states, "y")[:, None] + finite(states, "vy")[:, None] * t
-        heading = np.repeat(finite(states, "heading")[:, None], steps, axis=1)
+        x, y, heading = straight_on(tracks.states, steps, dt)
         return _one_mode(x, y, heading, dt, self.spread.at(tracks, steps, dt))
 
 

@@ -9,14 +9,16 @@ follows sees its leader brake. Everybody else goes on at constant velocity.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from perception.forecast_spread import Spread
-from perception.kinematic_forecast import ConstantVelocity, count_steps
-from perception.lane_paths import LaneWays, lane_ways
-from perception.lane_places import LanePlaces, OnWays, Users, first_of_each
-from perception.lane_rollout import BRAKE, GO, KEEP, Drives, roll_out
-from perception.track_memory import MotionHistory
+from perception.kinematic_forecast import count_steps, straight_on
+from perception.lane_paths import lane_ways
+from perception.lane_places import LanePlaces, OnWays, Users
+from perception.lane_rollout import BRAKE, GO, KEEP, Drives, first_push, roll_out
+from perception.track_memory import STANDING, MotionHistory
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.types import AgentKind, Forecasts, LightState, Observation, Scenario, Tracks
@@ -30,9 +32,15 @@ LANE_FOLLOWING_SPREAD = Spread(
 )
 STANDS = 0.5
 """m/s, below which a vehicle is taken to stand"""
-KEEPS, BRAKES = 0.25, 0.05
+KEEPS, BRAKES = 0.4, 0.1
 """share of a moving vehicle's likeliest way that keeps its speed, and that brakes to a stop"""
-STAYS = 0.6
+LEAD = 1.0
+"""s for which a present acceleration goes on in the mode that keeps its speed"""
+ACCELERATION_MATCH = 0.8
+"""m/s^2, standard deviation of a present acceleration from that of the mode that is right ..."""
+MOST_UNLIKE = 6.0
+"""... and the square of how many of them are believed at most"""
+STAYS = 0.5
 """share of a standing vehicle's that stays where it is"""
 PARKED = 1.5
 """m beside the centreline from which a standing vehicle is taken to be parked ..."""
@@ -73,7 +81,6 @@ class LaneFollowing:
 
     def __init__(self, spread: Spread = LANE_FOLLOWING_SPREAD) -> None:
         self.spread = spread
-        self._plain = ConstantVelocity(spread)
         self._history = MotionHistory()
         self._map: RoadMap | None = None
 
@@ -107,11 +114,10 @@ class LaneFollowing:
         states = tracks.states
         valid = np.flatnonzero(states.valid)
         users, rows_of_user = self._users(observation, tracks, valid)
-        places = self._places.update(users, observation.time, horizon)
-        plan = self._modes(users, places, observation.lights, horizon)
-        plain = self._plain.forecast(observation, tracks, horizon, dt)
+        places, best = self._places.update(users, observation.time, horizon)
+        plan = self._modes(users, places, best, observation.lights)
         x, y, heading = (
-            np.repeat(value, MODES, axis=1) for value in (plain.x, plain.y, plain.heading)
+            np.repeat(value[:, None], MODES, axis=1) for value in straight_on(states, steps, dt)
         )
         probability = np.zeros((len(states.x), MODES))
         probability[:, 0] = 1.0
@@ -119,13 +125,8 @@ class LaneFollowing:
             drives, on, shown, share = plan
             driven = roll_out(drives, self._ways, steps, dt)
             who = rows_of_user[on.user[shown[:, 0]]]
-            keep = np.unique(shown, return_inverse=True)
-            path = self._positions(users, on.pick(keep[0]), driven[keep[0]])
-            pick = keep[1].reshape(shown.shape)
-            for field, value in zip((x, y, heading), path):
-                now = field[who, :, 0]
-                field[who] = value[pick]
-                field[who, :, 0] = now
+            for field, value in zip((x, y, heading), self._positions(users, on, driven)):
+                field[who, :, 1:] = value[:, 1:][shown]  # now they are where they are
             probability[who] = share
         along, across = self.spread.at(tracks, steps, dt)
         shape = x.shape
@@ -135,8 +136,8 @@ class LaneFollowing:
             heading=heading,
             probability=probability,
             dt=dt,
-            along_std=np.broadcast_to(along[:, None], shape).copy(),
-            across_std=np.broadcast_to(across[:, None], shape).copy(),
+            along_std=np.broadcast_to(along[:, None], shape),
+            across_std=np.broadcast_to(across[:, None], shape),
         )
 
     def _users(self, observation: Observation, tracks: Tracks, valid: Array) -> tuple[Users, Array]:
@@ -168,7 +169,7 @@ class LaneFollowing:
         return Users(**fields, **moved), rows
 
     def _modes(
-        self, users: Users, places: OnWays, lights: Array | None, horizon: float
+        self, users: Users, places: OnWays, best: Array, lights: Array | None
     ) -> tuple[Drives, OnWays, Array, Array] | None:
         """What is rolled out, on which ways, and of it the modes shown and their probabilities.
 
@@ -176,9 +177,8 @@ class LaneFollowing:
         """
         speed = np.hypot(users.vx, users.vy)
         vehicle = users.kind <= AgentKind.MOTORCYCLE
-        best = first_of_each(places, len(users.id))
         share = _shares(places)
-        changes, likely = self._lane_changes(users, places, best, speed, horizon)
+        changes, likely = self._lane_changes(users, places, best, speed)
         left = np.ones(len(users.id))
         np.subtract.at(left, changes.user, likely)
         share = np.concatenate([share * left[places.user], likely])
@@ -193,16 +193,22 @@ class LaneFollowing:
         brakes = np.where(stands, 0.0, BRAKES)
         on = _joined(base, base.pick(main), base.pick(main))
         manner = np.repeat([GO, KEEP, BRAKE], [len(base.user), len(main), len(main)])
-        share = np.concatenate([share, share[main] * keeps, share[main] * brakes])
-        share[main] *= 1.0 - keeps - brakes
-        share[: len(base.user)][~vehicle[base.user]] = 0.0
-        shown, shares = _likeliest(on.user, share, vehicle)
+        goes = np.ones(len(users.id))
+        goes[base.user[main]] -= keeps + brakes
+        share = np.concatenate([share * goes[base.user], keeps, brakes])
         drives = self._drives(users, on, manner, best, speed, lights)
+        # whoever does now what the driver model would do is likely to be driven by it
+        unlike = (first_push(drives, self._ways) - drives.acceleration) / ACCELERATION_MATCH
+        share *= np.exp(-0.5 * np.minimum(unlike * unlike, MOST_UNLIKE))
+        shown, shares = _likeliest(on.user, share, vehicle)
+        leads = np.arange(len(on.user) + len(drives.others))
+        leads[best[on.user[shown[:, 0]]]] = shown[:, 0]
+        drives = replace(drives, ahead=leads[drives.ahead])
         mine = on.user[shown[:, 0]] < len(users.id) - 1  # the ego is no track
         return drives, on, shown[mine], shares[mine]
 
     def _lane_changes(
-        self, users: Users, places: OnWays, best: Array, speed: Array, horizon: float
+        self, users: Users, places: OnWays, best: Array, speed: Array
     ) -> tuple[OnWays, Array]:
         """Vehicles that drift out of their lane, on their neighbour's way, and how likely it is."""
         ways = self._ways
@@ -239,8 +245,7 @@ class LaneFollowing:
         lights: Array | None,
     ) -> Drives:
         """What everybody on ``on`` has ahead: somebody on the way, a red light, a stop sign."""
-        assert self._map is not None
-        ways, count = self._ways, len(on.user)
+        count = len(on.user)
         leader, room = self._leaders(users, on, best)
         half = 0.5 * users.length
         gap = np.where(leader >= 0, room - half[on.user] - half[leader], np.inf)
@@ -252,19 +257,26 @@ class LaneFollowing:
         line, is_sign = self._lines(users, on, speed, lights)
         nearer = line < gap
         gap = np.where(nearer, line, gap)
-        limit = self._map.lane_speed_limit[ways.lane[on.way]]
         return Drives(
             way=on.way,
             s=on.s,
             speed=speed[on.user],
             acceleration=users.acceleration[on.user],
-            wanted=np.maximum(limit, speed[on.user]),
+            wanted=self._wanted(on, users, speed, manner),
             manner=manner,
             gap=gap,
             ahead=np.where(nearer, wall, ahead),
             stops=is_sign & nearer,
             others=np.append(speed, 0.0),
         )
+
+    def _wanted(self, on: OnWays, users: Users, speed: Array, manner: Array) -> Array:
+        """m/s on a free straight road."""
+        limit = self._ways.limit[on.way]
+        now = speed[on.user]
+        kept = np.maximum(now + LEAD * users.acceleration[on.user], 0.0)
+        kept = np.where(now < STANDING, 0.0, kept)
+        return np.where(manner == GO, np.maximum(limit, now), kept)
 
     def _leaders(self, users: Users, on: OnWays, best: Array) -> tuple[Array, Array]:
         """The nearest user ahead on each row's way, -1, and m between the centres."""

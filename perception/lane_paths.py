@@ -55,6 +55,7 @@ _WAYS = {
     "lane": ((), np.int64, -1),
     "next_lane": ((), np.int64, -1),
     "length": ((), np.float64, 0.0),
+    "limit": ((), np.float64, 0.0),
     "hold": ((), np.float64, 0.0),
     "split": ((), np.float64, -np.inf),
     "choice_s": ((MOST_CHOICES,), np.float64, np.inf),
@@ -114,6 +115,8 @@ class LaneWays:
     """its second, -1"""
     length: Array
     """m of the first lane"""
+    limit: Array
+    """m/s on the first lane"""
     hold: Array
     """m beyond the end of the first lane up to which the second still lies on its siblings"""
     split: Array
@@ -150,6 +153,7 @@ class LaneWays:
                _WAYS.items()}  # fmt: skip
         row["begin"][0], row["last"][0] = self._points - count, self._points - 1
         row["lane"][0], row["length"][0], row["split"][0] = lanes[0], length[0], course.split
+        row["limit"][0] = road_map.lane_speed_limit[lanes[0]]
         if len(lanes) > 1:
             row["next_lane"][0] = lanes[1]
             if len(road_map.successors_of(int(lanes[0]))) > 1:

@@ -91,8 +91,11 @@ class LanePlaces:
         self._ways = ways
         self._memory = TrackMemory(lane=-1, s=0.0, stray=STRAY, tried=-np.inf)
 
-    def update(self, users: Users, time: float, horizon: float) -> OnWays:
-        """The ways that users on lanes may take within ``horizon`` s; users off them have none."""
+    def update(self, users: Users, time: float, horizon: float) -> tuple[OnWays, Array]:
+        """The ways that users on lanes may take within ``horizon`` s; users off them have none.
+
+        With the likeliest row of each user, ``(users,)``, -1 where it has none.
+        """
         since, last = self._memory.recall(users.id, time)
         lane, stray, tried = last["lane"].astype(np.int64), last["stray"], last["tried"]
         speed = np.hypot(users.vx, users.vy)
@@ -104,18 +107,19 @@ class LanePlaces:
                 tried[lost] = time
             rows = self._on_ways(users, lane, s, speed, horizon)
             best = first_of_each(rows, len(users.id))
-            off = (best >= 0) & (
-                (np.abs(rows.lateral[best]) > stray) | (np.abs(rows.slant[best]) > ASKEW)
-            )
-            if not off.any():
+            on = np.flatnonzero(best >= 0)
+            row = best[on]
+            aside, slant = np.abs(rows.lateral[row]), np.abs(rows.slant[row])
+            off = on[(aside > stray[on]) | (slant > ASKEW)]
+            if not len(off):
                 break
             lane[off] = -1
-            tried[off & (tried < time)] = -np.inf
-        on = lane >= 0
-        rows = rows.pick(np.flatnonzero(on[rows.user]))
-        best = first_of_each(rows, len(users.id))
+            tried[off[tried[off] < time]] = -np.inf
+        if len(off):
+            rows = rows.pick(np.flatnonzero(lane[rows.user] >= 0))
+            best = first_of_each(rows, len(users.id))
         self._remember(users, rows, best, time, lane, stray, tried)
-        return rows
+        return rows, best
 
     def _search(self, users: Users, rows: Array) -> tuple[Array, Array, Array]:
         """Lane (-1: none), s and bound of the offset by a search of the map."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,9 @@ from roadloop.idm import IdmParameters, gap_term
 
 Array = np.ndarray
 
-STEP = 0.5
+STEP = 0.75
 """s of a step, at most; speeds change evenly within it"""
-IDM = IdmParameters(time_headway=1.2, minimum_gap=2.0, acceleration=1.2, deceleration=2.0)
+IDM = IdmParameters(time_headway=1.0, minimum_gap=1.5, acceleration=1.2, deceleration=2.0)
 """of all drivers; the wanted speed is each driver's own"""
 SOFTEST = 2.0
 """m/s^2 with which one slows down to the wanted speed"""
@@ -45,9 +46,9 @@ class Drives:
     acceleration: Array
     """m/s^2 now"""
     wanted: Array
-    """m/s on a free straight road"""
+    """m/s on a free straight road, or the speed that is kept"""
     manner: Array
-    """GO, KEEP or BRAKE"""
+    """GO, KEEP or BRAKE, in this order of rows"""
     gap: Array
     """m from the front bumper to what is ahead, inf for a free road"""
     ahead: Array
@@ -58,51 +59,72 @@ class Drives:
     """(others,) m/s of road users that keep their speed, and of walls, 0"""
 
 
+def first_push(drives: Drives, ways: LaneWays) -> Array:
+    """m/s^2 that the driver model would have everybody do now: ``(rows,)``."""
+    v = np.concatenate([drives.speed, drives.others])
+    np.maximum(v, 0.0, out=v)
+    own = v[: len(drives.s)]
+    kept = np.where(drives.manner == GO, drives.wanted, own)
+    goal = np.minimum(kept, ways.cap[_sample(drives, ways, drives.s)])
+    push = _free(own, goal, int(np.searchsorted(drives.manner, KEEP)))
+    push -= gap_term(own, drives.gap, own - v.take(drives.ahead), IDM)
+    push = np.where(drives.manner == BRAKE, np.minimum(push, -BRAKING), push)
+    return np.where((own < 0.1) & (push < 0.0), 0.0, push)  # who stands does not brake
+
+
+def _sample(drives: Drives, ways: LaneWays, s: Array) -> Array:
+    """Row of the sample before ``s`` m along everybody's way."""
+    row = ways.begin[drives.way] + (np.maximum(s, 0.0) / SPACING).astype(np.int64)
+    return np.minimum(row, ways.last[drives.way])
+
+
+def _free(own: Array, goal: Array, going: int) -> Array:
+    """m/s^2 on a free road with ``goal`` m/s wanted: the first ``going`` rows drive by IDM."""
+    free = goal - own
+    ratio = own[:going] / np.maximum(goal[:going], 0.1)
+    ratio *= ratio
+    ratio *= ratio
+    free[:going] = IDM.acceleration * (1.0 - ratio)
+    np.minimum(free, SOFTEST, out=free)
+    return np.maximum(free, -SOFTEST, out=free)
+
+
 def roll_out(drives: Drives, ways: LaneWays, steps: int, dt: float) -> Array:
     """m driven at ``t = k dt``: ``(rows, steps)``, beginning with 0."""
     count = len(drives.s)
     horizon = (steps - 1) * dt
     parts = max(int(np.ceil(horizon / STEP - 1e-9)), 1)
     h = horizon / parts
-    v = np.concatenate([np.maximum(drives.speed, 0.0), np.maximum(drives.others, 0.0)])
+    v = np.concatenate([drives.speed, drives.others])
+    np.maximum(v, 0.0, out=v)
     driven = np.zeros(len(v))
-    begin, last = ways.begin[drives.way], ways.last[drives.way]
-    keeps, brakes = drives.manner == KEEP, drives.manner == BRAKE
-    wanted = np.where(drives.manner == GO, drives.wanted, drives.speed)
-    stops, gap0 = drives.stops, drives.gap.copy()
-    any_sign = bool(stops.any())
+    own, mine = v[:count], driven[:count]  # views: what changes in them changes in the whole
+    going, braking = np.searchsorted(drives.manner, [KEEP, BRAKE]).tolist()
+    gap0 = drives.gap.copy()
+    any_sign = bool(drives.stops.any())
     speeds, pushes, places = (np.zeros((parts, count)) for _ in range(3))
     for k in range(parts):
-        own = v[:count]
-        row = np.clip(begin + ((drives.s + driven[:count]) / SPACING).astype(np.int64), begin, last)
-        goal = np.minimum(wanted, ways.cap[row])
-        ratio = own / np.maximum(goal, 0.1)
-        ratio *= ratio
-        free = np.maximum(IDM.acceleration * (1.0 - ratio * ratio), -SOFTEST)
-        habit = PERSISTENT * np.exp(-k * h / PERSISTENCE)
-        free += habit * (drives.acceleration - free)
-        free = np.where(keeps, np.clip(goal - own, -SOFTEST, SOFTEST), free)
-        gap = gap0 + driven[drives.ahead] - driven[:count]
+        goal = np.minimum(drives.wanted, ways.cap[_sample(drives, ways, drives.s + mine)])
+        push = _free(own, goal, going)
+        habit = PERSISTENT * math.exp(-k * h / PERSISTENCE)
+        push[:going] += habit * (drives.acceleration[:going] - push[:going])
+        gap = gap0 + driven.take(drives.ahead)
+        gap -= mine
         if any_sign:
-            served = stops & (own < 0.3) & (gap < SERVED)
+            served = drives.stops & (own < 0.3) & (gap < SERVED)
             gap0[served] = np.inf
-            gap = np.where(served, np.inf, gap)
-        push = free - gap_term(own, gap, own - v[drives.ahead], IDM)
-        push = np.where(brakes, np.minimum(push, -BRAKING), push)
-        push = np.maximum(push, -HARDEST)
-        speeds[k], pushes[k], places[k] = own, push, driven[:count]
-        after = np.maximum(own + push * h, 0.0)
-        stopping = own + push * h < 0.0
-        moved = np.where(
-            stopping, 0.5 * own * own / np.maximum(-push, 1e-6), 0.5 * (own + after) * h
-        )
+            gap[served] = np.inf
+        push -= gap_term(own, gap, own - v.take(drives.ahead), IDM)
+        np.minimum(push[braking:], -BRAKING, out=push[braking:])
+        np.maximum(push, -HARDEST, out=push)
+        speeds[k], pushes[k], places[k] = own, push, mine
+        after = own + push * h
+        till = np.where(after < 0.0, own / np.maximum(-push, 1e-6), h)
         driven[count:] += v[count:] * h
-        driven[:count] += moved
-        v[:count] = after
+        mine += (own + 0.5 * push * till) * till
+        np.maximum(after, 0.0, out=own)
     t = np.arange(steps) * dt
     part = np.minimum((t / h + 1e-9).astype(np.int64), parts - 1)
-    within = (t - part * h)[:, None]
-    push, own = pushes[part], speeds[part]
-    till_rest = np.where(push < -1e-6, own / np.maximum(-push, 1e-6), np.inf)
-    within = np.minimum(within, till_rest)
-    return (places[part] + own * within + 0.5 * push * within * within).T
+    till_rest = np.where(pushes < -1e-6, speeds / np.maximum(-pushes, 1e-6), np.inf)
+    within = np.minimum((t - part * h)[:, None], till_rest[part])
+    return (places[part] + (speeds[part] + 0.5 * pushes[part] * within) * within).T
