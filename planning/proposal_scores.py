@@ -35,7 +35,7 @@ TTC_EVERY = 2
 """moments between those at which the time to collision is taken ..."""
 TTC_UNTIL = 3.2
 """s, ... and the last of them"""
-LIKELY = 0.3
+LIKELY = 0.2
 """probability from which a mode counts for the time to collision"""
 TTC_FREE = 1.3
 """s of time to collision that costs nothing"""
@@ -88,10 +88,26 @@ class Encounters:
     """(P,) m between the ego and the nearest road user that is not behind"""
 
 
-def encounters(proposals: Proposals, boxes: FutureBoxes, vehicle: VehicleParameters) -> Encounters:
+def exposed(
+    proposals: Proposals, around: Surroundings, vehicle: VehicleParameters, margin: float = 0.2
+) -> Array:
+    """(P, T) bool: where standing does not help, inside junctions and with a corner over the middle
+    line or less than ``margin`` m away from it."""
+    nose = (vehicle.length - vehicle.rear_overhang) * np.sin(proposals.turned)
+    reach = vehicle.width / 2.0 + margin
+    left = (proposals.d + np.maximum(nose, 0.0) + reach > around.own_half) & around.opposite_left
+    right = (reach - proposals.d - np.minimum(nose, 0.0) > around.own_half) & around.opposite_right
+    return left | right | around.in_junction
+
+
+def encounters(
+    proposals: Proposals, boxes: FutureBoxes, vehicle: VehicleParameters, in_the_open: Array
+) -> Encounters:
     """Collisions that are the ego's fault, and the room left; ``boxes`` at the proposals' times.
 
-    Who touches the ego already, who comes from behind and who hits a standing ego is left out.
+    Who touches the ego already and who comes from behind is left out, and who hits a standing ego
+    except where it is ``in_the_open`` (P, T), see `exposed`: nuPlan would forgive it that, others
+    would not.
     """
     count, agents = len(proposals.s), len(boxes)
     first = np.full((count, agents), np.inf)
@@ -116,7 +132,7 @@ def encounters(proposals: Proposals, boxes: FutureBoxes, vehicle: VehicleParamet
     along = np.cos(mine) * gap_x + np.sin(mine) * gap_y + ahead  # from the rear axle
     aside = np.cos(mine) * gap_y - np.sin(mine) * gap_x
     behind = np.abs(np.arctan2(aside, along)) > BEHIND
-    standing = proposals.v[p, k] <= STOPPED
+    standing = (proposals.v[p, k] <= STOPPED) & ~in_the_open[p, k]
     now = np.zeros(agents, dtype=bool)
     now[a[(k == 0) & (gap <= 0.0)]] = True
     counts = ~now[a]

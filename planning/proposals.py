@@ -82,6 +82,8 @@ class Proposals:
     """m left of the path"""
     bend: Array
     """1/m, curvature of what is driven"""
+    turned: Array
+    """rad, of the ego against the path"""
     x: Array
     y: Array
     heading: Array
@@ -199,5 +201,5 @@ def lay_out(
     curvature = np.interp(s, window.s, window.curvature)
     x = np.interp(s, window.s, window.x) - d * np.sin(heading)
     y = np.interp(s, window.s, window.y) + d * np.cos(heading)
-    heading = heading + np.arctan2(slope, np.maximum(1.0 - d * curvature, 0.1))
-    return Proposals(t, s, v, a, d, curvature + second, x, y, heading)
+    turned = np.arctan2(slope, np.maximum(1.0 - d * curvature, 0.1))
+    return Proposals(t, s, v, a, d, curvature + second, turned, x, y, heading + turned)

@@ -9,27 +9,25 @@ sideways where an obstruction is passed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from planning.corridor import AgentsOnPath, PathWindow, agents_on_path, in_the_way, swing_out
+from planning.corridor import AgentsOnPath, agents_on_path, in_the_way, swing_out
 from planning.lane_change import LaneChanges
 from planning.lateral_offset import LateralOffset, OffsetStep
 from planning.longitudinal import (
     DrivingStyle,
     Leaders,
     Motion,
-    following_acceleration,
     roll_out,
     speed_profile,
-    stopping_acceleration,
 )
 from planning.obstruction import ROOM_TO_PASS, Manners, obstructions, way_around
 from planning.occlusion import hidden_crossings
 from planning.right_of_way import RightOfWay, Stop, locate_vehicles
 from planning.route_line import SPACING, RouteLine, build_route_line
 from planning.route_rules import RouteRules, compile_route
+from planning.situation import Situation, reason_for
 from roadloop.errors import RoadloopError
 from roadloop.idm import IdmParameters
 from roadloop.maps.road_map import RoadMap
@@ -58,39 +56,6 @@ FAR_VIEW = 220.0
 LINE_MARGIN = 0.15
 """m before the middle line at which the ego's centre counts as on the opposite lane"""
 NO_STOP = Stop(math.inf, "free")
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What the route follower makes of one moment; positions are m along the path."""
-
-    s: float
-    """of the rear axle"""
-    front: float
-    """of the front bumper"""
-    speed: float
-    acceleration: float
-    vehicle: VehicleParameters
-    rows: slice
-    """samples of the route line in ``window``"""
-    window: PathWindow
-    agents: AgentsOnPath
-    standing: Array
-    """(agents,) s each has stood still"""
-    blocking: Array
-    """(agents,) bool, stands in the lane for good"""
-    leading: Array
-    """(agents,) bool, to be followed on the planned line"""
-    leaders: Leaders
-    profile: Array
-    """(samples of ``window``,) m/s allowed"""
-    law: Stop
-    """the nearest line to stop at, or the end"""
-    yielding: Stop
-    """the nearest place to wait for others: at junctions and crosswalks, for gaps"""
-    stop: Stop
-    """the nearest of all"""
-    motion: Motion
 
 
 class RouteFollower:
@@ -453,20 +418,3 @@ class RouteFollower:
         y = np.interp(s, line.s, line.y) + d * np.cos(heading)
         heading = heading + np.arctan2(slope, np.maximum(1.0 - d * curvature, 0.1))
         return Trajectory(x, y, np.pi - np.mod(np.pi - heading, 2.0 * np.pi), speed, PLAN_STEP)
-
-
-def reason_for(now: Situation, style: DrivingStyle, idm: IdmParameters) -> str:
-    """In words, what brakes the ego most in this situation."""
-    reason, stop, front, speed = "free", now.stop, now.front, now.speed
-    halt = stopping_acceleration(speed, stop.s - front, style)
-    if halt < 1.0 or stop.s - front < 3.0:
-        reason = stop.reason
-    if len(now.leaders):
-        gap = now.leaders.s - front
-        pull = following_acceleration(speed, 0.0, gap, now.leaders.speed, idm)
-        strongest = int(np.argmin(pull))
-        if pull[strongest] < min(-0.3, halt):
-            who = np.flatnonzero(now.leading)[strongest]
-            kind = AgentKind(int(now.agents.kind[who])).name.lower()
-            reason = f"following {kind} {now.agents.id[who]}"
-    return reason

@@ -17,18 +17,21 @@ from planning.explanation import POINT_STEP, Explanation
 from planning.forecast_boxes import FutureBoxes, future_boxes, select
 from planning.lateral_offset import LateralOffset, OffsetStep, step_length
 from planning.longitudinal import Leaders, Motion
-from planning.obstruction import TIGHTEST
+from planning.obstruction import ROOM_TO_PASS, TIGHTEST
 from planning.proposal_scores import (
+    TTC_FREE,
     Encounters,
     Surroundings,
     encounters,
+    exposed,
     least_ttc,
     score_proposals,
 )
 from planning.proposals import FollowedAgents, Options, Proposals, lay_out, roll_out_all
-from planning.route_follower import HORIZON, ROLL_STEP, RouteFollower, Situation, reason_for
+from planning.route_follower import HORIZON, ROLL_STEP, RouteFollower
 from planning.route_line import SPACING
 from planning.rule_style import RuleStyle
+from planning.situation import Situation, reason_for
 from planning.track_memory import TrackMemory
 from roadloop.idm import IdmParameters
 from roadloop.types import AgentKind, Forecasts, Observation, Scenario, Tracks, Trajectory
@@ -47,10 +50,23 @@ BELIEVED = 0.1
 """probability of coming into the ego's way from which a forecast one is braked for"""
 FORESEEN = 3.0
 """s within which it must come"""
+GIVE_UP_BRAKING = 3.0
+"""m/s^2 where a way around is given up"""
+LEAST_GAP = 1.5
+"""m to stop before what is not passed"""
+GAP = "take the gap"
+LATE_BRAKING = 2.8
+"""m/s^2 of braking for others at a junction from which going on is thought of"""
 OVER_LINE = 0.7
 """m beyond a place to stop at which the front has not stopped there"""
 SAFE_HEADWAY = 0.8
 """s of headway that cost nothing"""
+FIRM_BRAKING = -1.0
+"""m/s^2 of a leader from which it is expected to go on braking"""
+PATIENCE = 4.0
+"""s the ego holds where the route follower would go, for other reasons than a collision ..."""
+IMPATIENT = 0.5
+"""... and the score its plan has ahead of others then, until the ego moves again"""
 EMERGENCY = 0.3
 """risk of collision of the route follower's plan from which full braking is thought of"""
 _NAMED = re.compile(r"(?:agent|vehicle|pedestrian|following \w+) (\d+)")
@@ -83,7 +99,7 @@ class RulePlanner:
         self._memory.reset()
         self._road = _Road(self._follower)
         self._last = ""
-        self._waiting = 0.0
+        self._waiting, self._held, self._departed = 0.0, 0.0, False
         self.reason, self.explanation = "free", None
 
     def plan(
@@ -98,8 +114,7 @@ class RulePlanner:
         known = self._memory.update(tracks, observation.dt)
         now = follower.assess(observation, known.tracks)
         follower.note_waiting(now.stop, now.front, now.speed, observation.dt)
-        waits = now.speed < 0.5 and now.stop is now.yielding
-        self._waiting = self._waiting + observation.dt if waits else 0.0
+        self._count_waiting(now, observation.dt)
 
         believed = _believed(now, known.tracks, forecasts)
         followed = FollowedAgents(
@@ -124,31 +139,49 @@ class RulePlanner:
 
         judged = _until(laid, JUDGED)
         boxes = self._boxes(now, judged, observation, known.tracks, forecasts)
-        met = encounters(judged, boxes, now.vehicle)
         around = self._road.around(judged)
+        in_the_open = exposed(judged, around, now.vehicle)
+        met = encounters(judged, boxes, now.vehicle, in_the_open)
+        steady = np.array([float(name == self._last) for name in options.names])
+        steady[:2] = steady[:2].max()  # these two differ by little
+        ttc = least_ttc(judged, boxes, now.vehicle, around)
         terms, score = score_proposals(
             judged,
             met,
-            least_ttc(judged, boxes, now.vehicle, around),
+            ttc,
             around,
-            self._right_of_way(now, options, judged, met),
+            self._right_of_way(now, options, judged, met, ttc),
             _headway(judged, followed, options.led, now.front - now.s),
-            np.array([float(name == self._last) for name in options.names]),
+            steady,
             self.style.weights,
             now.vehicle,
         )
         ahead = np.zeros(len(score))
-        ahead[:2] = self.style.margin
-        ahead += self.style.keep * (np.array(options.names) == self._last)
+        ahead[:2] = self.style.margin if self._held < PATIENCE else IMPATIENT
+        ahead += self.style.keep * steady
+        if (followed.acceleration[believed[now.leading]] < FIRM_BRAKING).any():
+            # the first proposal, and so its terms, take the leader's speed for constant
+            ahead[0] = -np.inf if met.risk[1].max(initial=0) <= met.risk[0].max(initial=0) else 0.0
         if met.risk[0].max(initial=0.0) < EMERGENCY:
             ahead[[name == STOPS[-1][0] for name in options.names]] = -np.inf
         chosen = int(np.argmax(score + ahead))
-        self._last = options.names[chosen]
+        self._last, self._departed = options.names[chosen], chosen > 1
         if options.line[chosen] > 0:
             follower.give_up_passing(given_up)
         limit = self._explain(now, options, terms, score, chosen, laid, met, boxes, known.tracks)
         self.reason = limit or "free"
         return follower.lay_on_path(Motion(t, s[chosen], v[chosen], a[chosen]))
+
+    def _count_waiting(self, now: Situation, dt: float) -> None:
+        """How long others are waited for at a junction, and how long the ego holds by itself."""
+        slow = now.speed < 0.5
+        waits = slow and now.stop is now.yielding
+        self._waiting = self._waiting + dt if waits else 0.0
+        holds = slow and self._departed
+        if now.speed > 2.0:
+            self._held = 0.0
+        elif holds:
+            self._held += dt
 
     def _given_up(self, now: Situation) -> list[OffsetStep]:
         """Steps that take back the way around that has begun, none where that no longer helps."""
@@ -167,10 +200,18 @@ class RulePlanner:
         ]
         rows += [(f"{manoeuvre}, {share:.0%}", 0, share, stop, 0.0, True) for share in SLOWER]
         rows += [(name, 0, 1.0, stop, braking, True) for name, braking in STOPS]
-        if self._waiting > self.style.gap_patience and now.stop.reason.startswith("yielding"):
-            rows.append(("take the gap", 0, 1.0, now.law.s - front, 0.0, True))
+        if now.stop.reason.startswith("yielding"):
+            needed = now.speed**2 / (2.0 * max(now.stop.s - now.front, 0.1))
+            takes = self._waiting > self.style.gap_patience or needed > LATE_BRAKING
+            if takes or self._last == GAP:
+                rows.append((GAP, 0, 1.0, now.law.s - front, 0.0, True))
         if may_give_up:
-            rows.append(("give up passing", 1, 0.6, stop, 0.0, True))
+            ahead = now.agents.s_low[now.blocking & (now.agents.s_low > now.front)]
+            # with room to try again, as far as firm braking can still do it
+            before = float(ahead.min(initial=np.inf)) - front
+            soon = now.s + now.speed**2 / (2.0 * GIVE_UP_BRAKING) + 0.5
+            before = min(max(before - ROOM_TO_PASS, soon), before - LEAST_GAP)
+            rows.append(("give up passing", 1, 0.6, min(stop, before), 0.0, True))
         names, line, pace, stop_at, braking, anticipates = zip(*rows, strict=True)
         led = np.repeat(believed[None], len(rows), axis=0)
         led[0] = True
@@ -210,14 +251,15 @@ class RulePlanner:
         return select(boxes, apart < spacing + size + now.vehicle.length + 3.0)
 
     def _right_of_way(
-        self, now: Situation, options: Options, judged: Proposals, met: Encounters
+        self, now: Situation, options: Options, judged: Proposals, met: Encounters, ttc: Array
     ) -> Array:
         """(P,) little where a place to stop is passed, and a gap is taken that is too small."""
         front = judged.s[:, -1] + (now.front - now.s)
         kept = np.where(front > now.stop.s + OVER_LINE, 0.05, 1.0)
         for i, name in enumerate(options.names):
-            if name == "take the gap":
+            if name == GAP:
                 free = met.room[i] > self.style.gap_room and met.risk[i].max(initial=0.0) == 0.0
+                free = free and bool((ttc[i] > TTC_FREE).all())
                 over = front[i] > now.law.s + OVER_LINE
                 kept[i] = 1.0 if free and not over else 0.05
         return kept

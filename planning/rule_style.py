@@ -35,7 +35,7 @@ class RuleStyle:
     """of the score by which another proposal must beat the route follower's own"""
     keep: float = 0.02
     """of the score the proposal of the step before has ahead of others"""
-    gap_patience: float = 1.5
+    gap_patience: float = 3.0
     """s before a junction after which a gap seen in the forecasts is taken"""
     gap_room: float = 2.0
     """m to everybody that such a gap must leave at every forecast moment"""
