@@ -100,7 +100,7 @@ def _index(names: list[str], values: list[str]) -> Array:
 def _pack_boxes(packed: Packing, name: str, table: Table, origin: Array) -> None:
     """Boxes of road users as the driver took them to be; of length 0 where nobody knows."""
     xy = np.stack([table["x"], table["y"]], axis=-1).reshape(-1, 2) - origin
-    known = np.isfinite(xy).all(axis=-1)
+    known = np.asarray(np.isfinite(xy).all(axis=-1))
     packed.put(f"{name}XY", np.where(known[:, None], xy, 0.0), "Int32", 0.01)
     packed.put(f"{name}Heading", np.where(known, table["heading"], 0.0), "Int16", 1e-4)
     size = np.stack([table["length"], table["width"]], axis=-1).reshape(-1, 2)
