@@ -24,11 +24,12 @@ SIDEWAYS = 4.0
 """m/s^2, bound of speed times turn rate"""
 
 CONSTANT_VELOCITY_SPREAD = Spread(
-    along=((0.2, 1.3), (0.4, 1.4), (0.6, 1.5)), across=((0.2, 1.3), (0.3, 1.4), (0.3, 1.6))
+    along=((0.16, 1.55), (0.4, 1.6), (0.51, 1.87)), across=((0.06, 1.65), (0.15, 1.6), (0.48, 1.7))
 )
 CONSTANT_TURN_RATE_SPREAD = Spread(
-    along=((0.2, 1.3), (0.4, 1.4), (0.6, 1.5)), across=((0.2, 1.3), (0.3, 1.4), (0.3, 1.6))
+    along=((0.16, 1.55), (0.4, 1.6), (0.51, 1.87)), across=((0.05, 1.7), (0.15, 1.6), (0.31, 1.84))
 )
+"""fitted, but those of cyclists, of whom there were too few: see docs/prediction.md"""
 
 
 def count_steps(horizon: float, dt: float) -> int:

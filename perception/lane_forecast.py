@@ -28,7 +28,7 @@ Array = np.ndarray
 MODES = 6
 """of each track; those that a track has not have probability 0 and repeat its first"""
 LANE_FOLLOWING_SPREAD = Spread(
-    along=((0.2, 1.3), (0.4, 1.4), (0.5, 1.5)), across=((0.2, 1.3), (0.3, 1.4), (0.25, 1.0))
+    along=((0.16, 1.55), (0.4, 1.6), (0.42, 1.58)), across=((0.06, 1.65), (0.15, 1.6), (0.18, 1.44))
 )
 STANDS = 0.5
 """m/s, below which a vehicle is taken to stand"""
@@ -229,6 +229,7 @@ class LaneFollowing:
         reach = np.zeros(len(users.id))
         changes = self._places.project(users, user, ways.first[to], guess, speed, reach)
         over = np.abs(aside[found]) - CHANGE_HALF * width[found]
+        changes = replace(changes, weight=np.full(len(user), -np.inf))
         return changes, 0.9 / (1.0 + np.exp(-over / CHANGE_SCALE))
 
     def _width(self, lane: Array) -> Array:
