@@ -44,7 +44,7 @@ class Evaluate:
     checkpoint: Annotated[
         tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="CHECKPOINT")
     ] = None
-    """.safetensors of a detector, or the folder of its run"""
+    """a detector by name (compact), its .safetensors, or the folder of its run"""
     log: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="DIR")] = ()
     """folder of recorded drives, of any format docs/data.md lists; may be given several times"""
     format: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
@@ -109,19 +109,21 @@ class Evaluate:
         if self.compare:
             return self._compare()
         assert self.checkpoint is not None
+        from deploy.detectors import checkpoint_of
         from perception.checkpoint import load_detector_weights
         from perception.detector_report import plain, write_report
         from perception.detector_tables import make_table, write_report_page
         from training.evaluate_detector import find_drives, fusion_subsets, subset_of
         from training.evaluation_run import Judge
 
-        config, _, header = load_detector_weights(self.checkpoint)
+        checkpoint = checkpoint_of(str(self.checkpoint))
+        config, _, header = load_detector_weights(checkpoint)
         drives = find_drives(self.log, self.format, self.drives)
         subsets = [subset_of(config, self.sensors, self.drop)]
         if self.table == "fusion":
             subsets = fusion_subsets(config)
         judge = Judge(
-            self.checkpoint,
+            checkpoint,
             every=self.every or 0,
             most=self.moments or 0,
             device=self.device,
