@@ -362,6 +362,19 @@ def test_ctrl_c_ends_after_the_step_and_the_rest_is_the_same(
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_a_run_that_was_stopped_before_it_learnt_begins(
+    whole: Path, drives: Path, tmp_path: Path
+) -> None:
+    part = tmp_path / "part"
+    part.mkdir()
+    shutil.copyfile(whole / "config.yaml", part / "config.yaml")
+    assert train(tiny(drives), part, resume=True) == 0
+    for name in FILES:
+        assert (part / name).read_bytes() == (whole / name).read_bytes(), name
+    with pytest.raises(RoadloopError, match="holds no checkpoint"):
+        train(tiny(drives), tmp_path / "nothing", resume=True)
+
+
 def test_it_learns(drives: Path, tmp_path: Path) -> None:
     data = replace(TINY.data, folders=(drives / "judge",), moments=80, judged=8,
                    validation=(drives / "learn",), augmentation=EXACT)  # fmt: skip
@@ -437,12 +450,12 @@ def test_mistakes_are_told_in_one_line(
         (["--out", str(whole), "--resume", "--set", "batch=3"], "made with another batch"),
     ]  # fmt: skip
     for words, told in asked:
-        shutil.rmtree(new, ignore_errors=True)
         if words[1] == str(whole) and len(words) == 2:
             words = [*words, "--set", f"data.folders=[{learn}]"]
         assert main(words) == 2, words
         said = capsys.readouterr().err
         assert told in said and said.count("\n") == 1 and "Traceback" not in said, said
+        assert not Path(new).exists()  # so that the right words find no run there
 
 
 def test_roadloop_train_knows_forecasters(capsys: pytest.CaptureFixture[str]) -> None:

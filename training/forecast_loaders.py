@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from roadloop.errors import RoadloopError
 from training.batches import Batch
 from training.data import Loader, make_loader
-from training.forecast_samples import JUDGE, LEARN, claim, simulated_jobs, write_all
+from training.forecast_samples import JUDGE, LEARN, Job, claim, simulated_jobs, write_all
 from training.forecast_scenes import ForecastArrays, ForecastScenes
 from training.forecast_training import ForecasterTraining
 from training.team import Team
@@ -21,33 +22,52 @@ MADE = "motions"
 """simulated drives, in the folder of the run"""
 
 
-def open_motions(config: ForecasterTraining, out: Path, team: Team) -> tuple[list[Path], ...]:
-    """Files to learn from and files that judge; simulated traffic is made where it is not there.
+@dataclass(frozen=True)
+class Motions:
+    """Files of motions, some of which may have to be simulated first."""
 
-    Raises RoadloopError where there are none, or the same drive is in both.
+    learnt: list[Path]
+    judging: list[Path]
+    made: Path
+    """where simulated ones lie"""
+    jobs: list[Job]
+    """who simulates them"""
+
+
+def find_motions(config: ForecasterTraining, out: Path) -> Motions:
+    """What ``config.data`` names, for a run in ``out``; nothing is written.
+
+    Raises RoadloopError where there is nothing, or the same drive is in both.
     """
     data = config.data
-    folders, judges = list(data.folders), list(data.validation)
-    if data.simulated is not None:
-        made = data.made or out / MADE
-        if team.rank == 0:
-            claim(made, config.model, data.simulated)
-        jobs = simulated_jobs(config.model, data.simulated, made)
-        write_all(jobs[team.rank :: team.size], max(config.workers, 1), quiet=team.rank > 0)
-        team.texts("")  # all of them are there before anybody reads
-        simulated = [path for path, _ in jobs]  # a shared folder may hold more
-    else:
-        simulated = []
-    if not folders and not simulated:
+    made = data.made or out / MADE
+    jobs = [] if data.simulated is None else simulated_jobs(config.model, data.simulated, made)
+    if not data.folders and not jobs:
         raise RoadloopError(
             "data.folders is empty: name folders of motions (python -m training.forecast_samples "
             "makes them), or simulate: --set data.simulated={}"
         )
-    learnt = _files(folders) + [path for path in simulated if path.parent.name == LEARN]
-    judging = _files(judges) + [path for path in simulated if path.parent.name == JUDGE]
+    learnt, judging = _files(data.folders), _files(data.validation)
     if both := {p.resolve() for p in learnt} & {p.resolve() for p in judging}:
         raise RoadloopError(f"{min(both)} is to be learnt from and to judge: give other folders")
-    return learnt, judging
+    # a folder that several runs share may hold more
+    learnt += [path for path, _ in jobs if path.parent.name == LEARN]
+    judging += [path for path, _ in jobs if path.parent.name == JUDGE]
+    return Motions(learnt, judging, made, jobs)
+
+
+def make_motions(motions: Motions, config: ForecasterTraining, team: Team) -> None:
+    """Simulate what is not there yet, shared among the processes that train together.
+
+    Raises RoadloopError where there is traffic of other settings, or none can be written.
+    """
+    if config.data.simulated is None:
+        return
+    if team.rank == 0:
+        claim(motions.made, config.model, config.data.simulated)
+    mine = motions.jobs[team.rank :: team.size]
+    write_all(mine, max(config.workers, 1), quiet=team.rank > 0)
+    team.texts("")  # all of them are there before anybody reads
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:
@@ -63,11 +83,11 @@ def _files(folders: Sequence[Path]) -> list[Path]:
 
 
 def open_loaders(
-    config: ForecasterTraining, out: Path, team: Team
+    config: ForecasterTraining, motions: Motions, team: Team
 ) -> tuple[Loader, Loader | None, dict[str, Any]]:
     """Moments to learn from, those that judge, and what they are, for a checkpoint's header."""
     data, pinned = config.data, team.device != "cpu"
-    learnt, judging = open_motions(config, out, team)
+    learnt, judging = motions.learnt, motions.judging
     source = ForecastScenes(learnt, config.model, data.moments, seed=config.seed)
     loader = make_loader(
         source,

@@ -44,7 +44,7 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.data import DataTimer, Loader
-from training.forecast_loaders import endless, open_loaders, placed
+from training.forecast_loaders import endless, find_motions, make_motions, open_loaders, placed
 from training.forecast_score import ForecastScore
 from training.forecast_training import ForecasterTraining
 from training.optim import Average, adamw, learning_rate
@@ -237,11 +237,15 @@ def train(
 
 def _train(config: ForecasterTraining, out: Path, resume: bool, overwrite: bool, team: Team) -> int:
     network = make_network(config).to(team.device)
-    last = newest_checkpoint(out) if resume else None
-    if last is None and team.rank == 0:
+    motions = find_motions(config, out)
+    # a run may have been stopped while it simulated
+    begun = resume and (any(out.glob("checkpoints/[0-9]*")) or not (out / CONFIG).is_file())
+    last = newest_checkpoint(out) if begun else None
+    if not resume and team.rank == 0:
         prepare_run(out, CONFIG, dump_config(config), overwrite=overwrite)
     team.texts("")  # the folder is there
-    loader, judges, about = open_loaders(config, out, team)
+    make_motions(motions, config, team)
+    loader, judges, about = open_loaders(config, motions, team)
     moments = config.batch * team.size
     steps = max(round(config.epochs * (config.data.moments // moments)), 1)
     optimiser = adamw(network, config.learning_rate, config.weight_decay)
