@@ -123,7 +123,7 @@ def seconds(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--agents", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--profile", choices=PLANNERS, default="")
@@ -131,7 +131,7 @@ def main() -> None:
     scenario = build_scenario("dense_town", seed=0, duration=10.0)
     path = route_path(scenario.road_map, scenario.route)
     if args.profile:
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(time.process_time)
         profile.enable()
         seconds(PLANNERS[args.profile](), scenario, path, args.agents, args.steps)
         profile.disable()

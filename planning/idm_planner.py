@@ -89,9 +89,9 @@ class IdmPlanner:
         objects = objects_near(tracks.states, x, y, RADIUS, lines, around)
         along = lines.rows(self._s, self._s + target * STEP * STEPS)
         boxes = constant_velocity(objects, 1)
-        corridor = in_corridor(lines, along, vehicle.width / 2.0, 0.0, boxes, 1)
+        corridor = in_corridor(lines, along, vehicle.width / 2.0, boxes, 1)
         # an object is ahead as long as its far end is
-        far_end = corridor.progress + corridor.half_length
+        far_end = corridor.progress + corridor.half[0]
         corridor = dataclasses.replace(corridor, progress=far_end)
         red = lights.red(observation)
         closed = lights.begin[0, red], lights.end[0, red]
@@ -128,9 +128,7 @@ class IdmPlanner:
             room = lines.length - s - vehicle.length / 2.0
             if np.isfinite(apart[0]):
                 leader, room = int(corridor.row[column[0]]), apart
-                towards = corridor.cos[column] * np.cos(pose[2])
-                towards += corridor.sin[column] * np.sin(pose[2])
-                end_speed = corridor.speed[column] * towards
+                end_speed = corridor.speed[column] * np.cos(pose[2] - corridor.heading[column])
             light = closed[0][closed[1] > s] - s - vehicle.length / 2.0
             if len(light) and (leader == NOBODY or light.min() < room[0]):
                 leader, room, end_speed = LIGHT, light[light.argmin()][None], np.zeros(1)

@@ -27,9 +27,10 @@ What our world forces to be different:
 * The emergency brake is a plan that slows down at 4.05 m/s^2; in the published code one of negative
   speed that makes nuPlan's tracker brake.
 * Speeds below zero, which the published roll-out has for a step when it stops, are cut off.
-* The leader is chosen again at every step. The published code does so at every second one and then
-  has no leader at the first, which it takes for one right ahead: every proposal begins by braking
-  at 3 m/s^2 for 0.1 s. ``leader_every=2`` is that.
+* A leader is chosen at every second step, and at the first one too. The published code has none
+  there and takes that for one right ahead: every proposal begins by braking at 3 m/s^2 for 0.1 s,
+  which our controllers, looking less far ahead than nuPlan's, would take for a slower plan.
+  ``published_first_step`` is that.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from planning.pdm_proposals import (
 from planning.pdm_route import PdmRoute, RouteAreas, compile_route_lines, route_areas
 from planning.pdm_scores import OBSERVED, PdmClosedScores, scene_around, score_proposals
 from roadloop.errors import RoadloopError
+from roadloop.scoring.navsim_comfort import comfort_signals_v1
 from roadloop.scoring.navsim_motion import box_gap
 from roadloop.scoring.pdm_tracker import State, simulate_proposals
 from roadloop.types import (
@@ -99,14 +101,10 @@ class PdmClosed:
     it; forecasts are ignored.
     """
 
-    def __init__(self, *, leader_every: int = 1) -> None:
-        if leader_every not in (1, 2):
-            raise RoadloopError(
-                f"leader_every is {leader_every}: give 1, every step, or 2 as published"
-            )
+    def __init__(self, *, published_first_step: bool = False) -> None:
         self.reason = "not started"
         self.explanation: Explanation | None = None
-        self._leader_every = leader_every
+        self._published_first_step = published_first_step
         self._policy = IdmPolicy()
         self._route: PdmRoute | None = None
         self._areas: RouteAreas
@@ -119,6 +117,10 @@ class PdmClosed:
         self._run_into: set[int] = set()
         self._passed_red = np.zeros(len(self._route.lights.signal), dtype=bool)
         self.reason, self.explanation = "free", None
+        # what is computed once and kept, so that the first plan takes no longer than the others
+        standing = np.zeros((1, STEPS + 1, len(State)))
+        simulate_proposals(standing[0, 0], standing[..., :3], true_differences=True)
+        comfort_signals_v1(standing)
 
     def plan(
         self, observation: Observation, tracks: Tracks, forecasts: Forecasts | None = None
@@ -143,11 +145,12 @@ class PdmClosed:
         agents = constant_velocity(objects, OBSERVED)
         along = lines.rows(s[0], s[0] + targets[-1] * CORRIDOR_TIME)
         corridor = in_corridor(
-            lines, along, vehicle.width / 2.0, max(OFFSETS), at(agents, slice(STEPS + 1)), HELD
+            lines, along, vehicle.width / 2.0, at(agents, slice(STEPS + 1)), HELD
         )
         proposals = roll_out(
-            lines, s, speed, targets, corridor, closed, vehicle, self._policy, self._leader_every
-        )
+            lines, s, speed, targets, corridor, closed, vehicle, self._policy,
+            published_first_step=self._published_first_step,
+        )  # fmt: skip
 
         start = _state_row(ego)
         states = simulate_proposals(start, proposals.poses, vehicle, dt=DT, true_differences=True)

@@ -37,4 +37,5 @@ class IdmPolicy:
         braking = 2.0 * math.sqrt(self.acceleration * self.deceleration)
         wanted = self.gap + speed * (self.headway + (speed - leader_speed) / braking)
         share = (speed / target) ** self.exponent + (wanted / np.maximum(gap, self.gap)) ** 2
-        return np.clip(self.acceleration * (1.0 - share), -self.deceleration, self.acceleration)
+        wanted = np.maximum(self.acceleration * (1.0 - share), -self.deceleration)
+        return np.minimum(wanted, self.acceleration)

@@ -9,6 +9,7 @@ tuplan_garage ``pdm_planner`` (``observation/pdm_observation.py``, ``pdm_object_
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ NOBODY, LIGHT = -1, -2
 
 _STRIDE = 4
 """every how many samples of a line are enough to tell what may be near it"""
+_AROUND = np.arange(-_STRIDE, _STRIDE + 1)
 
 
 def objects_near(
@@ -104,74 +106,86 @@ class InCorridor:
     x: Array
     """(J, A) m"""
     y: Array
-    cos: Array
-    """(A,) of the heading"""
-    sin: Array
-    half_length: Array
-    half_width: Array
+    heading: Array
+    """(A,) rad"""
+    half: Array
+    """(2, A) m, half length and half width"""
+    diagonal: Array
+    """(A,) m from the centre to a corner"""
     speed: Array
     """(A,) m/s"""
 
 
 def in_corridor(
-    lines: Lines, rows: slice, half_width: float, aside: float, agents: AgentStates, every: int
+    lines: Lines, rows: slice, half_width: float, agents: AgentStates, every: int
 ) -> InCorridor:
     """Which of ``agents`` (steps, N) are in the corridors along samples ``rows`` of the lines.
 
-    At every ``every``-th step. ``half_width`` m of the corridors, ``aside`` m from the first line
-    to the farthest one. A line is taken by its samples: of an object that only touches the
-    corridor's edge with a corner 3 cm may be overlooked.
+    At every ``every``-th step; ``half_width`` m of the corridors. A line is taken by its samples:
+    of an object that only touches the corridor's edge with a corner 3 cm may be overlooked.
     """
-    x, y = agents.x[::every], agents.y[::every]
-    length, width = agents.length[0], agents.width[0]
-    reach = np.hypot(length, width) / 2.0 + half_width + aside
+    x, y, heading = agents.x[::every], agents.y[::every], agents.heading[0]
+    half = np.stack([agents.length[0], agents.width[0]]) / 2.0
+    reach = np.hypot(*half) + half_width + np.abs(lines.offset).max()
     px, py = lines.x[0, rows], lines.y[0, rows]
-    spacing = float(np.max(np.hypot(np.diff(px), np.diff(py)), initial=0.0))
+
+    # who comes near at all, by every few samples
+    slack = _STRIDE * float(np.hypot(np.diff(px), np.diff(py)).max())
     coarse_x, coarse_y = px[::_STRIDE], py[::_STRIDE]
-    slack = spacing * _STRIDE
     apart = reach + slack
     close = (x.max(0) >= px.min() - apart) & (x.min(0) <= px.max() + apart)
     close &= (y.max(0) >= py.min() - apart) & (y.min(0) <= py.max() + apart)
     maybe = np.flatnonzero(close)
-    gap = (x[:, maybe, None] - coarse_x) ** 2 + (y[:, maybe, None] - coarse_y) ** 2
+    gap = (x[:, maybe, None] - coarse_x) ** 2
+    gap += (y[:, maybe, None] - coarse_y) ** 2
     nearest = gap.argmin(-1)
     least = np.take_along_axis(gap, nearest[..., None], -1)[..., 0]
     time, which = np.nonzero(least <= apart[maybe] ** 2)
     agent = maybe[which]
-    heading = agents.heading[0]
-
-    # samples around the nearest one that the object may touch
-    extent = np.ceil((reach[agent].max(initial=0.0) + slack) / max(spacing, 1e-3))
-    around = np.arange(-int(extent), int(extent) + 1)
     sample = rows.start + nearest[time, which] * _STRIDE
-    sample = np.clip(sample[:, None] + around, rows.start, rows.stop - 1)
-    cos, sin = np.cos(heading[agent]), np.sin(heading[agent])
-    dx = lines.x[:, sample] - x[time, agent, None]
-    dy = lines.y[:, sample] - y[time, agent, None]
-    along = np.abs(dx * cos[:, None] + dy * sin[:, None]) - length[agent, None] / 2.0
-    across = np.abs(dy * cos[:, None] - dx * sin[:, None]) - width[agent, None] / 2.0
-    away = np.maximum(along, 0.0) ** 2 + np.maximum(across, 0.0) ** 2
-    touched = away.min(-1) <= half_width**2
-    centre = (dx**2 + dy**2).argmin(-1)
-    foot = np.take_along_axis(sample, centre.T, 1).T
-    line = np.arange(len(lines.x))[:, None]
-    back_x = x[time, agent] - lines.x[line, foot]
-    back_y = y[time, agent] - lines.y[line, foot]
-    s = lines.s[line, foot] + back_x * lines.cos[foot] + back_y * lines.sin[foot]
 
-    row, column = np.unique(agent[touched.any(0)], return_inverse=True)
-    progress = np.full((len(lines.x), len(x), len(row)), -np.inf)
+    # the nearest sample, and from it metres along and to the left of each line
+    x_at, y_at = x[time, agent], y[time, agent]
+    around = np.clip(sample[:, None] + _AROUND, rows.start, rows.stop - 1)
+    gap = (lines.x[0, around] - x_at[:, None]) ** 2 + (lines.y[0, around] - y_at[:, None]) ** 2
+    sample = around[np.arange(len(around)), gap.argmin(1)]
+    dx, dy = x_at - lines.x[0, sample], y_at - lines.y[0, sample]
+    cos, sin = lines.cos[sample], lines.sin[sample]
+    beside = np.abs(dy * cos - dx * sin - lines.offset[:, None])
+    progress = lines.s[:, sample] + dx * cos + dy * sin
+
+    # a centre that is inside is enough; a box that cannot reach the corridor, whatever the bend
+    inner = (sample > rows.start) & (sample < rows.stop - 1)
+    touched = (beside <= half_width) & inner
+    cos_a, sin_a = np.cos(heading), np.sin(heading)
+    along = np.abs(cos_a[agent] * cos + sin_a[agent] * sin)
+    across = np.abs(sin_a[agent] * cos - cos_a[agent] * sin)
+    sideways = along * half[1, agent] + across * half[0, agent] + half_width
+    bend = lines.sharpest[sample] * reach[agent] ** 2
+    rest = np.flatnonzero((~touched & (beside <= sideways + bend)).any(0) | ~inner)
+    if len(rest):
+        extent = np.ceil(reach[agent[rest]].max() / slack * _STRIDE) + 1.0
+        window = sample[rest, None] + np.arange(-extent, extent + 1.0).astype(np.int64)
+        window = np.clip(window, rows.start, rows.stop - 1)
+        dx, dy = lines.x[:, window] - x_at[rest, None], lines.y[:, window] - y_at[rest, None]
+        cos, sin = cos_a[agent[rest], None], sin_a[agent[rest], None]
+        beyond = np.abs(dx * cos + dy * sin) - half[0, agent[rest], None]
+        aside = np.abs(dy * cos - dx * sin) - half[1, agent[rest], None]
+        away = np.maximum(beyond, 0.0) ** 2 + np.maximum(aside, 0.0) ** 2
+        touched[:, rest] |= away.min(-1) <= half_width**2
+
     on = touched.any(0)
-    progress[:, time[on], column] = np.where(touched[:, on], s[:, on], -np.inf)
+    row, column = np.unique(agent[on], return_inverse=True)
+    table = np.full((len(lines.x), len(x), len(row)), -np.inf)
+    table[:, time[on], column] = np.where(touched[:, on], progress[:, on], -np.inf)
     return InCorridor(
         row=row,
-        progress=progress,
+        progress=table,
         x=x[:, row],
         y=y[:, row],
-        cos=np.cos(heading[row]),
-        sin=np.sin(heading[row]),
-        half_length=length[row] / 2.0,
-        half_width=width[row] / 2.0,
+        heading=heading[row],
+        half=half[:, row],
+        diagonal=np.hypot(*half[:, row]),
         speed=np.hypot(agents.vx[0, row], agents.vy[0, row]),
     )
 
@@ -201,14 +215,15 @@ def roll_out(
     closed: tuple[Array, Array],
     vehicle: VehicleParameters,
     policy: IdmPolicy,
-    leader_every: int = 1,
+    *,
+    published_first_step: bool = False,
 ) -> Proposals:
     """IDM along every line at each of the ``targets`` (m/s), all together; P = lines * targets.
 
     From ``s`` (L,) m along the lines at ``speed`` m/s. ``corridor`` holds the objects at every
-    `HELD`-th step, ``closed`` where stretches behind red lights begin and end, each (L, R). The
-    leader is chosen again at every ``leader_every``-th step; where that is not 1 the first step
-    has, as published, somebody standing right ahead.
+    `HELD`-th step, ``closed`` where stretches behind red lights begin and end, each (L, R). Leaders
+    are chosen at the first and then at every `HELD`-th step; not at the first one with
+    ``published_first_step``, where somebody is taken to stand right ahead.
     """
     line = np.repeat(np.arange(len(lines.x)), len(targets))
     target = np.tile(targets, len(lines.x))
@@ -217,45 +232,36 @@ def roll_out(
     ahead = corridor.progress[line]
     begin, middle = closed[0][line], (closed[0] + closed[1])[line] / 2.0
     free_end = lines.length[line] - vehicle.length / 2.0
-    rows = np.arange(count)
+    standing = np.zeros(count)
 
     s, v = s[line], np.full(count, speed)
-    pose = lines.pose(line, s)
-    all_poses = np.empty((STEPS + 1, 3, count))
-    speeds, leaders = np.empty((STEPS + 1, count)), np.full((STEPS + 1, count), NOBODY)
-    all_poses[0], speeds[0] = pose, v
-    end, end_speed = np.full(count, -np.inf), np.zeros(count)
+    places, speeds = np.empty((STEPS + 1, count)), np.empty((STEPS + 1, count))
+    leaders = np.full((STEPS + 1, count), NOBODY)
+    places[0], speeds[0] = s, v
+    end, end_speed, leader = np.full(count, -np.inf), standing, leaders[0]
     for k in range(1, STEPS + 1):
-        if k % leader_every == 0:
-            end, end_speed = free_end.copy(), np.zeros(count)
-            room = np.full(count, np.inf)
-            leaders[k] = NOBODY
+        if k % HELD == 0 or (k == 1 and not published_first_step):
+            end, end_speed, leader = free_end, standing, leaders[0]
+            apart = None
             if len(corridor.row):
-                apart, nearest = nearest_ahead(
-                    corridor, ahead[:, k // HELD], s, pose, k // HELD, vehicle
-                )
-                found = np.isfinite(apart)
-                room = np.where(found, apart, room)
+                time, pose = k // HELD, lines.pose(line, s)
+                apart, nearest = nearest_ahead(corridor, ahead[:, time], s, pose, time, vehicle)
+                found = apart < np.inf
+                towards = np.cos(pose[2] - corridor.heading[nearest])
                 end = np.where(found, s + apart, end)
-                towards = corridor.cos[nearest] * np.cos(pose[2])
-                towards += corridor.sin[nearest] * np.sin(pose[2])
                 end_speed = np.where(found, corridor.speed[nearest] * towards, 0.0)
-                leaders[k] = np.where(found, corridor.row[nearest], NOBODY)
+                leader = np.where(found, corridor.row[nearest], NOBODY)
             if begin.shape[1]:
-                light = np.where(middle > s[:, None], begin - s[:, None] - front, np.inf)
-                light = np.where(np.isfinite(light), np.maximum(light, 0.0), light)
-                least = light[rows, light.argmin(1)]
-                stop = least < room
-                end = np.where(stop, s + least, end)
+                light = np.maximum(begin - (s + front)[:, None], 0.0)
+                light = np.where(middle > s[:, None], light, np.inf).min(1)
+                stop = light < (np.inf if apart is None else apart)
+                end = np.where(stop, s + light, end)
                 end_speed = np.where(stop, 0.0, end_speed)
-                leaders[k] = np.where(stop, LIGHT, leaders[k])
-        else:
-            leaders[k] = leaders[k - 1]
+                leader = np.where(stop, LIGHT, leader)
         a = policy.accelerate(v, target, end - s, end_speed)
         s, v = s + v * DT, np.maximum(v + a * DT, 0.0)
-        pose = lines.pose(line, s)
-        all_poses[k], speeds[k] = pose, v
-    poses = np.ascontiguousarray(all_poses.transpose(2, 0, 1))
+        places[k], speeds[k], leaders[k] = s, v, leader
+    poses = np.ascontiguousarray(lines.pose(line, places).transpose(2, 1, 0))
     poses[..., 2] = np.pi - np.mod(np.pi - poses[..., 2], 2.0 * np.pi)
     return Proposals(line, target, poses, np.ascontiguousarray(speeds.T), leaders.T)
 
@@ -272,44 +278,40 @@ def nearest_ahead(
 
     The distance of two boxes that do not overlap: from a corner of one to the other.
     """
+    rows = np.arange(len(s))
     if not progress.shape[1]:
-        return np.full(len(s), np.inf), np.zeros(len(s), np.int64)
-    proposal, column = np.nonzero(progress > s[:, None])
-    apart = np.full(progress.shape, np.inf)
+        return np.full(len(s), np.inf), np.zeros_like(rows)
+    own, heading = np.array([vehicle.length / 2.0, vehicle.width / 2.0]), pose[2]
+    x = corridor.x[time] - (pose[0] + vehicle.centre_offset * np.cos(heading))[:, None]
+    y = corridor.y[time] - (pose[1] + vehicle.centre_offset * np.sin(heading))[:, None]
+    centres = np.where(progress > s[:, None], np.sqrt(x * x + y * y), np.inf)
+    # boxes are no farther apart than their centres and no nearer than that less their diagonals
+    most = np.minimum(centres.min(1), _FAR)[:, None]
+    near = centres - (corridor.diagonal + math.hypot(*own)) <= most
+    proposal, column = np.nonzero(near)
+    apart = np.full(near.shape, np.inf)
     if len(proposal):
-        cos, sin = np.cos(pose[2]), np.sin(pose[2])
-        offset = vehicle.centre_offset
-        cos_p, sin_p = cos[proposal], sin[proposal]
-        dx = corridor.x[time, column] - (pose[0] + offset * cos)[proposal]
-        dy = corridor.y[time, column] - (pose[1] + offset * sin)[proposal]
-        cos_a, sin_a = corridor.cos[column], corridor.sin[column]
-        c, k = cos_a * cos_p + sin_a * sin_p, sin_a * cos_p - cos_a * sin_p
-        length, width = corridor.half_length[column], corridor.half_width[column]
-        own = vehicle.length / 2.0, vehicle.width / 2.0
-        theirs = _corner_distance(
-            dx * cos_p + dy * sin_p, dy * cos_p - dx * sin_p, c, k, length, width, *own
-        )
-        mine = _corner_distance(
-            -dx * cos_a - dy * sin_a, dx * sin_a - dy * cos_a, c, -k, *own, length, width
-        )
-        apart[proposal, column] = np.sqrt(np.minimum(theirs, mine))
+        # first: the ego's box seen from the other's corners, second: the other way round
+        headings = np.empty((2, len(proposal)))
+        headings[0], headings[1] = heading[proposal], corridor.heading[column]
+        half = np.empty((2, 2, len(proposal)))
+        half[:, 0], half[:, 1] = corridor.half[:, column], own[:, None]
+        cos, sin = np.cos(headings) * _TURN, np.sin(headings) * _TURN
+        dx, dy = x[near], y[near]
+        along, across = dx * cos + dy * sin, dy * cos - dx * sin
+        angle = headings[1] - headings[0]
+        c, k = np.cos(angle), np.sin(angle) * _TURN
+        corner_x = along + _CORNERS[0] * (c * half[0]) - _CORNERS[1] * (k * half[1])
+        corner_y = across + _CORNERS[0] * (k * half[0]) + _CORNERS[1] * (c * half[1])
+        corner_x = np.maximum(np.abs(corner_x) - half[0, ::-1], 0.0)
+        corner_y = np.maximum(np.abs(corner_y) - half[1, ::-1], 0.0)
+        square = corner_x * corner_x + corner_y * corner_y
+        apart[near] = np.sqrt(square.reshape(8, -1).min(0))
     nearest = apart.argmin(1)
-    return apart[np.arange(len(s)), nearest], nearest
+    return apart[rows, nearest], nearest
 
 
-_SIGNS = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])[..., None]
-
-
-def _corner_distance(
-    x: Array, y: Array, cos: Array, sin: Array, length: Array | float, width: Array | float,
-    box_length: Array | float, box_width: Array | float,
-) -> Array:  # fmt: skip
-    """(n,) m^2 from the nearest corner of boxes at ``x``, ``y`` to a box at the origin.
-
-    ``cos`` and ``sin`` of the angle between, half lengths and half widths of both.
-    """
-    along = x + _SIGNS[:, 0] * (cos * length) - _SIGNS[:, 1] * (sin * width)
-    across = y + _SIGNS[:, 0] * (sin * length) + _SIGNS[:, 1] * (cos * width)
-    along = np.maximum(np.abs(along) - box_length, 0.0)
-    across = np.maximum(np.abs(across) - box_width, 0.0)
-    return (along * along + across * across).min(0)
+_FAR = 1e6
+"""m, farther than anybody"""
+_TURN = np.array([[1.0], [-1.0]])
+_CORNERS = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])[..., None, None]

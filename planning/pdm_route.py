@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from planning.route_line import RouteLine, beyond_goal, build_route_line
+from planning.route_line import SPACING, RouteLine, beyond_goal, build_route_line
 from planning.route_rules import HOLD_SEARCH, RouteRules, compile_route
 from roadloop.errors import RoadloopError
 from roadloop.maps.path import Path
@@ -32,6 +32,8 @@ LINE_DEPTH = 1.0
 AREA_REACH = 60.0
 """m around the route within which lanes are known: the published 50 m around the ego, and a little
 for the ego being beside the line"""
+BEND_REACH = 8.0
+"""m of line that a box beside it may reach along it"""
 START_REACH = 30.0
 """m of line on which the ego is looked for at first"""
 
@@ -45,6 +47,8 @@ class Lines:
     along each line, ``step`` ``(L,)`` m apart.
     """
 
+    offset: Array
+    """(L,) m to the left of the first line"""
     x: Array
     y: Array
     s: Array
@@ -55,6 +59,8 @@ class Lines:
     """(samples,) m"""
     speed_limit: Array
     """(samples,) m/s"""
+    sharpest: Array
+    """(samples,) 1/m, the largest curvature within `BEND_REACH` m"""
     poses: Array
     step: Array
 
@@ -105,8 +111,8 @@ class Lines:
 def lines_beside(line: RouteLine, offsets: Sequence[float]) -> Lines:
     """Lines ``offsets`` m to the left of the route's; the first one should be 0."""
     cos, sin = np.cos(line.heading), np.sin(line.heading)
-    aside = np.asarray(offsets, np.float64)[:, None]
-    x, y = line.x - aside * sin, line.y + aside * cos
+    offset = np.asarray(offsets, np.float64)
+    x, y = line.x - offset[:, None] * sin, line.y + offset[:, None] * cos
     s = np.zeros_like(x)
     np.cumsum(np.hypot(np.diff(x), np.diff(y)), axis=1, out=s[:, 1:])
     count = s.shape[1]
@@ -117,7 +123,12 @@ def lines_beside(line: RouteLine, offsets: Sequence[float]) -> Lines:
         for columns in (x, y, np.broadcast_to(line.heading, x.shape))
     ]
     step = s[:, -1] / (count - 1)
-    return Lines(x, y, s, cos, sin, line.z, line.speed_limit, np.array(poses), step)
+    around = round(BEND_REACH / SPACING)
+    bend = np.pad(np.abs(line.curvature), around, mode="edge")
+    sharpest = np.lib.stride_tricks.sliding_window_view(bend, 2 * around + 1).max(-1)
+    return Lines(
+        offset, x, y, s, cos, sin, line.z, line.speed_limit, sharpest, np.array(poses), step
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +178,8 @@ class Polygons:
 
     def near(self, low: Array, high: Array) -> Array:
         """(n,) bool: the bounding box touches that from ``low`` to ``high`` ``(2,)``."""
-        return ((self.bounds[:, :2] <= high) & (self.bounds[:, 2:] >= low)).all(axis=1)
+        touches = (self.bounds[:, :2] <= high) & (self.bounds[:, 2:] >= low)
+        return touches[:, 0] & touches[:, 1]
 
 
 def prepared(polygon: Array) -> Polygons:

@@ -215,7 +215,7 @@ def test_corridor_agrees_with_polygons():
         [rng.uniform(-5, 65, n), rng.uniform(-8, 35, n), rng.uniform(-3, 3, n), np.zeros(n)]
     )
     states = users(*rows, length=3.0, width=1.2)
-    found = in_corridor(lines, lines.rows(5.0, 60.0), 0.95, 1.0, constant_velocity(states, 1), 1)
+    found = in_corridor(lines, lines.rows(5.0, 60.0), 0.95, constant_velocity(states, 1), 1)
     inside = np.zeros((3, n), bool)
     inside[:, found.row] = np.isfinite(found.progress[:, 0])
     corners = box_corners(states.x, states.y, states.heading, states.length, states.width)
@@ -240,7 +240,7 @@ def test_corridor_agrees_with_polygons():
 def proposals_of(states, speed, closed=None, targets=SPEED_SHARES * LIMIT, s=0.0, **options):
     lines = compile_route_lines(two_way(), along(), OFFSETS).lines
     agents = at(constant_velocity(states, OBSERVED), slice(STEPS + 1))
-    corridor = in_corridor(lines, lines.rows(s, s + 120.0), CAR.width / 2.0, 1.0, agents, HELD)
+    corridor = in_corridor(lines, lines.rows(s, s + 120.0), CAR.width / 2.0, agents, HELD)
     none = np.zeros((3, 0)), np.zeros((3, 0))
     start = np.full(3, s)
     return roll_out(
@@ -263,19 +263,19 @@ def test_roll_out_is_idm_behind_the_nearest_box_by_hand():
     """One proposal, step by step with the geometry functions of the ground floor."""
     states = users((25.0, 0.2, 0.1, 4.0), (45.0, 0.0, 0.0, 1.0))
     made = proposals_of(states, 9.0, targets=np.array([12.0]))
-    policy, s, v = IdmPolicy(), 0.0, 9.0
+    policy, s, v, end, speed = IdmPolicy(), 0.0, 9.0, 0.0, 0.0
     for k in range(1, STEPS + 1):
-        time = k // HELD * HELD * DT
-        x = states.x + states.vx * time
-        y = states.y + states.vy * time
-        theirs = box_corners(x, y, states.heading, states.length, states.width)
-        zero = np.zeros(1)
-        mine = box_corners(zero + s + CAR.centre_offset, zero, zero, CAR.length, CAR.width)
-        gap = box_distance(mine, theirs)
-        gap[x <= s] = np.inf
-        first = int(gap.argmin())
-        speed = states.speed[first] * np.cos(states.heading[first])
-        a = policy.accelerate(np.array(v), np.array(12.0), gap[first], np.array(speed))
+        if k == 1 or k % 2 == 0:
+            time = k // HELD * HELD * DT
+            x, y = states.x + states.vx * time, states.y + states.vy * time
+            theirs = box_corners(x, y, states.heading, states.length, states.width)
+            zero = np.zeros(1)
+            mine = box_corners(zero + s + CAR.centre_offset, zero, zero, CAR.length, CAR.width)
+            gap = box_distance(mine, theirs)
+            gap[x <= s] = np.inf
+            first = int(gap.argmin())
+            end, speed = s + gap[first], states.speed[first] * np.cos(states.heading[first])
+        a = policy.accelerate(*(np.array(value) for value in (v, 12.0, end - s, speed)))
         s, v = s + v * DT, max(v + float(a) * DT, 0.0)
         assert made.poses[0, k, 0] == pytest.approx(s, abs=1e-6)
         assert made.speed[0, k] == pytest.approx(v, abs=1e-6)
@@ -292,9 +292,10 @@ def test_red_light_is_a_standing_obstacle_until_the_ego_is_past_its_middle():
 
 
 def test_the_published_first_step_brakes_for_nobody():
-    every, second = (proposals_of(NOBODY_THERE, 8.0, leader_every=n) for n in (1, 2))
-    np.testing.assert_allclose(second.speed[:, 1], 8.0 - 3.0 * DT)
-    assert (every.speed[4::5, 1] > 8.0).all()
+    ours = proposals_of(NOBODY_THERE, 8.0)
+    published = proposals_of(NOBODY_THERE, 8.0, published_first_step=True)
+    np.testing.assert_allclose(published.speed[:, 1], 8.0 - 3.0 * DT)
+    assert (ours.speed[4::5, 1] > 8.0).all()
 
 
 # --- scores -------------------------------------------------------------------------------------
@@ -460,7 +461,6 @@ def test_same_input_same_bytes_and_forecasts_do_not_matter():
     ("act", "message"),
     [
         (lambda: PdmClosed().plan(observe(), tracks(NOBODY_THERE)), "call reset"),
-        (lambda: PdmClosed(leader_every=3), "leader_every is 3"),
         (
             lambda: planner(two_way(kind=SignalKind.TRAFFIC_LIGHT, lane=0, s=80.0)).plan(
                 observe(), tracks(NOBODY_THERE)
