@@ -18,8 +18,8 @@ Array = np.ndarray
 
 HIDES_WITHIN = 9.0
 """m before a crosswalk in which a standing vehicle hides its kerb from who comes along the lane"""
-BESIDE = 7.0
-"""m to the side up to which one does"""
+BESIDE = 2.5
+"""m from the path to its near side up to which one does: who is parked along the lane"""
 TALL = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.STATIC)
 
 

@@ -257,9 +257,10 @@ def score_proposals(
     terms = {
         "no collision": 1.0 - met.risk.max(axis=1, initial=0.0),
         "right of way": right_of_way,
-        "drivable area": np.where(outside > 0.05, 0.0, 1.0),
+        # above 0: where every proposal breaks them, the others still decide
+        "drivable area": np.where(outside > 0.05, 0.3, 1.0),
         "direction": np.where(
-            against >= AGAINST_FULLY, 0.0, np.where(against >= AGAINST_PARTLY, 0.5, 1.0)
+            against >= AGAINST_FULLY, 0.1, np.where(against >= AGAINST_PARTLY, 0.5, 1.0)
         ),
         "progress": np.clip(travelled / possible, 0.0, 1.0),
         "time to collision": safe_time,

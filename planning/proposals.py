@@ -142,19 +142,29 @@ def roll_out_all(
     # what is asked for is done at once: no jerk bound holds back an emergency
     at_once = options.braking > HARD_BRAKING
 
-    def cap(at: Array) -> Array:
-        k = np.minimum(np.maximum((at - start) / spacing, 0.0), last)
+    row, pace_of = np.concatenate([row, row]), np.concatenate([options.pace, options.pace])
+    # where the fastest could be braking for a stop by the end; most of the time nobody is
+    reach = (v + style.acceleration * t[-1]) * (t[-1] + 4.0) + v * v / style.deceleration
+    may_stop = bool((options.stop_at < s + reach).any())
+
+    def caps(at: Array, soon: Array) -> tuple[Array, Array]:
+        k = (np.concatenate([at, soon]) - start) / spacing
+        k = np.minimum(np.maximum(k, 0.0), last)
         i = np.minimum(k.astype(np.int64), last - 1)
         low = flat[row + i]
-        return options.pace * (low + (k - i) * (flat[row + i + 1] - low))
+        both = pace_of * (low + (k - i) * (flat[row + i + 1] - low))
+        return both[:count], both[count:]
 
     at, fast, pull = np.full(count, s), np.full(count, v), np.full(count, a)
     out_s, out_v, out_a = [at], [fast], [pull]
     for k in range(steps):
-        free = style.acceleration * (1.0 - (fast / np.maximum(cap(at), 0.5)) ** 4)
-        want = np.minimum(free, (cap(at + fast * PREVIEW) - fast) / PREVIEW)
-        want = np.maximum(want, -3.0)
-        want = np.minimum(want, stopping_accelerations(fast, options.stop_at - at, style))
+        here, soon = caps(at, at + fast * PREVIEW)
+        share = fast / np.maximum(here, 0.5)
+        share *= share
+        free = style.acceleration * (1.0 - share * share)
+        want = np.maximum(np.minimum(free, (soon - fast) / PREVIEW), -3.0)
+        if may_stop:
+            want = np.minimum(want, stopping_accelerations(fast, options.stop_at - at, style))
         if follows:
             speed, gap = fast[:, None], place[k] - at[:, None]
             following = following_acceleration(speed, free[:, None], gap, pace[k], idm)

@@ -164,6 +164,9 @@ class RouteFollower:
         if self.manners.hidden_speed < math.inf:
             length = tracks.states.length[agents.row]
             hidden = hidden_crossings(agents, length, self._rules, half_width, front)
+            # what has only now been hidden is no reason to brake hard
+            excess = speed**2 - self.manners.hidden_speed**2
+            hidden = hidden[excess < 2.0 * 1.25 * self.style.deceleration * (hidden - front)]
         profile = self._profile(rows, hidden - front_length)
         leaders = Leaders(agents.s_low[leading], agents.speed_along[leading])
         state = (s, speed, acceleration)
@@ -210,6 +213,13 @@ class RouteFollower:
         """The map of the route."""
         return self._map
 
+    def conflicts_end(self, front: float) -> float:
+        """m along the path where the last conflict of the junction at or after ``front`` ends."""
+        rules = self._rules
+        ahead = np.flatnonzero(rules.visit_to > front)
+        ends = rules.conflict_to[rules.conflict_visit == (ahead[0] if len(ahead) else -1)]
+        return float(ends.max(initial=-math.inf))
+
     def planned_offset(self) -> LateralOffset:
         """m left of the path that are planned: ways around and lane changes."""
         return LateralOffset([*self._passing.steps, *self._changes.offset.steps])
@@ -228,9 +238,9 @@ class RouteFollower:
         return "keep lane"
 
     def passing_under_way(self) -> OffsetStep | None:
-        """The step to the opposite lane whose way back has not begun; None where there is none."""
+        """The step to the opposite lane that has begun, None where it was given up or is none."""
         steps = self._passing.steps
-        over = len(steps) == 2 and self._wrong_way.any() and self._s is not None
+        over = len(steps) == 2 and steps[1].start >= steps[0].end and self._wrong_way.any()
         return steps[0] if over and steps[0].start < (self._s or 0.0) else None
 
     def give_up_passing(self, steps: list[OffsetStep]) -> None:

@@ -116,14 +116,17 @@ class RulePlanner:
         follower.note_waiting(now.stop, now.front, now.speed, observation.dt)
         self._count_waiting(now, observation.dt)
 
-        believed = _believed(now, known.tracks, forecasts)
+        # beside the own lane nobody is doubted
+        offset = follower.planned_offset()
+        aside = (np.abs(offset.at(now.s + np.arange(0.0, 50.0, 5.0))[0]) > 0.1).any()
+        believed = _believed(now, known.tracks, None if aside else forecasts)
         followed = FollowedAgents(
             now.agents.s_low[now.leading],
             now.agents.speed_along[now.leading],
             known.acceleration[now.agents.row[now.leading]],
         )
         given_up = self._given_up(now)
-        offsets = [follower.planned_offset()]
+        offsets = [offset]
         if given_up:
             offsets.append(LateralOffset(given_up + follower.changing_steps()))
         options = self._options(now, believed[now.leading], len(offsets) > 1)
@@ -131,13 +134,11 @@ class RulePlanner:
         rolled = roll_out_all(
             options, now.s, now.speed, now.acceleration, float(now.window.s[0]), SPACING, profiles,
             followed, now.front - now.s, self.style.driving, self._idm,
-            round(HORIZON / ROLL_STEP), ROLL_STEP,
+            round(JUDGED / ROLL_STEP), ROLL_STEP,
         )  # fmt: skip
         t, s, v, a = rolled
-        s[0], v[0], a[0] = now.motion.s, now.motion.v, now.motion.a
-        laid = lay_out(now.window, offsets, options.line, t, s, v, a)
-
-        judged = _until(laid, JUDGED)
+        s[0], v[0], a[0] = (q[: len(t)] for q in (now.motion.s, now.motion.v, now.motion.a))
+        judged = lay_out(now.window, offsets, options.line, t, s, v, a)
         boxes = self._boxes(now, judged, observation, known.tracks, forecasts)
         around = self._road.around(judged)
         in_the_open = exposed(judged, around, now.vehicle)
@@ -168,9 +169,10 @@ class RulePlanner:
         self._last, self._departed = options.names[chosen], chosen > 1
         if options.line[chosen] > 0:
             follower.give_up_passing(given_up)
-        limit = self._explain(now, options, terms, score, chosen, laid, met, boxes, known.tracks)
+        limit = self._explain(now, options, terms, score, chosen, judged, met, boxes, known.tracks)
         self.reason = limit or "free"
-        return follower.lay_on_path(Motion(t, s[chosen], v[chosen], a[chosen]))
+        mine = Motion(t, s[chosen], v[chosen], a[chosen])
+        return follower.lay_on_path(now.motion if chosen == 0 else _prolonged(mine, HORIZON))
 
     def _count_waiting(self, now: Situation, dt: float) -> None:
         """How long others are waited for at a junction, and how long the ego holds by itself."""
@@ -260,6 +262,9 @@ class RulePlanner:
             if name == GAP:
                 free = met.room[i] > self.style.gap_room and met.risk[i].max(initial=0.0) == 0.0
                 free = free and bool((ttc[i] > TTC_FREE).all())
+                # what comes after the last moment judged nobody has looked at
+                rear = float(judged.s[i, -1]) - now.vehicle.rear_overhang
+                free = free and rear > self._follower.conflicts_end(now.front)
                 over = front[i] > now.law.s + OVER_LINE
                 kept[i] = 1.0 if free and not over else 0.05
         return kept
@@ -271,7 +276,7 @@ class RulePlanner:
         terms: dict[str, Array],
         score: Array,
         chosen: int,
-        laid: Proposals,
+        judged: Proposals,
         met: Encounters,
         boxes: FutureBoxes,
         tracks: Tracks,
@@ -296,10 +301,10 @@ class RulePlanner:
                     if name != "stability"
                 }
                 limit = f"{options.names[chosen]} for {max(gain, key=lambda name: gain[name])}"
-        k = np.arange(round(HORIZON / POINT_STEP) + 1) * POINT_STEP / ROLL_STEP
-        low = np.minimum((k + 1e-9).astype(np.int64), laid.s.shape[1] - 2)
+        k = np.arange(round(JUDGED / POINT_STEP) + 1) * POINT_STEP / ROLL_STEP
+        low = np.minimum((k + 1e-9).astype(np.int64), judged.s.shape[1] - 2)
         share = k - low
-        xy = np.stack([laid.x, laid.y], axis=-1)
+        xy = np.stack([judged.x, judged.y], axis=-1)
         points = xy[:, low] * (1.0 - share[:, None]) + xy[:, low + 1] * share[:, None]
         self.explanation = Explanation(
             names=options.names,
@@ -346,10 +351,15 @@ class _Road:
         )
 
 
-def _until(proposals: Proposals, seconds: float) -> Proposals:
-    steps = int(np.searchsorted(proposals.t, seconds + 1e-9))
-    cut = {name: values[..., :steps] for name, values in vars(proposals).items()}
-    return Proposals(**cut)
+def _prolonged(motion: Motion, seconds: float) -> Motion:
+    """The motion up to ``seconds``: braking goes on to a standstill, else the speed stays."""
+    step = float(motion.t[1] - motion.t[0])
+    t = np.arange(len(motion.t), round(seconds / step) + 1) * step
+    rest, v, a = t - motion.t[-1], float(motion.v[-1]), min(float(motion.a[-1]), 0.0)
+    moving = np.minimum(rest, v / -a) if a < 0.0 else rest
+    fields = (t, motion.s[-1] + v * moving + 0.5 * a * moving**2, v + a * moving, a + 0.0 * t)
+    kept = (motion.t, motion.s, motion.v, motion.a)
+    return Motion(*(np.concatenate(pair) for pair in zip(kept, fields, strict=True)))
 
 
 def _believed(now: Situation, tracks: Tracks, forecasts: Forecasts | None) -> Array:
@@ -362,19 +372,18 @@ def _believed(now: Situation, tracks: Tracks, forecasts: Forecasts | None) -> Ar
     if forecasts is None or not believed.any():
         return believed
     half = now.vehicle.width / 2.0 + CORRIDOR
-    outside = (agents.d_low > half) | (agents.d_high < -half)
-    doubtful = believed & outside & (agents.kind <= AgentKind.MOTORCYCLE)
+    doubtful = believed & (agents.kind <= AgentKind.MOTORCYCLE) & (agents.speed > 1.0)
     doubtful &= (agents.speed_along < 0.5) & (agents.row < len(forecasts.probability))
     steps = np.arange(0, min(FORESEEN / forecasts.dt + 1, forecasts.x.shape[-1]), 2).astype(int)
+    t = steps * forecasts.dt
+    reached = now.front + (now.speed + 0.5 * t) * t + 3.0  # by an ego that speeds up
     for i in np.flatnonzero(doubtful).tolist():
         row = agents.row[i]
-        _, s, d = now.window.project(
-            forecasts.x[row][:, steps].ravel(), forecasts.y[row][:, steps].ravel()
-        )
-        reach = half + tracks.states.width[row] / 2.0
-        comes = (np.abs(d) < reach) & (s > now.front - 2.0)
-        comes = comes.reshape(-1, len(steps)).any(axis=1)
-        believed[i] = forecasts.probability[row][comes].sum() >= BELIEVED
+        x, y = forecasts.x[row][:, steps], forecasts.y[row][:, steps]
+        _, s, d = now.window.project(x, y)
+        size = tracks.states.width[row] / 2.0, tracks.states.length[row] / 2.0
+        comes = (np.abs(d) < half + size[0]) & (s > now.front - 2.0) & (s - size[1] < reached)
+        believed[i] = forecasts.probability[row][comes.any(axis=-1)].sum() >= BELIEVED
     return believed
 
 

@@ -17,8 +17,9 @@ from roadloop.config import load_config
 class RuleStyle:
     """Settings; all numbers are above 0."""
 
-    driving: DrivingStyle = field(default_factory=DrivingStyle)
-    """comfort and distances, those of the route follower"""
+    # 2 m/s^3 planned from where the ego is at each step become 3 driven
+    driving: DrivingStyle = field(default_factory=lambda: DrivingStyle(jerk=1.2))
+    """comfort and distances, as of the route follower"""
     passing: Manners = field(
         default_factory=lambda: Manners(
             least_gap=0.3,

@@ -86,13 +86,13 @@ def test_plan_and_explanation_have_their_form():
     why = planner.explanation
     assert why is not None
     count = len(why.names)
-    assert why.xy.shape == (count, 11, 2)
+    assert why.xy.shape == (count, 9, 2)  # 4 s
     np.testing.assert_allclose(why.xy[:, 0], [[10.0, 0.0]] * count, atol=1e-6)
     assert why.score.shape == (count,)
     assert all(v.shape == (count,) and v.min() >= 0 and v.max() <= 1 for v in why.terms.values())
     assert len(set(why.names)) == count
     assert why.names[why.chosen] == "keep lane"
-    at = np.arange(11) * 5
+    at = np.arange(9) * 5
     np.testing.assert_allclose(why.xy[why.chosen], np.stack([plan.x, plan.y], 1)[at], atol=0.02)
 
 
@@ -171,10 +171,9 @@ def test_somebody_who_steps_out_close_ahead_is_braked_for_with_all_there_is():
 
 
 def test_gap_at_a_junction_is_taken_when_forecasts_leave_it():
-    """A car with priority that stands far from the conflict and is forecast to stay there."""
-    planner = ready(crossing(1), dataclasses.replace(ACROSS, start_s=94.0))
-    car = LaggedBicycle(x=94.0, speed=0.0)
-    planner._waiting = 60.0
+    """Braking late for a car with priority, which is forecast to stay where it is, or to come."""
+    planner = ready(crossing(1), dataclasses.replace(ACROSS, start_s=88.0))
+    car = LaggedBicycle(x=88.0, speed=7.0)
     other = Actor(constant(110.0, -40.0, 0.0, 9.0))
     tracks = tracks_of([other], 0.0)
     seen = dataclasses.replace(car.observe(0), tracks=tracks, lights=np.zeros(8, np.uint8))
@@ -188,9 +187,8 @@ def test_gap_at_a_junction_is_taken_when_forecasts_leave_it():
     names = planner.explanation.names
     assert "take the gap" in names
     assert names[planner.explanation.chosen] == "take the gap"
-    planner = ready(crossing(1), dataclasses.replace(ACROSS, start_s=94.0))
-    planner._waiting = 60.0
-    comes = dataclasses.replace(stays, y=stays.y + 10.0 * t)
+    planner = ready(crossing(1), dataclasses.replace(ACROSS, start_s=88.0))
+    comes = dataclasses.replace(stays, y=stays.y + 14.0 * t)
     planner.plan(seen, tracks, comes)
     assert planner.explanation.names[planner.explanation.chosen] != "take the gap"
 
