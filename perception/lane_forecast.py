@@ -17,6 +17,7 @@ from perception.forecast_spread import Spread
 from perception.kinematic_forecast import count_steps, straight_on
 from perception.lane_paths import lane_ways
 from perception.lane_places import LanePlaces, OnWays, Users
+from perception.lane_positions import ASIDE, STANDS, positions
 from perception.lane_rollout import BRAKE, GO, KEEP, Drives, first_push, roll_out
 from perception.track_memory import STANDING, MotionHistory
 from roadloop.errors import RoadloopError
@@ -30,8 +31,6 @@ MODES = 6
 LANE_FOLLOWING_SPREAD = Spread(
     along=((0.16, 1.55), (0.4, 1.6), (0.42, 1.58)), across=((0.06, 1.65), (0.15, 1.6), (0.18, 1.44))
 )
-STANDS = 0.5
-"""m/s, below which a vehicle is taken to stand"""
 KEEPS, BRAKES = 0.4, 0.1
 """share of a moving vehicle's likeliest way that keeps its speed, and that brakes to a stop"""
 LEAD = 1.0
@@ -48,14 +47,6 @@ PARKED_STAYS = 0.97
 """... and its share that stays"""
 IN_THE_WAY = 0.8
 """m beside the centreline up to which a body must reach for those behind it to mind"""
-SETTLING = 1.5
-"""s over which a vehicle comes back onto the line it keeps to ..."""
-SHORTEST_SETTLING = 8.0
-"""m, ... but no shorter"""
-KEPT_OFFSET = 0.7
-"""share of a lateral offset that a vehicle keeps"""
-MOST_KEPT = 0.8
-"""m of it at most, unless it stands further out"""
 LINE_GAP = 1.0
 """m before a line at which bumpers stop, beyond which the gap of standing traffic is not kept"""
 YELLOW_BRAKING = 3.5
@@ -116,19 +107,20 @@ class LaneFollowing:
         users, rows_of_user = self._users(observation, tracks, valid)
         places, best = self._places.update(users, observation.time, horizon)
         plan = self._modes(users, places, best, observation.lights)
-        x, y, heading = (
-            np.repeat(value[:, None], MODES, axis=1) for value in straight_on(states, steps, dt)
-        )
+        futures = straight_on(states, steps, dt)
+        which = np.repeat(np.arange(len(states.x))[:, None], MODES, axis=1)
         probability = np.zeros((len(states.x), MODES))
         probability[:, 0] = 1.0
         if plan is not None:
             drives, on, shown, share = plan
             driven = roll_out(drives, self._ways, steps, dt)
             who = rows_of_user[on.user[shown[:, 0]]]
-            for field, value in zip((x, y, heading), self._positions(users, on, driven)):
-                field[who, :, 1:] = value[:, 1:][shown]  # now they are where they are
+            which[who] = len(which) + shown
+            on_lanes = positions(users, on, self._ways, driven)
+            futures = tuple(np.concatenate(both) for both in zip(futures, on_lanes))
             probability[who] = share
         along, across = self.spread.at(tracks, steps, dt)
+        x, y, heading = (value.take(which, axis=0) for value in futures)
         shape = x.shape
         return Forecasts(
             x=x,
@@ -223,6 +215,8 @@ class LaneFollowing:
         may = (to >= 0) & (np.abs(aside) > CHANGE_FROM * width) & (s <= ways.length[way])
         may &= (speed[user] > 2.0) & (users.kind[user] <= AgentKind.MOTORCYCLE)
         found = np.flatnonzero(may)
+        if not len(found):
+            return places.pick(found), np.zeros(0)
         to, user = to[found], user[found]
         ways.make(to)
         guess = s[found] * self._map.lane_length[to] / ways.length[way[found]]
@@ -342,44 +336,9 @@ class LaneFollowing:
         line = np.maximum(away[each, nearest], 0.0) + 2.0 - LINE_GAP
         return line, stop[each, nearest] & np.isfinite(line)
 
-    def _positions(self, users: Users, on: OnWays, driven: Array) -> tuple[Array, Array, Array]:
-        """World x, y, heading ``(rows, steps)`` after ``driven`` m."""
-        ways = self._ways
-        speed = np.hypot(users.vx, users.vy)[on.user]
-        begin, last = ways.begin[on.way][:, None], ways.last[on.way][:, None]
-        s = on.s[:, None] + driven
-        low = np.clip(s.astype(np.int64) + begin, begin, last - 1)
-        part = s - (low - begin)
-        inside = np.clip(part, 0.0, 1.0)
-
-        def between(value: Array, part: Array) -> Array:
-            before = value.take(low)
-            return before + part * (value.take(low + 1) - before)
-
-        cos, sin = between(ways.cos, inside), between(ways.sin, inside)
-        # back to the line it keeps: e'' + 2 e' / l + e / l^2 = 0 over the way driven
-        lane_change = on.weight == -np.inf
-        bound = np.maximum(MOST_KEPT, np.where(speed < STANDS, np.abs(on.lateral), 0.0))
-        kept = np.clip(KEPT_OFFSET * on.lateral, -bound, bound)
-        kept = np.where(lane_change, 0.0, kept)[:, None]
-        scale = np.maximum(SETTLING * speed, SHORTEST_SETTLING)[:, None]
-        slope = np.tan(np.clip(on.slant, -ASIDE, ASIDE))[:, None]
-        away = on.lateral[:, None] - kept
-        gone = np.exp(-driven / scale)
-        rate = slope + away / scale
-        lateral = kept + (away + rate * driven) * gone
-        slant = (slope - rate * driven / scale) * gone
-        x = between(ways.x, part) - lateral * sin
-        y = between(ways.y, part) + lateral * cos
-        heading = between(ways.heading, inside) + slant
-        heading -= 2.0 * np.pi * np.floor((heading + np.pi) / (2.0 * np.pi))
-        return x, y, heading
-
 
 FAR = 1e6
 """m between lanes on one axis, more than any is long"""
-ASIDE = 0.5
-"""rad, bound of the direction in which a vehicle drifts"""
 
 
 def _joined(*parts: OnWays) -> OnWays:

@@ -48,7 +48,7 @@ U_TURN = 2.4
 U_TURN_WEIGHT = 0.05
 """... and how likely it is"""
 
-_SAMPLES = ("x", "y", "cos", "sin", "heading", "cap")
+_SAMPLES = {"place": np.complex128, "way": np.complex128, "heading": np.float64, "cap": np.float64}
 _WAYS = {
     "begin": ((), np.int64, 0),
     "last": ((), np.int64, 0),
@@ -90,17 +90,16 @@ class LaneWays:
         self.count = np.zeros(road_map.lanes, np.int64)
         self.ways = 0
         self._points = 0
-        for name in _SAMPLES:
-            setattr(self, name, np.zeros(1024))
+        for name, dtype in _SAMPLES.items():
+            setattr(self, name, np.zeros(1024, dtype))
         for name, (shape, dtype, fill) in _WAYS.items():
             setattr(self, name, np.full((64, *shape), fill, dtype))
 
     # samples, (points,), rows of a way from `begin` to `last`
-    x: Array
-    y: Array
-    cos: Array
-    """of the heading"""
-    sin: Array
+    place: Array
+    """x + iy, m: with the plane as complex numbers, turning is multiplying"""
+    way: Array
+    """cos + i sin of the heading"""
     heading: Array
     """rad, continuous along a way"""
     cap: Array
@@ -242,8 +241,8 @@ def _turn(road_map: RoadMap, lane: int) -> float:
 
 def _sampled(
     road_map: RoadMap, lanes: Array, starts: Array, count: int
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """x, y, cos, sin, heading and speed cap at ``count`` places from the start on."""
+) -> tuple[Array, Array, Array, Array]:
+    """Place, way, heading and speed cap of ``count`` samples from the start on."""
     end = (count - 1) * SPACING
     used = lanes[starts[:-1] <= end]
     rows = [road_map.points_of(int(lane)) for lane in used]
@@ -258,7 +257,7 @@ def _sampled(
     squared = np.maximum(SIDEWAYS / np.maximum(bend, 1e-4), SLOWEST**2)
     slope = 2.0 * SLOWING * place
     squared = np.minimum.accumulate((squared + slope)[::-1])[::-1] - slope
-    return x, y, np.cos(heading), np.sin(heading), heading, np.sqrt(squared)
+    return x + 1j * y, np.exp(1j * heading), heading, np.sqrt(squared)
 
 
 def _lines(road_map: RoadMap, lanes: Array, starts: Array) -> list[tuple[float, int]]:

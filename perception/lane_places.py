@@ -164,28 +164,24 @@ class LanePlaces:
         """Users on ways, near ``s`` m along these; ``speed`` and ``reach`` m are ``(users,)``."""
         ways = self._ways
         begin, last = ways.begin[way], ways.last[way]
-        x, y = users.x[user], users.y[user]
-        lateral = cos = sin = np.zeros(len(user))
-        row = begin
+        place = (users.x + 1j * users.y)[user]
         for _ in range(3):
-            row = np.clip(begin + np.rint(s / SPACING).astype(np.int64), begin, last)
-            cos, sin = ways.cos[row], ways.sin[row]
-            dx, dy = x - ways.x[row], y - ways.y[row]
+            row = np.maximum(begin + np.rint(s / SPACING).astype(np.int64), begin)
+            np.minimum(row, last, out=row)
+            gap = (place - ways.place[row]) * ways.way[row].conj()  # along + i left
             # the normal turns along the way: (p - c(s)) . t(s) = 0 to first order in s
-            lateral = cos * dy - sin * dx
             after = np.minimum(row + 1, last)
             turn = (ways.heading[after] - ways.heading[row]) / SPACING
-            step = (cos * dx + sin * dy) / np.maximum(1.0 - turn * lateral, 0.3)
+            step = gap.real / np.maximum(1.0 - turn * gap.imag, 0.3)
             s = (row - begin) * SPACING + step
-        heading = ways.heading[row] + turn * np.clip(step, -1.0, 1.0)
-        cos, sin = np.cos(heading), np.sin(heading)
-        forward = cos * users.vx[user] + sin * users.vy[user]
-        aside = cos * users.vy[user] - sin * users.vx[user]
+        lateral = gap.imag
+        heading = ways.heading[row] + turn * np.minimum(np.maximum(step, -1.0), 1.0)
+        motion = (users.vx + 1j * users.vy)[user] * np.exp(-1j * heading)
         v = speed[user]
-        trust = np.clip(v / FORWARD_AT, 0.0, 1.0)
+        trust = np.minimum(v / FORWARD_AT, 1.0)
         slant = wrap_angle(users.heading[user] - heading)
-        slant = slant + trust * wrap_angle(np.arctan2(aside, forward) - slant)
-        slant = np.where(forward < -0.5, np.pi, slant)  # reverses
+        slant = slant + trust * wrap_angle(np.angle(motion) - slant)
+        slant = np.where(motion.real < -0.5, np.pi, slant)  # reverses
         bend = ways.heading[np.minimum(row + BEND_AHEAD, last)] - ways.heading[row]
         turning = users.turn_rate[user] - v * bend / (BEND_AHEAD * SPACING)
         fast = np.maximum(v - 1.05 * ways.cap[row], 0.0)
