@@ -14,8 +14,10 @@ from perception.forecast_metrics import ade, fde, forecast_metrics
 from perception.forecast_network import directions
 from training.team import Team
 
-SUMMED = ("agents", "loss", "min_ade", "min_fde", "miss_rate", "brier_min_fde", "cv_ade", "cv_fde",
-          "within_std", "everybody", "everybody_min_ade", "everybody_cv_ade")  # fmt: skip
+SUMMED: tuple[str, ...] = (
+    "agents", "loss", "min_ade", "min_fde", "miss_rate", "brier_min_fde", "cv_ade", "cv_fde",
+    "within_std", "everybody", "everybody_min_ade", "everybody_cv_ade",
+)  # fmt: skip
 
 
 class ForecastScore:
@@ -29,7 +31,7 @@ class ForecastScore:
 
     def __init__(self, step: float) -> None:
         self.step = step
-        self.sums = dict.fromkeys(SUMMED, 0.0)
+        self.sums: dict[str, float] = dict.fromkeys(SUMMED, 0.0)
         self.moments = 0.0
 
     def add(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], loss: float) -> None:
@@ -67,16 +69,15 @@ class ForecastScore:
 
     def result(self, team: Team) -> dict[str, float]:
         """Means over what all processes took in; NaN where nobody was judged."""
-        totals = team.sum(np.array([*self.sums.values(), self.moments]))
-        sums = dict(zip((*SUMMED, "moments"), totals.tolist()))
-        counts = {"loss": "moments", **{n: "everybody" for n in SUMMED if n.startswith("every")}}
-        return {
-            name: sums[name] / sums[counts.get(name, "agents")]
-            if sums[counts.get(name, "agents")]
-            else math.nan
-            for name in SUMMED
-            if name not in ("agents", "everybody")
-        }
+        totals = team.sum(np.array([*self.sums.values(), self.moments])).tolist()
+        sums: dict[str, float] = dict(zip(SUMMED, totals))
+        counts = {"agents": sums.pop("agents"), "everybody": sums.pop("everybody"),
+                  "loss": totals[-1]}  # fmt: skip
+        found = {}
+        for name, total in sums.items():
+            count = counts.get(name.partition("_")[0], counts["agents"])
+            found[name] = total / count if count else math.nan
+        return found
 
 
 def _within(position: Tensor, scale: Tensor, future: Tensor) -> np.ndarray:
