@@ -104,7 +104,7 @@ class TrackWatch:
         """s since the first observation"""
         self._unseen = 0.0
         self._frozen = 0.0
-        self._faulty = -np.inf
+        self._faulty, self._why = -np.inf, ""
 
     def update(self, observation: Observation, tracks: Tracks | None) -> None:
         """Take one step's tracks; None where there are none.
@@ -144,14 +144,13 @@ class TrackWatch:
         self._unseen = 0.0
         seen = road_users(tracks)
         mine, theirs = _matches(self._seen.id, seen.id)
-        if self._is_frozen(seen, mine, theirs):
-            self._frozen += passed
-        else:
-            self._frozen = 0.0
+        stuck = self._frozen
+        self._frozen = stuck + passed if self._is_frozen(seen, mine, theirs) else 0.0
         broken = np.isin(self._seen.id, tracks.states.id[tracks.states.valid])
         broken[mine] = False
         lost = self._seen.pick(broken).after(passed)
-        self._keep_ghosts(together(lost, self._turn(seen, mine, theirs, passed)), passed)
+        jumped = self._turn(seen, mine, theirs, passed, stuck + self._frozen)
+        self._keep_ghosts(together(lost, jumped), passed)
         if self._frozen > MISSING and float(observation.ego.speed) > MOVES:
             return f"tracks have not moved for {self._frozen:.1f} s"
         return ""
@@ -164,16 +163,18 @@ class TrackWatch:
         same = (self._seen.x[mine] == seen.x[theirs]) & (self._seen.y[mine] == seen.y[theirs])
         return bool(same[should].all())
 
-    def _turn(self, seen: RoadUsers, mine: Array, theirs: Array, passed: float) -> RoadUsers:
-        """``seen`` becomes what is seen, with yaw rates; who must have been lost by it."""
+    def _turn(
+        self, seen: RoadUsers, mine: Array, theirs: Array, passed: float, stuck: float
+    ) -> RoadUsers:
+        """``seen`` becomes what is seen, with yaw rates; where those must be who jumped.
+
+        ``stuck``: s for which the tracks were frozen; what they missed in that time is no jump.
+        """
         was = self._seen.pick(mine)
         there = was.after(passed)
         miss = np.hypot(seen.x[theirs] - there.x, seen.y[theirs] - there.y)
         bound = JUMP + 0.5 * JUMP_ACCELERATION * passed**2
-        bound = bound + SIGMAS * (was.std + seen.std[theirs])
-        # for what it is known to do: a second look at a frozen or lost track may be far along
-        if self._frozen > 0.0:
-            bound = bound + was.speed * self._frozen
+        bound = bound + SIGMAS * (was.std + seen.std[theirs]) + was.speed * stuck
         jumped = miss > bound
         rate = np.zeros(len(seen))
         turn = np.pi - np.mod(np.pi - (seen.heading[theirs] - was.heading), 2.0 * np.pi)

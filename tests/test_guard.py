@@ -339,6 +339,15 @@ def test_a_track_that_jumps_is_believed_at_neither_place_alone():
     assert len(watch.users) == 1 and not watch.jumped
 
 
+def test_tracks_that_thaw_do_not_jump():
+    watch = TrackWatch()
+    for step, shown in enumerate((0, 1, 1, 1, 1, 5, 6)):
+        seen = observe([Actor(constant(60.0, 0.0, 15.0))], shown)
+        watch.update(dataclasses.replace(seen, time=step * DT), seen.tracks)
+        assert not watch.jumped
+    assert watch.users.x.tolist() == pytest.approx([69.0])
+
+
 def test_a_track_that_becomes_nan_is_kept_where_it_must_be():
     watch = TrackWatch()
     seen = observe([Actor(constant(60.0, 0.0, 10.0))])
