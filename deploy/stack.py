@@ -18,6 +18,7 @@ import numpy as np
 
 from deploy.detectors import SHIPPED, is_detector
 from perception.detector_config import BevGrid
+from perception.forecaster import make_forecaster
 from perception.ground_truth import GroundTruth
 from perception.noise_config import load_noise
 from perception.noisy import NoisyPerception
@@ -25,11 +26,16 @@ from perception.percept import Percept
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
 from planning.explanation import Explanation
+from planning.guard import Guard
+from planning.idm_planner import IdmPlanner
 from planning.longitudinal import DrivingStyle
+from planning.pdm_closed import PdmClosed
 from planning.policy import Policy
 from planning.r157_driver import R157Driver
 from planning.recorded import ConstantVelocity, RecordedExpert, Stationary
 from planning.route_follower import RouteFollower
+from planning.rule_planner import RulePlanner
+from planning.rule_style import RuleStyle
 from planning.safe_stop import safe_stop
 from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
@@ -43,8 +49,8 @@ FORECAST_STEP = 0.2
 """s between their points"""
 
 
-class Guard(Protocol):
-    """The last check of a plan, whoever made it; see `planning.guard`."""
+class PlanCheck(Protocol):
+    """The last check of a plan, whoever made it, such as `planning.guard.Guard`."""
 
     def reset(self, scenario: Scenario) -> None: ...
 
@@ -76,7 +82,7 @@ class Stack:
         planner: Planner,
         controller: Controller,
         forecaster: Forecaster | None = None,
-        guard: Guard | None = None,
+        guard: PlanCheck | None = None,
     ) -> None:
         self.name = name
         self.tracker = tracker
@@ -222,6 +228,22 @@ def _idm(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
     return Stack(name, tracker, RouteFollower(driving_style(settings)), TrackingController())
 
 
+def _rule(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+    planner = RulePlanner(load_config(RuleStyle, overrides=settings))
+    forecaster = make_forecaster("lane-following")
+    return Stack(name, tracker, planner, TrackingController(), forecaster, Guard())
+
+
+def _pdm_closed(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+    refuse_settings(name, settings)
+    return Stack(name, tracker, PdmClosed(), TrackingController())
+
+
+def _nuplan_idm(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+    refuse_settings(name, settings)
+    return Stack(name, tracker, IdmPlanner(), TrackingController())
+
+
 def _mapless(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
     if not isinstance(tracker, Sight):
         raise RoadloopError(
@@ -269,6 +291,9 @@ def _r157(model: str) -> Builder:
 
 DRIVERS: dict[str, str] = {
     "idm": "rules on ground truth: IDM, lights, signs, right of way, passing (default)",
+    "rule": "ours: proposals under forecasts, weighed; with a guard",
+    "pdm-closed": "the published planner that others are measured against (nuPlan 2023)",
+    "nuplan-idm": "nuPlan's plain IDM baseline: its lane, the car ahead, red lights",
     "mapless": "without a map: keeps the lane that the detector sees (with --perception)",
     "constant-speed": "follows the route at constant speed and ignores everybody: must fail",
     "recorded": "the recorded ego itself, for recorded drives",
@@ -288,6 +313,9 @@ POLICY = "policy:"
 
 _BUILDERS: dict[str, Builder] = {
     "idm": _idm,
+    "rule": _rule,
+    "pdm-closed": _pdm_closed,
+    "nuplan-idm": _nuplan_idm,
     "mapless": _mapless,
     "constant-speed": _constant_speed,
     "recorded": _recorded(RecordedExpert),
