@@ -14,7 +14,7 @@ import numpy as np
 
 from planning.corridor import AgentsOnPath, agents_on_path, in_the_way, swing_out
 from planning.lane_change import LaneChanges
-from planning.lateral_offset import LateralOffset, OffsetStep
+from planning.lateral_offset import LateralOffset, OffsetStep, band_is_free
 from planning.longitudinal import (
     DrivingStyle,
     Leaders,
@@ -240,8 +240,14 @@ class RouteFollower:
     def passing_under_way(self) -> OffsetStep | None:
         """The step to the opposite lane that has begun, None where it was given up or is none."""
         steps = self._passing.steps
-        over = len(steps) == 2 and steps[1].start >= steps[0].end and self._wrong_way.any()
-        return steps[0] if over and steps[0].start < (self._s or 0.0) else None
+        begun = bool(steps) and steps[0].start < (self._s or 0.0)
+        return steps[0] if begun and self._crosses(slice(None)) else None
+
+    def _crosses(self, rows: slice) -> bool:
+        """Whether a way around that was not given up leads over the opposite lane."""
+        steps = self._passing.steps
+        whole = len(steps) == 2 and steps[1].start >= steps[0].end
+        return whole and bool(self._wrong_way[rows].any())
 
     def give_up_passing(self, steps: list[OffsetStep]) -> None:
         """Go back to the own lane: ``steps`` take the place of the way around."""
@@ -330,7 +336,30 @@ class RouteFollower:
             return min(law, Stop(front + room - ROOM_TO_PASS, reason), key=lambda d: d.s)
         return law
 
-    def _profile(self, rows: slice, hidden: Array) -> Array:
+    def is_met(self, now: Situation) -> bool:
+        """Whether somebody comes on the opposite lane before the way around there is over."""
+        steps = self._passing.steps
+        if not self._crosses(now.rows):
+            return False
+        agents, half, end = now.agents, now.vehicle.width / 2.0, steps[1].end
+        rear, side = now.s - now.vehicle.rear_overhang, steps[0].by
+        crawl = max(steps[1].start - max(steps[0].end, now.s), 0.0)
+        duration = crawl / self.manners.wrong_way_speed + 1.0
+        duration += max(end - now.s - crawl, 0.0) / self.manners.passing_speed
+        band = (side - half - 0.3, side + half + 0.3)
+        others = now.blocking | (agents.speed_along > -0.5)
+        return not band_is_free(agents, others, band, rear, now.front, end, now.speed, duration)
+
+    def hurried_profile(self, rows: slice) -> Array | None:
+        """m/s allowed where somebody comes while the ego crawls on the opposite lane.
+
+        None where it does not.
+        """
+        if not self._crosses(rows) or self._passing.steps[0].start > (self._s or 0.0):
+            return None
+        return self._profile(rows, np.zeros(0), hurries=True)
+
+    def _profile(self, rows: slice, hidden: Array, hurries: bool = False) -> Array:
         """``hidden`` are m along the path where the ego is to be slow: somebody may step out."""
         line = self._line
         _, _, bend = self._offset_at(line.s[rows])
@@ -340,7 +369,7 @@ class RouteFollower:
             passing = (line.s[rows] > first) & (line.s[rows] < self._passing.active_until())
             limit = np.where(passing, np.minimum(limit, self.manners.passing_speed), limit)
             slow = np.minimum(limit, self.manners.wrong_way_speed)
-            limit = np.where(self._wrong_way[rows], slow, limit)
+            limit = np.where(self._wrong_way[rows] & (not hurries), slow, limit)
         for place in hidden.tolist():
             beside = np.abs(line.s[rows] - place) < 1.0
             limit = np.where(beside, np.minimum(limit, self.manners.hidden_speed), limit)

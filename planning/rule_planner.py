@@ -54,6 +54,11 @@ GIVE_UP_BRAKING = 3.0
 """m/s^2 where a way around is given up"""
 LEAST_GAP = 1.5
 """m to stop before what is not passed"""
+GIVE_UP, HURRY = "give up passing", "hurry past"
+MET = 0.3
+"""of the score that giving up and hurrying have ahead when somebody comes on the opposite lane"""
+HALF_WAY = 0.55
+"""share of the way to the other lane from which it is no longer given up"""
 GAP = "take the gap"
 LATE_BRAKING = 2.8
 """m/s^2 of braking for others at a junction from which going on is thought of"""
@@ -129,10 +134,20 @@ class RulePlanner:
         offsets = [offset]
         if given_up:
             offsets.append(LateralOffset(given_up + follower.changing_steps()))
-        options = self._options(now, believed[now.leading], len(offsets) > 1)
-        profiles = np.broadcast_to(now.profile, (len(offsets), len(now.profile)))
+        profiles = [now.profile] * len(offsets)
+        hurried = follower.hurried_profile(now.rows)
+        if hurried is not None:
+            offsets.append(offset)
+            profiles.append(hurried)
+        options = self._options(
+            now,
+            believed[now.leading],
+            bool(given_up),
+            len(offsets) - 1 if hurried is not None else 0,
+        )
         rolled = roll_out_all(
-            options, now.s, now.speed, now.acceleration, float(now.window.s[0]), SPACING, profiles,
+            options, now.s, now.speed, now.acceleration, float(now.window.s[0]), SPACING,
+            np.stack(profiles),
             followed, now.front - now.s, self.style.driving, self._idm,
             round(JUDGED / ROLL_STEP), ROLL_STEP,
         )  # fmt: skip
@@ -165,9 +180,11 @@ class RulePlanner:
             ahead[0] = -np.inf if met.risk[1].max(initial=0) <= met.risk[0].max(initial=0) else 0.0
         if met.risk[0].max(initial=0.0) < EMERGENCY:
             ahead[[name == STOPS[-1][0] for name in options.names]] = -np.inf
+        if follower.is_met(now):  # beyond what is judged, but too near to go on crawling
+            ahead[[name in (GIVE_UP, HURRY) for name in options.names]] += MET
         chosen = int(np.argmax(score + ahead))
         self._last, self._departed = options.names[chosen], chosen > 1
-        if options.line[chosen] > 0:
+        if options.names[chosen] == GIVE_UP:
             follower.give_up_passing(given_up)
         limit = self._explain(now, options, terms, score, chosen, judged, met, boxes, known.tracks)
         self.reason = limit or "free"
@@ -188,12 +205,13 @@ class RulePlanner:
     def _given_up(self, now: Situation) -> list[OffsetStep]:
         """Steps that take back the way around that has begun, none where that no longer helps."""
         out = self._follower.passing_under_way()
-        if out is None or now.s > out.end - 1.0:
+        if out is None or now.s > out.start + HALF_WAY * (out.end - out.start):
             return []
         length = step_length(out.by, min(now.speed, 4.0), TIGHTEST)
         return [out, OffsetStep(now.s, now.s + length, -out.by)]
 
-    def _options(self, now: Situation, believed: Array, may_give_up: bool) -> Options:
+    def _options(self, now: Situation, believed: Array, may_give_up: bool, hurried: int) -> Options:
+        """``hurried`` is the line on which the ego may hurry past, 0 where there is none."""
         front = now.front - now.s
         stop, manoeuvre = now.stop.s - front, self._follower.manoeuvre()
         rows: list[tuple[str, int, float, float, float, bool]] = [
@@ -213,7 +231,9 @@ class RulePlanner:
             before = float(ahead.min(initial=np.inf)) - front
             soon = now.s + now.speed**2 / (2.0 * GIVE_UP_BRAKING) + 0.5
             before = min(max(before - ROOM_TO_PASS, soon), before - LEAST_GAP)
-            rows.append(("give up passing", 1, 0.6, min(stop, before), 0.0, True))
+            rows.append((GIVE_UP, 1, 0.6, min(stop, before), 0.0, True))
+        if hurried:
+            rows.append((HURRY, hurried, 1.0, stop, 0.0, True))
         names, line, pace, stop_at, braking, anticipates = zip(*rows, strict=True)
         led = np.repeat(believed[None], len(rows), axis=0)
         led[0] = True
