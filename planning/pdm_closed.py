@@ -53,7 +53,7 @@ from planning.pdm_proposals import (
     roll_out,
 )
 from planning.pdm_route import PdmRoute, RouteAreas, compile_route_lines, route_areas
-from planning.pdm_scores import OBSERVED, PdmClosedScores, scene_around, score_proposals
+from planning.pdm_scores import OBSERVED, WEIGHTS, PdmClosedScores, scene_around, score_proposals
 from roadloop.errors import RoadloopError
 from roadloop.scoring.navsim_comfort import comfort_signals_v1
 from roadloop.scoring.navsim_motion import box_gap
@@ -174,6 +174,7 @@ class PdmClosed:
             xy=states[:, ::every, : State.Y + 1].copy(),
             limit=limit_is,
             limit_id=limit_id,
+            weights=WEIGHTS,
         )
         if brake:
             return _brake(ego, speed)

@@ -29,6 +29,15 @@ Array = np.ndarray
 
 PROGRESS_FLOOR = 0.1
 """m, up to here nobody is expected to get anywhere"""
+WEIGHTS = {
+    "no collision": 1.0,
+    "drivable area": 1.0,
+    "driving direction": 1.0,
+    "progress": 5.0 / 12.0,
+    "time to collision": 5.0 / 12.0,
+    "comfort": 2.0 / 12.0,
+}
+"""share of the score that is lost where a term alone falls from 1 to 0"""
 OBSERVED = 50
 """steps of others the time to collision looks at: 4 s and 0.9 s beyond"""
 

@@ -441,6 +441,7 @@ def test_explanation_shows_what_was_compared():
     assert all(value.shape == (15,) for value in shown.terms.values())
     assert all(((value >= 0.0) & (value <= 1.0)).all() for value in shown.terms.values())
     assert shown.chosen == int(shown.score.argmax())
+    assert list(shown.weights) == list(shown.terms)
     np.testing.assert_array_equal(shown.xy[:, 0], np.tile([10.0, 0.0], (15, 1)))
 
 
