@@ -198,8 +198,8 @@ def forecast_inputs(
         for key in ("x", "y", "heading", "vx", "vy")
     )
     valid = past.valid[:, rows].T
-    now = tuple(value[:, -1] for value in (x, y, heading))
-    me = tuple(value[:, None] for value in now)
+    now = x[:, -1], y[:, -1], heading[:, -1]
+    me = now[0][:, None], now[1][:, None], now[2][:, None]
 
     ahead, left = seen_from(*me, x, y)
     v_ahead, v_left = seen_from(0.0 * me[0], 0.0 * me[1], me[2], vx, vy)
@@ -217,7 +217,8 @@ def forecast_inputs(
     if len(pieces.points):
         shown, inside = _pieces_near(config, pieces, *now[:2], vx[:, -1], vy[:, -1])
         px, py = np.moveaxis(pieces.points[shown], -1, 0)  # (n, count, points)
-        lines = seen_from(*(v[:, None, None] for v in now), px, py)
+        poses = [v[:, None] for v in me]
+        lines = seen_from(poses[0], poses[1], poses[2], px, py)
         count = shown.shape[1]
         flat = np.stack(lines, axis=-1).reshape(n, count, -1) / FAR
         arrays["map"][:n, :count] = np.concatenate([flat, lit(pieces, lights)[shown]], axis=-1)

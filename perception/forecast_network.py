@@ -66,9 +66,11 @@ class ForecastNetwork(nn.Module):
         self.logit = nn.Linear(d, 1)
         time = config.step * torch.arange(1, config.steps + 1)
         self.register_buffer("log_spread", torch.log(0.1 + SPREAD * time)[:, None], False)
+        out = self.future[-1]
+        assert isinstance(out, nn.Linear)
         with torch.no_grad():  # at first everybody goes on as it does, a little apart
-            self.future[-1].weight.mul_(0.3)
-            self.future[-1].bias.zero_()
+            out.weight.mul_(0.3)
+            out.bias.zero_()
             self.logit.weight.mul_(0.1)
             self.logit.bias.zero_()
 

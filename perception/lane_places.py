@@ -139,7 +139,7 @@ class LanePlaces:
         for k in np.flatnonzero(along & (s < 10.0)).tolist():
             for before in self._map.predecessor[start[lane[k]] : start[lane[k] + 1]].tolist():
                 self._ways.make(np.array([before]))
-                first = self._ways.first[before] + np.arange(self._ways.count[before])
+                first = self._ways.first[before] + np.arange(int(self._ways.count[before]))
                 leads = first[self._ways.next_lane[first] == lane[k]]
                 if len(leads) and s[k] < self._ways.hold[leads[0]]:
                     lane[k], s[k] = before, s[k] + self._map.lane_length[before]

@@ -55,7 +55,7 @@ def positions(
     place += 1j * way * (kept + (away + rate * driven) * gone)
     heading += (slope - rate / scale * driven) * gone
     heading -= 2.0 * np.pi * np.floor((heading + np.pi) / (2.0 * np.pi))
-    x, y = place.real.copy(), place.imag.copy()
+    x, y = np.real(place).copy(), np.imag(place).copy()
     # now, they are where they are
     x[:, 0], y[:, 0], heading[:, 0] = users.x[on.user], users.y[on.user], users.heading[on.user]
     return x, y, heading

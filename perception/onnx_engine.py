@@ -37,7 +37,7 @@ def onnx_engine(path: str | Path, *, threads: int = 1) -> tuple[Engine, Detector
         RoadloopError: a file that cannot be read or that is no detector of roadloop.
     """
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as faults
+    from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore[attr-defined]
 
     if threads < 1:
         raise RoadloopError(f"threads is {threads}; it must be 1 or more")
@@ -59,7 +59,8 @@ def onnx_engine(path: str | Path, *, threads: int = 1) -> tuple[Engine, Detector
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
         batch = {name: np.ascontiguousarray(np.asarray(inputs[name])[None]) for name in wanted}
-        found = {name: value[0] for name, value in zip(given, session.run(given, batch))}
+        values = [np.asarray(value)[0] for value in session.run(given, batch)]
+        found = dict(zip(given, values))
         if NEXT_STATE in found:
             found["state"] = found.pop(NEXT_STATE)
         return found

@@ -151,7 +151,7 @@ class Options:
             return np.zeros(len(pace), bool)
         soon = MOMENTS <= BENDS
         bend = np.interp(self.course.start + way[:, soon], s, np.abs(curvature), right=0.0)
-        return (bend * pace[:, soon] ** 2 > grip).any(1)
+        return np.any(bend * pace[:, soon] ** 2 > grip, axis=1)
 
     @cached_property
     def _curvature(self) -> tuple[Array, Array]:

@@ -114,7 +114,7 @@ def stopping_acceleration(v: float, distance: float, style: DrivingStyle) -> flo
 
 
 def following_acceleration(
-    v: float, free: float, gap: Array, speed: Array, idm: IdmParameters
+    v: float | Array, free: float | Array, gap: Array, speed: Array, idm: IdmParameters
 ) -> Array:
     """IDM behind each leader, m/s^2, softened where no collision threatens; ``(leaders,)``.
 

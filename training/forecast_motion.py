@@ -185,7 +185,7 @@ def write_motion(path: Path, motion: Motion) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as hidden, hidden.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
     except OSError as error:
         raise RoadloopError(f"cannot write {path}: {error.strerror}") from error
 

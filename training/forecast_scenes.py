@@ -209,8 +209,8 @@ class ForecastArrays:
         future = np.zeros((agents, steps, 2), np.float32)
         valid = np.zeros((agents, steps), np.float32)
         weight = np.zeros(agents, np.float32)
-        pose = (getattr(past, key)[-1, rows][:, None] for key in ("x", "y", "heading"))
-        seen = seen_from(*pose, scene.future_x[:, rows].T, scene.future_y[:, rows].T)
+        x, y, heading = (getattr(past, key)[-1, rows][:, None] for key in ("x", "y", "heading"))
+        seen = seen_from(x, y, heading, scene.future_x[:, rows].T, scene.future_y[:, rows].T)
         known = scene.future_valid[:, rows].T
         future[:n] = np.where(known[..., None], np.stack(seen, axis=-1), 0.0)
         valid[:n] = known
