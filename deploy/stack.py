@@ -35,7 +35,7 @@ from planning.r157_driver import R157Driver
 from planning.recorded import ConstantVelocity, RecordedExpert, Stationary
 from planning.route_follower import RouteFollower
 from planning.rule_planner import RulePlanner
-from planning.rule_style import RuleStyle
+from planning.rule_style import rule_style
 from planning.safe_stop import safe_stop
 from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
@@ -229,7 +229,7 @@ def _idm(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
 
 
 def _rule(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
-    planner = RulePlanner(load_config(RuleStyle, overrides=settings))
+    planner = RulePlanner(rule_style(settings))
     forecaster = make_forecaster("lane-following")
     return Stack(name, tracker, planner, TrackingController(), forecaster, Guard())
 
