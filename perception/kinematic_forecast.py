@@ -24,10 +24,10 @@ SIDEWAYS = 4.0
 """m/s^2, bound of speed times turn rate"""
 
 CONSTANT_VELOCITY_SPREAD = Spread(
-    along=((0.16, 1.55), (0.4, 1.6), (0.51, 1.87)), across=((0.06, 1.65), (0.15, 1.6), (0.48, 1.7))
+    along=((0.17, 1.55), (0.4, 1.6), (0.52, 1.88)), across=((0.06, 1.64), (0.15, 1.6), (0.5, 1.7))
 )
 CONSTANT_TURN_RATE_SPREAD = Spread(
-    along=((0.16, 1.55), (0.4, 1.6), (0.51, 1.87)), across=((0.05, 1.7), (0.15, 1.6), (0.31, 1.84))
+    along=((0.17, 1.55), (0.4, 1.6), (0.51, 1.88)), across=((0.05, 1.7), (0.15, 1.6), (0.32, 1.84))
 )
 """fitted, but those of cyclists, of whom there were too few: see docs/prediction.md"""
 

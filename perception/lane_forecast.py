@@ -29,7 +29,7 @@ Array = np.ndarray
 MODES = 6
 """of each track; those that a track has not have probability 0 and repeat its first"""
 LANE_FOLLOWING_SPREAD = Spread(
-    along=((0.16, 1.55), (0.4, 1.6), (0.42, 1.58)), across=((0.06, 1.65), (0.15, 1.6), (0.18, 1.44))
+    along=((0.17, 1.55), (0.4, 1.6), (0.4, 1.59)), across=((0.06, 1.64), (0.15, 1.6), (0.18, 1.42))
 )
 KEEPS, BRAKES = 0.4, 0.1
 """share of a moving vehicle's likeliest way that keeps its speed, and that brakes to a stop"""
