@@ -41,7 +41,8 @@ from training.detector_training import DetectorData, DetectorTraining
 from training.feed import ClipSources
 from training.optim import Average, adamw, learning_rate, parameter_groups
 from training.pictures import moment_picture
-from training.train_detector import Progress, main, make_network, train
+from training.supervised import Progress
+from training.train_detector import main, make_network, train
 
 GRID = BevGrid(nx=16, ny=16, cell=2.0, y_min=-16.0)
 MODEL = DetectorConfig(
@@ -214,10 +215,9 @@ def test_a_run_ends_where_it_gets_no_better(tmp_path: Path) -> None:
 
 
 def test_a_validation_without_anything_to_judge_decides_nothing() -> None:
-    at = Progress(step=3, metrics={"vehicle_iou": float("nan")})
-    assert not at.judge(TINY) and at.best is None and at.waited == 0
-    at.metrics = {"vehicle_iou": 0.1}
-    assert at.judge(TINY) and at.best_step == 3
+    at = Progress(step=3)
+    assert not at.judge(float("nan")) and at.best is None and at.waited == 0
+    assert at.judge(0.1) and at.best_step == 3
 
 
 def test_too_few_clips_are_told_before_the_single_moments_are_learnt(tmp_path: Path) -> None:

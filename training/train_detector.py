@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,24 +24,18 @@ import tyro
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from perception.checkpoint import FORMAT, KIND, WEIGHTS, check_weights, load_detector_weights
+from perception.checkpoint import KIND, WEIGHTS, check_weights, load_detector_weights
 from perception.detector_config import ObjectClass, RasterLayer
 from perception.network import DetectorNetwork, with_sensors
 from perception.raster_map import RasterScore
 from roadloop.command_line import INTERRUPTED, parse
-from roadloop.config import dump_config, find_config, load_config, unknown
-from roadloop.doctor import TOP_LEVEL
+from roadloop.config import dump_config, unknown
 from roadloop.errors import RoadloopError
 from training.checkpoint import (
-    OPTIMISER,
     drop_checkpoints,
-    load_checkpoint,
-    load_optimiser,
     newest_checkpoint,
-    optimiser_tensors,
     prepare_run,
     publish,
-    save_checkpoint,
 )
 from training.clip_augment import ClipAugment
 from training.clip_loss import Clip, ClipLoss, drives_of, moment, placed
@@ -50,21 +43,28 @@ from training.data import DataTimer, make_loader
 from training.detector_sources import Some, described, open_clips
 from training.detector_training import DetectorTraining
 from training.feed import ClipSources, Feed
-from training.optim import Average, adamw, learning_rate
+from training.optim import Average, adamw
 from training.pictures import draw_curve, moment_picture
 from training.record import Record, StopSignal, Table
+from training.script import run_script
+from training.supervised import (
+    CONFIG,
+    KEPT,
+    VALIDATION,
+    Progress,
+    device_of,
+    gradient_step,
+    line_writer,
+    metrics_line,
+    restore,
+    run_config,
+    save,
+)
 from training.team import Team, join_team, share_threads
 
 PROG = "python -m training.train_detector"
-CONFIG, VALIDATION, CURVE = "config.yaml", "validation.csv", "curve.png"
-RAW = "weights.safetensors"
-"""the weights as they are, not averaged: a run goes on from these"""
-KEPT = 2
-"""newest checkpoints that are kept"""
 LINE = 50
 """steps between two lines about time"""
-FREE = ("workers", "threads", "tensorboard")
-"""what may differ when a run is resumed: it changes no number"""
 
 
 @dataclass(frozen=True)
@@ -105,23 +105,8 @@ class TrainDetector:
         return train(self.training(), self.out, resume=self.resume, overwrite=self.overwrite)
 
     def training(self) -> DetectorTraining:
-        """The whole configuration; when resuming that of the run, which only `FREE` keys change."""
-        if not self.resume:
-            path = find_config(self.config) if self.config else None
-            return load_config(DetectorTraining, path, self.set)
-        if not (self.out / CONFIG).is_file():
-            raise RoadloopError(f"{self.out} holds no run to resume: start without --resume")
-        had = load_config(DetectorTraining, self.out / CONFIG)
-        base = find_config(self.config) if self.config else self.out / CONFIG
-        asked = load_config(DetectorTraining, base, self.set)
-        for field in dataclasses.fields(had):
-            before, now = getattr(had, field.name), getattr(asked, field.name)
-            if field.name not in FREE and before != now:
-                raise RoadloopError(
-                    f"the run in {self.out} was made with another {field.name}: leave --config and "
-                    "--set out to resume it, or start another run with init"
-                )
-        return asked
+        """The whole configuration; see `training.supervised.run_config`."""
+        return run_config(DetectorTraining, self.out, self.config, self.set, resume=self.resume)
 
 
 # --- learning -----------------------------------------------------------------------------------
@@ -140,29 +125,14 @@ def learn(
 
     Raises RoadloopError, in every process, where a term or the gradient is not finite.
     """
-    rate = learning_rate(step, steps, config.learning_rate, config.warmup)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     random = team.generator(config.seed, step)
     torch.manual_seed(random.initial_seed())  # for layers that draw numbers, like stochastic depth
     dropped = torch.rand(clip["moment_valid"].shape, generator=random) < config.drop_state
     terms, _ = loss(clip, uncertain_at(config, step / steps), dropped)
-    optimiser.zero_grad(set_to_none=True)
-    terms["total"].backward()
-    learning = [p for group in optimiser.param_groups for p in group["params"]]
-    gradient = nn.utils.clip_grad_norm_(learning, config.clip)
-    mine = {**{k: float(v.detach()) for k, v in terms.items()}, "gradient": float(gradient)}
-    mean = team.sum(np.array(list(mine.values()))) / team.size
-    if not np.isfinite(mean).all():
-        bad = [name for name, value in mine.items() if not math.isfinite(value)]
-        own = f"{', '.join(bad)} of clips from {', '.join(drives_of(clip))}" if bad else ""
-        said = "; ".join(text for text in team.texts(own) if text)
-        raise RoadloopError(
-            f"step {step + 1}: not a finite number: {said}; the weights were not changed, the "
-            "last checkpoint is kept: look at these drives, or lower learning_rate"
-        )
-    optimiser.step()
-    return {**dict(zip(mine, mean.tolist())), "learning_rate": rate}
+    return gradient_step(
+        terms, optimiser, config, step, steps, team,
+        lambda: f"clips from {', '.join(drives_of(clip))}",
+    )  # fmt: skip
 
 
 def uncertain_at(config: DetectorTraining, progress: float) -> float:
@@ -205,31 +175,6 @@ def validate(
 # --- the run ------------------------------------------------------------------------------------
 
 
-@dataclass
-class Progress:
-    """Where a run is, beside its tensors."""
-
-    step: int = 0
-    best: float | None = None
-    """the value of ``config.best``, larger is better"""
-    best_step: int = 0
-    waited: int = 0
-    """validations since"""
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    """of the last validation"""
-
-    def judge(self, config: DetectorTraining) -> bool:
-        """Whether the last validation is the best so far."""
-        value = self.metrics[config.best] * (-1.0 if config.best == "loss" else 1.0)
-        if math.isnan(value):
-            return False  # nothing to judge by, which is neither better nor worse
-        if self.best is None or value > self.best:
-            self.best, self.best_step, self.waited = value, self.step, 0
-            return True
-        self.waited += 1
-        return False
-
-
 def train(
     config: DetectorTraining,
     out: Path,
@@ -248,11 +193,7 @@ def train(
         RoadloopError: a mistake in what was asked for, data that does not fit, a loss that is not
             finite.
     """
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise RoadloopError(f'no device "{device}" here: use cpu or auto')
+    device = device_of(config.device)
     share_threads(config.threads)
     with join_team(device) as team:
         return _train(
@@ -290,7 +231,7 @@ def _train(
     optimiser = adamw(network, config.learning_rate, config.weight_decay)
     average, at = Average(network, config.ema), Progress()
     if resume:
-        at, fed = restore(newest_checkpoint(out), network, average, optimiser)
+        at, fed = restore(newest_checkpoint(out), WEIGHTS, network, average, optimiser)
         feed.resume(at.step, fed)
     elif team.rank == 0:
         prepare_run(out, CONFIG, dump_config(config), overwrite=overwrite)
@@ -326,7 +267,9 @@ def _train(
             is_best = False
             if judges and (at.step % config.validate_every == 0 or at.step == steps):
                 at.metrics, picture = validate(judging, judges, config, team)
-                is_best = at.judge(config)
+                is_best = at.judge(
+                    at.metrics[config.best] * (-1.0 if config.best == "loss" else 1.0)
+                )
                 if table is not None:
                     table.add({"step": at.step, "samples": at.step * clips}, at.metrics)
                     record.scalars("validation", at.step, at.metrics)
@@ -338,7 +281,8 @@ def _train(
             due = is_best or ended or stop.asked or at.step % config.checkpoint_every == 0
             if due and folder:
                 about = {"samples": at.step * clips, "data": described(config, sources)}
-                made = save(folder, config, at, network, average, optimiser, feed.state(), about)
+                made = save(folder, WEIGHTS, KIND, config, at, network, average, optimiser,
+                            feed.state(), about)  # fmt: skip
                 if is_best or at.best is None:
                     publish(made, WEIGHTS, folder)
                 drop_checkpoints(folder, KEPT)
@@ -398,78 +342,12 @@ def speed(timer: DataTimer, clips: int) -> dict[str, float]:
     return {"waiting": timer.data / seconds, "samples_per_s": clips * steps / seconds}
 
 
-def line_writer(folder: Path | None) -> Callable[[str], None]:
-    """Prints a line above the progress bar; nothing where this process is not the first."""
-    from tqdm import tqdm
-
-    return lambda line: tqdm.write(line, file=sys.stderr) if folder else None
-
-
-def metrics_line(metrics: Mapping[str, float]) -> str:
-    """``loss 2.31, vehicle iou 0.412`` ..., in one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
-
-
-def save(
-    folder: Path,
-    config: DetectorTraining,
-    at: Progress,
-    network: nn.Module,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-    fed: Mapping[str, Any] | None,
-    about: Mapping[str, Any],
-) -> Path:
-    """Write the checkpoint of ``at``; its folder."""
-    import yaml
-
-    training = yaml.safe_load(dump_config(config))
-    metrics = {k: v if math.isfinite(v) else None for k, v in at.metrics.items()}
-    metadata = {"format": FORMAT, "kind": KIND, "config": training.pop("model"), "step": at.step,
-                "training": training, "metrics": metrics, "seed": config.seed, **about}  # fmt: skip
-    tensors = {
-        WEIGHTS: average.network.state_dict(),
-        RAW: network.state_dict(),
-        OPTIMISER: optimiser_tensors(optimiser, network),
-    }
-    state = {"progress": dataclasses.asdict(at), "loader": fed}
-    return save_checkpoint(folder, at.step, tensors, state, metadata)
-
-
-def restore(
-    folder: Path,
-    network: nn.Module,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-) -> tuple[Progress, dict[str, Any] | None]:
-    """Take a checkpoint; where the run was, and what it was fed with (`Feed.state`)."""
-    tensors, state = load_checkpoint(folder, (WEIGHTS, RAW, OPTIMISER), network.state_dict())
-    network.load_state_dict(tensors[RAW])
-    average.network.load_state_dict(tensors[WEIGHTS])
-    load_optimiser(optimiser, network, tensors[OPTIMISER])
-    return Progress(**state["progress"]), state["loader"]
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 2 after a mistake in the input."""
-    try:
-        words = sys.argv[1:] if words is None else words
-        return parse(TrainDetector, "train_detector", words, prog=PROG).run()
-    except RoadloopError as error:
-        if os.environ.get("ROADLOOP_DEBUG") == "1":
-            raise
-        print(f"train_detector: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in TOP_LEVEL:
-            raise  # a fault of ours, not of the installation
-        print(f"train_detector: {error}: pip install 'roadloop[train]'", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train_detector: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as leaving:  # after --help
-        return leaving.code if isinstance(leaving.code, int) else 0
+    given = sys.argv[1:] if words is None else words
+    return run_script(
+        "train_detector", lambda: parse(TrainDetector, "train_detector", given, prog=PROG).run()
+    )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,44 +22,44 @@ import tyro
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from perception.checkpoint import FORMAT, check_weights
+from perception.checkpoint import check_weights
 from perception.forecast_checkpoint import KIND, WEIGHTS, load_forecaster_weights
 from perception.forecast_loss import ForecastLoss
 from perception.forecast_network import ForecastNetwork
 from roadloop.command_line import INTERRUPTED, parse
-from roadloop.config import dump_config, find_config, load_config
-from roadloop.doctor import TOP_LEVEL
-from roadloop.errors import RoadloopError
+from roadloop.config import dump_config
 from training.checkpoint import (
-    OPTIMISER,
     drop_checkpoints,
-    load_checkpoint,
-    load_optimiser,
     newest_checkpoint,
-    optimiser_tensors,
     prepare_run,
     publish,
-    save_checkpoint,
 )
 from training.data import DataTimer, Loader
 from training.forecast_loaders import endless, find_motions, make_motions, open_loaders, placed
 from training.forecast_score import ForecastScore
 from training.forecast_training import ForecasterTraining
-from training.optim import Average, adamw, learning_rate
+from training.optim import Average, adamw
 from training.pictures import draw_curve
 from training.record import Record, StopSignal, Table
+from training.script import run_script
+from training.supervised import (
+    CONFIG,
+    KEPT,
+    VALIDATION,
+    Progress,
+    device_of,
+    gradient_step,
+    line_writer,
+    metrics_line,
+    restore,
+    run_config,
+    save,
+)
 from training.team import Team, join_team, share_threads
 
 PROG = "python -m training.train_forecaster"
-CONFIG, VALIDATION = "config.yaml", "validation.csv"
-RAW = "weights.safetensors"
-"""the weights as they are, not averaged: a run goes on from these"""
-KEPT = 2
-"""newest checkpoints that are kept"""
 LINE = 100
 """steps between two lines about time"""
-FREE = ("workers", "threads", "tensorboard")
-"""what may differ when a run is resumed: it changes no number"""
 
 
 @dataclass(frozen=True)
@@ -101,22 +99,8 @@ class TrainForecaster:
         return train(self.training(), self.out, resume=self.resume, overwrite=self.overwrite)
 
     def training(self) -> ForecasterTraining:
-        """The whole configuration; when resuming that of the run, which only `FREE` keys change."""
-        if not self.resume:
-            path = find_config(self.config) if self.config else None
-            return load_config(ForecasterTraining, path, self.set)
-        if not (self.out / CONFIG).is_file():
-            raise RoadloopError(f"{self.out} holds no run to resume: start without --resume")
-        had = load_config(ForecasterTraining, self.out / CONFIG)
-        base = find_config(self.config) if self.config else self.out / CONFIG
-        asked = load_config(ForecasterTraining, base, self.set)
-        for field in dataclasses.fields(had):
-            if field.name not in FREE and getattr(had, field.name) != getattr(asked, field.name):
-                raise RoadloopError(
-                    f"the run in {self.out} was made with another {field.name}: leave --config and "
-                    "--set out to resume it, or start another run with init"
-                )
-        return asked
+        """The whole configuration; see `training.supervised.run_config`."""
+        return run_config(ForecasterTraining, self.out, self.config, self.set, resume=self.resume)
 
 
 # --- learning -----------------------------------------------------------------------------------
@@ -152,26 +136,11 @@ def learn(
 
     Raises RoadloopError, in every process, where a term or the gradient is not finite.
     """
-    rate = learning_rate(step, steps, config.learning_rate, config.warmup)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     terms, _ = judged(batch, step / steps)
-    optimiser.zero_grad(set_to_none=True)
-    terms["total"].backward()
-    learning = [p for group in optimiser.param_groups for p in group["params"]]
-    gradient = nn.utils.clip_grad_norm_(learning, config.clip)
-    mine = {**{k: float(v.detach()) for k, v in terms.items()}, "gradient": float(gradient)}
-    mean = team.sum(np.array(list(mine.values()))) / team.size
-    if not np.isfinite(mean).all():
-        bad = [name for name, value in mine.items() if not math.isfinite(value)]
-        own = f"{', '.join(bad)} of {', '.join(sorted(set(batch['drive'])))}" if bad else ""
-        said = "; ".join(text for text in team.texts(own) if text)
-        raise RoadloopError(
-            f"step {step + 1}: not a finite number: {said}; the weights were not changed, the "
-            "last checkpoint is kept: look at these drives, or lower learning_rate"
-        )
-    optimiser.step()
-    return {**dict(zip(mine, mean.tolist())), "learning_rate": rate}
+    return gradient_step(
+        terms, optimiser, config, step, steps, team,
+        lambda: ", ".join(sorted(set(batch["drive"]))),
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -190,29 +159,6 @@ def validate(
 # --- the run ------------------------------------------------------------------------------------
 
 
-@dataclass
-class Progress:
-    """Where a run is, beside its tensors."""
-
-    step: int = 0
-    best: float | None = None
-    """the value of ``config.best``, smaller is better"""
-    best_step: int = 0
-    waited: int = 0
-    """validations since"""
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    """of the last validation"""
-
-    def judge(self, config: ForecasterTraining) -> bool:
-        """Whether the last validation is the best so far."""
-        value = self.metrics[config.best]
-        if value < (math.inf if self.best is None else self.best):  # never, where it is NaN
-            self.best, self.best_step, self.waited = value, self.step, 0
-            return True
-        self.waited += 1
-        return False
-
-
 def train(
     config: ForecasterTraining, out: Path, *, resume: bool = False, overwrite: bool = False
 ) -> int:
@@ -225,11 +171,7 @@ def train(
         RoadloopError: a mistake in what was asked for, data that does not fit, a loss that is not
             finite.
     """
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise RoadloopError(f'no device "{device}" here: use cpu or auto')
+    device = device_of(config.device)
     share_threads(config.threads)
     with join_team(device) as team:
         return _train(config, out, resume, overwrite, dataclasses.replace(team, device=device))
@@ -251,7 +193,7 @@ def _train(config: ForecasterTraining, out: Path, resume: bool, overwrite: bool,
     optimiser = adamw(network, config.learning_rate, config.weight_decay)
     average, at = Average(network, config.ema), Progress()
     if last is not None:
-        at, fed = restore(last, network, average, optimiser)
+        at, fed = restore(last, WEIGHTS, network, average, optimiser)
         loader.load_state_dict(fed)
     bf16 = config.precision == "bf16"
     judging = Judged(average.network, config.loss, bf16)
@@ -282,7 +224,7 @@ def _train(config: ForecasterTraining, out: Path, resume: bool, overwrite: bool,
             is_best = False
             if judges and (at.step % config.validate_every == 0 or at.step == steps):
                 at.metrics = validate(judging, judges, config, team)
-                is_best = at.judge(config)
+                is_best = at.judge(-at.metrics[config.best])
                 if table is not None:
                     table.add({"step": at.step, "samples": at.step * moments}, at.metrics)
                     record.scalars("validation", at.step, at.metrics)
@@ -291,7 +233,9 @@ def _train(config: ForecasterTraining, out: Path, resume: bool, overwrite: bool,
             ended = at.step == steps or 0 < config.patience <= at.waited
             due = is_best or ended or stop.asked or at.step % config.checkpoint_every == 0
             if due and folder:
-                made = save(folder, config, at, network, average, optimiser, loader, about)
+                header = {"samples": at.step * moments, "data": about}
+                made = save(folder, WEIGHTS, KIND, config, at, network, average, optimiser,
+                            loader.state_dict(), header)  # fmt: skip
                 if is_best or at.best is None:
                     publish(made, WEIGHTS, folder)
                 drop_checkpoints(folder, KEPT)
@@ -315,81 +259,13 @@ def make_network(config: ForecasterTraining) -> ForecastNetwork:
     return network
 
 
-def line_writer(folder: Path | None) -> Callable[[str], None]:
-    """Prints a line above the progress bar; nothing where this process is not the first."""
-    from tqdm import tqdm
-
-    return lambda line: tqdm.write(line, file=sys.stderr) if folder else None
-
-
-def metrics_line(metrics: Mapping[str, float]) -> str:
-    """``loss 2.31, min ade 0.412`` ..., in one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
-
-
-def save(
-    folder: Path,
-    config: ForecasterTraining,
-    at: Progress,
-    network: nn.Module,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-    loader: Loader,
-    about: Mapping[str, Any],
-) -> Path:
-    """Write the checkpoint of ``at``; its folder."""
-    import yaml
-
-    training = yaml.safe_load(dump_config(config))
-    metrics = {k: v if math.isfinite(v) else None for k, v in at.metrics.items()}
-    metadata = {
-        "format": FORMAT, "kind": KIND, "config": training.pop("model"), "step": at.step,
-        "samples": at.step * loader.batch_size * loader.world_size, "training": training,
-        "metrics": metrics, "seed": config.seed, "data": about,
-    }  # fmt: skip
-    tensors = {
-        WEIGHTS: average.network.state_dict(),
-        RAW: network.state_dict(),
-        OPTIMISER: optimiser_tensors(optimiser, network),
-    }
-    state = {"progress": dataclasses.asdict(at), "loader": loader.state_dict()}
-    return save_checkpoint(folder, at.step, tensors, state, metadata)
-
-
-def restore(
-    folder: Path,
-    network: nn.Module,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-) -> tuple[Progress, dict[str, int]]:
-    """Take a checkpoint; where the run was, and its loader."""
-    tensors, state = load_checkpoint(folder, (WEIGHTS, RAW, OPTIMISER), network.state_dict())
-    network.load_state_dict(tensors[RAW])
-    average.network.load_state_dict(tensors[WEIGHTS])
-    load_optimiser(optimiser, network, tensors[OPTIMISER])
-    return Progress(**state["progress"]), state["loader"]
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 2 after a mistake in the input."""
-    try:
-        words = sys.argv[1:] if words is None else words
-        return parse(TrainForecaster, "train_forecaster", words, prog=PROG).run()
-    except RoadloopError as error:
-        if os.environ.get("ROADLOOP_DEBUG") == "1":
-            raise
-        print(f"train_forecaster: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in TOP_LEVEL:
-            raise  # a fault of ours, not of the installation
-        print(f"train_forecaster: {error}: pip install 'roadloop[train]'", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train_forecaster: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as leaving:  # after --help
-        return leaving.code if isinstance(leaving.code, int) else 0
+    given = sys.argv[1:] if words is None else words
+    return run_script(
+        "train_forecaster",
+        lambda: parse(TrainForecaster, "train_forecaster", given, prog=PROG).run(),
+    )
 
 
 if __name__ == "__main__":

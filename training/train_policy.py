@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from torch import nn
 
 from roadloop.command_line import INTERRUPTED, parse
 from roadloop.config import dump_config, load_config
-from roadloop.doctor import TOP_LEVEL
 from roadloop.errors import RoadloopError
 from roadloop.terminal import start_warp
 from training.actor_critic import Agent
@@ -47,6 +45,7 @@ from training.checkpoint import (
 )
 from training.experience import Experience, Rollout
 from training.record import Record, StopSignal
+from training.script import run_script
 from training.team import Team, join_team, team_size
 from training.worlds import Worlds, make_worlds
 
@@ -374,23 +373,8 @@ def read_args(words: Sequence[str]) -> TrainPolicy:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 2 after a mistake in the input."""
-    try:
-        return train(read_args(sys.argv[1:] if words is None else words))
-    except RoadloopError as error:
-        if os.environ.get("ROADLOOP_DEBUG") == "1":
-            raise
-        print(f"train_policy: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in TOP_LEVEL:
-            raise  # a fault of ours, not of the installation
-        print(f"train_policy: {error}: pip install 'roadloop[train]'", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train_policy: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as leaving:  # after --help
-        return leaving.code if isinstance(leaving.code, int) else 0
+    given = sys.argv[1:] if words is None else words
+    return run_script("train_policy", lambda: train(read_args(given)))
 
 
 if __name__ == "__main__":
