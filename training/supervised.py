@@ -78,7 +78,7 @@ def run_config(
 
 
 def device_of(asked: str) -> str:
-    """``auto`` is cuda where there is one; RoadloopError where cuda is asked for and there is none."""
+    """``auto`` is cuda where there is one; RoadloopError where cuda is asked for and missing."""
     device = asked
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
