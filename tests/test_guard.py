@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from guard_fuzz import KINDS, case_seeds, fuzz, run_cases, total_of
 from test_controllers import LaggedBicycle
 from test_planner import Actor, along, constant, tracks_of, two_way
 
@@ -432,13 +430,15 @@ def test_a_planner_that_talks_nonsense_half_of_the_time_still_gets_somewhere():
 # --- fuzzing ------------------------------------------------------------------------------------
 
 
-def test_nothing_gets_through_that_braking_would_prevent(monkeypatch):
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "guard_fuzz.py"
-    spec = importlib.util.spec_from_file_location("guard_fuzz", path)
-    assert spec is not None and spec.loader is not None
-    fuzzing = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "guard_fuzz", fuzzing)
-    spec.loader.exec_module(fuzzing)
-    table = fuzzing.fuzz(cases=140, seed=1)
+def test_nothing_gets_through_that_braking_would_prevent():
+    *_, table = fuzz(cases=140, seed=1)
     assert {kind: row for kind, row in table.items() if row.failures} == {}
     assert sum(row.changed for row in table.values()) > 40
+
+
+def test_the_fuzz_counts_the_same_by_processes_and_one_case_alone():
+    *_, alone = fuzz(cases=112, seed=2)
+    *_, shared = fuzz(cases=112, seed=2, workers=2)
+    assert alone == shared
+    one = run_cases([30], case_seeds(31, seed=2)[-1:])
+    assert total_of(one).cases == 1 and one[KINDS[30 - len(KINDS)]].cases == 1
