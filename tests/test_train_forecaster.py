@@ -20,7 +20,8 @@ from test_forecast_network import road
 
 import training.train_forecaster as script
 from perception.forecast_checkpoint import load_forecaster, load_forecaster_weights
-from perception.forecast_inputs import cut_map
+from perception.forecast_config import PieceKind
+from perception.forecast_inputs import MapPieces, cut_map
 from perception.learned_forecaster import LearnedForecaster
 from roadloop.cli import main as roadloop
 from roadloop.config import find_config, load_config
@@ -28,6 +29,7 @@ from roadloop.errors import RoadloopError
 from roadloop.logs.recording import Recording
 from roadloop.rig import SensorRig
 from roadloop.types import AgentStates, EgoState
+from training.forecast_augmentation import ForecastAugmentation, augmented, worse
 from training.forecast_motion import (
     Motion,
     motion_of_recording,
@@ -40,9 +42,7 @@ from training.forecast_samples import recorded_jobs, simulated_jobs, write_all
 from training.forecast_scenes import (
     STANDING,
     ForecastArrays,
-    ForecastAugmentation,
     ForecastScenes,
-    worse,
 )
 from training.forecast_training import ForecastData, ForecasterTraining, SimulatedTraffic
 from training.simulated_data import SceneShare
@@ -52,7 +52,8 @@ Array = np.ndarray
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 EXACT = ForecastAugmentation(
-    noisy=0.0, short=0.0, gap=0.0, missed=0.0, dark=0.0, unmapped=0.0
+    noisy=0.0, short=0.0, gap=0.0, missed=0.0, dark=0.0, unmapped=0.0, plain=0.0, unpaved=0.0,
+    mirrored=0.0, scaled=0.0,
 )  # fmt: skip
 TINY = ForecasterTraining(
     model=MODEL, data=ForecastData(moments=8, judged=5), batch=2, epochs=1.5, workers=0, threads=1,
@@ -298,6 +299,46 @@ def test_what_is_worse_is_still_there(drives: Path) -> None:
     assert np.array_equal(brief.valid[-1], scene.past.valid[-1]) and brief.valid[0].sum() < 4
     noisy = worse(scene.past, replace(EXACT, noisy=1.0), rng)
     assert 0.0 < np.abs(noisy.x - scene.past.x).max() < 2.0
+
+
+def test_elsewhere_is_the_same_motion_mirrored_and_scaled(drives: Path) -> None:
+    source = ForecastScenes(sorted((drives / "learn").glob("*.npz")), MODEL, 3)
+    scene = source.sample(0)["scene"]
+
+    def arrays(**changes: float) -> dict[str, Array]:
+        # the factor is drawn: large where the generator's first numbers say so
+        look = ForecastArrays(MODEL, replace(EXACT, **changes))
+        return look({"drive": "", "scene": scene}, np.random.default_rng(5))
+
+    plain, mirror = arrays(), arrays(mirrored=1.0)
+    for name, left in (("future", (1.0, -1.0)), ("history", (1, -1, 1, -1, 1, -1, 1))):
+        assert np.allclose(mirror[name], plain[name] * np.float32(left), atol=1e-4), name
+    assert np.array_equal(mirror["weight"], plain["weight"])
+    here, _ = augmented(scene, EXACT, np.random.default_rng(5))
+    there, past = augmented(scene, replace(EXACT, scaled=1.0, scale=2.0), np.random.default_rng(5))
+    factor = there.x / here.x
+    assert 0.5 <= factor <= 2.0 and abs(factor - 1.0) > 0.01
+    assert np.allclose(past.x, factor * here.past.x) and np.allclose(past.vy, factor * here.past.vy)
+    assert np.array_equal(past.heading, here.past.heading)
+    assert np.allclose(there.future_y, factor * here.future_y)
+    assert np.allclose(there.pieces.points, factor * here.pieces.points)
+
+
+def test_maps_from_elsewhere_say_less(drives: Path) -> None:
+    source = ForecastScenes(sorted((drives / "learn").glob("*.npz")), MODEL, 3)
+    scene = source.sample(0)["scene"]
+
+    def pieces(**changes: float) -> MapPieces:
+        return augmented(scene, replace(EXACT, **changes), np.random.default_rng(1))[0].pieces
+
+    whole, plain, unpaved = pieces(), pieces(plain=1.0), pieces(unpaved=1.0)
+    assert np.array_equal(whole.features, scene.pieces.features)
+    assert np.array_equal(plain.points, whole.points) and (plain.signal == -1).all()
+    kinds = len(PieceKind) + 1  # and whether it is in a junction
+    assert np.array_equal(plain.features[:, :kinds], whole.features[:, :kinds])
+    assert not plain.features[:, kinds + 1 :].any()
+    assert not unpaved.features[:, PieceKind.PAVEMENT].any()
+    assert len(pieces(unmapped=1.0).points) == 0
 
 
 @pytest.mark.parametrize("what", ["damaged", "cut", "short"])

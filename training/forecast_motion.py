@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perception.forecast_config import HISTORY_STEP
+from perception.forecast_config import HISTORY_STEP, ForecastConfig
 from perception.forecast_inputs import MapPieces, cut_map
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
 from roadloop.logs.recording import Recording
 from roadloop.maps.road_map import RoadMap
-from roadloop.types import AgentKind, AgentStates, EgoState
+from roadloop.types import AgentKind, AgentStates, EgoState, at
 
 if TYPE_CHECKING:
     from training.simulated_worlds import SimulatedWorld
@@ -54,6 +54,36 @@ class Motion:
 
     def __len__(self) -> int:
         return len(self.states.valid)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One moment: what was until now, and what came."""
+
+    past: AgentStates
+    """(history, A), the last one is now"""
+    future_x: Array
+    """(steps, A) world"""
+    future_y: Array
+    future_valid: Array
+    x: float
+    """of the agent that is looked around"""
+    y: float
+    pieces: MapPieces
+    lights: Array | None
+
+
+def scene_at(config: ForecastConfig, motion: Motion, step: int, x: float, y: float) -> Scene:
+    """The moment ``step`` of a drive, around a place."""
+    steps = np.arange(step - config.history + 1, step + 1)
+    past = at(motion.states, np.maximum(steps, 0))
+    past = dataclasses.replace(past, valid=past.valid & (steps >= 0)[:, None])
+    stride = round(config.step / HISTORY_STEP)
+    ahead = step + stride * np.arange(1, config.steps + 1)
+    known = (ahead < len(motion))[:, None]
+    future = at(motion.states, np.minimum(ahead, len(motion) - 1))
+    lights = None if motion.lights is None else motion.lights[step]
+    return Scene(past, future.x, future.y, future.valid & known, x, y, motion.pieces, lights)
 
 
 def motion_of_world(world: SimulatedWorld, points: int, spacing: float, name: str) -> Motion:

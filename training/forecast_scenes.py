@@ -7,7 +7,6 @@ into the network's arrays by a transform, which may first make it worse: as a tr
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from perception.forecast_config import HISTORY_STEP, ForecastConfig
-from perception.forecast_inputs import MapPieces, forecast_inputs, rows_for, seen_from
+from perception.forecast_inputs import forecast_inputs, rows_for, seen_from
 from roadloop.errors import RoadloopError
 from roadloop.types import AgentKind, AgentStates, at
-from training.forecast_motion import Motion, read_motion
+from training.forecast_augmentation import ForecastAugmentation, augmented
+from training.forecast_motion import Motion, Scene, read_motion, scene_at
 from training.sample_spec import Sample
 
 Array = np.ndarray
@@ -31,55 +31,6 @@ MOVED = 1.0
 """m, who moves less in its past and future together is standing"""
 STANDING = 0.2
 """weight of an agent that stands, of which there are many"""
-
-
-@dataclass(frozen=True)
-class ForecastAugmentation:
-    """What may be wrong with what is seen; shares are probabilities."""
-
-    noisy: float = 0.5
-    """of a moment whose tracks are noisy, each track more or less so, at most with ..."""
-    position: float = 0.2
-    """m, standard deviation at each step, and as much again that stays"""
-    velocity: float = 0.4
-    """m/s"""
-    heading: float = 0.04
-    """rad"""
-    short: float = 0.25
-    """of an agent that has been seen for less than the whole history"""
-    gap: float = 0.03
-    """of a step in it that was missed"""
-    missed: float = 0.05
-    """of an agent that is not seen at all"""
-    dark: float = 0.1
-    """of a moment whose lights nobody sees"""
-    unmapped: float = 0.02
-    """of a moment without a map"""
-
-    def __post_init__(self) -> None:
-        for name in ("noisy", "short", "gap", "missed", "dark", "unmapped"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise RoadloopError(f"{name} is {getattr(self, name)}: a share is from 0 to 1")
-        for name in ("position", "velocity", "heading"):
-            if not 0.0 <= getattr(self, name) < 100.0:
-                raise RoadloopError(f"{name} is {getattr(self, name)}: it must be 0 or more")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One moment: what was until now, and what came."""
-
-    past: AgentStates
-    """(history, A), the last one is now"""
-    future_x: Array
-    """(steps, A) world"""
-    future_y: Array
-    future_valid: Array
-    x: float
-    """of the agent that is looked around"""
-    y: float
-    pieces: MapPieces
-    lights: Array | None
 
 
 class ForecastScenes:
@@ -166,19 +117,6 @@ class ForecastScenes:
         return self._kept[number]
 
 
-def scene_at(config: ForecastConfig, motion: Motion, step: int, x: float, y: float) -> Scene:
-    """The moment ``step`` of a drive, around a place."""
-    steps = np.arange(step - config.history + 1, step + 1)
-    past = at(motion.states, np.maximum(steps, 0))
-    past = dataclasses.replace(past, valid=past.valid & (steps >= 0)[:, None])
-    stride = round(config.step / HISTORY_STEP)
-    ahead = step + stride * np.arange(1, config.steps + 1)
-    known = (ahead < len(motion))[:, None]
-    future = at(motion.states, np.minimum(ahead, len(motion) - 1))
-    lights = None if motion.lights is None else motion.lights[step]
-    return Scene(past, future.x, future.y, future.valid & known, x, y, motion.pieces, lights)
-
-
 @dataclass(frozen=True)
 class ForecastArrays:
     """The transform of a loader: a `Scene` to the network's inputs and what is to be learnt.
@@ -192,16 +130,11 @@ class ForecastArrays:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         scene: Scene = sample["scene"]
-        past, pieces, lights = scene.past, scene.pieces, scene.lights
+        past = scene.past
         if self.augmentation is not None:
-            a = self.augmentation
-            past = worse(past, a, rng)
-            if rng.random() < a.dark:
-                lights = None
-            if rng.random() < a.unmapped:
-                pieces = MapPieces(pieces.points[:0], pieces.features[:0], pieces.signal[:0])
+            scene, past = augmented(scene, self.augmentation, rng)
         rows = rows_for(self.config, at(past, -1), scene.x, scene.y)
-        arrays = forecast_inputs(self.config, past, rows, pieces, lights)
+        arrays = forecast_inputs(self.config, past, rows, scene.pieces, scene.lights)
         return {"drive": sample["drive"], **arrays, **self._truth(scene, past, rows)}
 
     def _truth(self, scene: Scene, past: AgentStates, rows: Array) -> dict[str, Array]:
@@ -222,25 +155,3 @@ class ForecastArrays:
         weight[:n] = np.where(moved > MOVED, 1.0, STANDING)
         weight[:n] *= (past.kind[-1, rows] != AgentKind.STATIC) & known.any(1)
         return {"future": future, "future_valid": valid, "weight": weight}
-
-
-def worse(
-    past: AgentStates, augmentation: ForecastAugmentation, rng: np.random.Generator
-) -> AgentStates:
-    """(history, A) as a tracker may see it; at least one road user stays."""
-    a = augmentation
-    steps, count = past.valid.shape
-    valid = past.valid.copy()
-    seen_for = np.where(rng.random(count) < a.short, rng.integers(1, steps + 1, count), steps)
-    valid &= np.arange(steps)[:, None] >= steps - seen_for
-    valid[:-1] &= rng.random((steps - 1, count)) >= a.gap
-    missed = rng.random(count) < a.missed
-    missed[rng.permutation(np.flatnonzero(past.valid[-1]))[:1]] = False
-    valid &= ~missed
-    changed: dict[str, Array] = {"valid": valid}
-    level = rng.random(count) * (rng.random() < a.noisy)
-    for key, size in (("x", a.position), ("y", a.position), ("vx", a.velocity),
-                      ("vy", a.velocity), ("heading", a.heading)):  # fmt: skip
-        noise = rng.standard_normal((steps, count)) + rng.standard_normal(count)
-        changed[key] = getattr(past, key) + size * level * noise
-    return dataclasses.replace(past, **changed)

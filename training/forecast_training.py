@@ -14,7 +14,7 @@ from typing import Literal
 from perception.forecast_config import ForecastConfig
 from perception.forecast_loss import ForecastLoss
 from roadloop.errors import RoadloopError
-from training.forecast_scenes import ForecastAugmentation
+from training.forecast_augmentation import ForecastAugmentation
 from training.simulated_data import MIX, SceneShare, StreetLife
 
 LEAST_SEED = 1000
