@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +30,31 @@ def browser() -> Iterator[Any]:
         chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def open_address(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens ``(address, width=px, height=px, **options)`` and waits until the page is ready.
+
+    At the end nothing may have gone wrong on the pages, or been asked of a network.
+    """
+    problems: list[str] = []
+    pages: list[Any] = []
+
+    def opened(address: str, width: int = 1280, height: int = 800, **options: Any) -> Any:
+        page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        pages.append(page)
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "request",
+            lambda r: problems.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
+        )
+        page.goto(address)
+        page.wait_for_selector("body.ready", timeout=60_000)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert problems == []

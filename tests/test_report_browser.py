@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+from functools import partial
 
 import pytest
 from drawn_scene import crossroads, drive, score
+from report_page import clock, nameless, settle, stage
 
 from roadloop.viz.report import write_report
 
@@ -21,43 +22,9 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, address):
-    """Opens the report; at the end nothing may have gone wrong or been asked of a network."""
-    problems, pages = [], []
-
-    def opened(width=1280, height=800, motion="reduce", **options):
-        page = browser.new_page(
-            viewport={"width": width, "height": height}, reduced_motion=motion, **options
-        )
-        pages.append(page)
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "request",
-            lambda r: problems.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
-        )
-        page.goto(address)
-        page.wait_for_selector("body.ready", timeout=15_000)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert problems == []
-
-
-def picture(page):
-    data = page.evaluate("document.getElementById('stage').toDataURL()")
-    return hashlib.sha256(data.encode()).hexdigest()
-
-
-def clock(page):
-    return float(page.inner_text("#clock").split("/")[0])
-
-
-def settle(page):
-    """Waits until what was asked for is drawn."""
-    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+def open_page(open_address, address):
+    """Opens the report without motion, as a reader who wants none has it."""
+    return partial(open_address, address, reduced_motion="reduce")
 
 
 def wait_past(page, time):
@@ -72,7 +39,7 @@ def wait_past(page, time):
 def test_plays_pauses_and_steps(open_page):
     page = open_page()
     assert clock(page) == 0.0  # no motion where the reader wants none
-    before = picture(page)
+    before = stage(page)
     page.click("#play")
     wait_past(page, 0.4)
     page.evaluate("document.activeElement.blur()")  # else the space bar presses the button
@@ -80,7 +47,7 @@ def test_plays_pauses_and_steps(open_page):
     settle(page)
     assert page.get_attribute("#play", "aria-label") == "Play"
     stopped = clock(page)
-    assert picture(page) != before
+    assert stage(page) != before
     page.wait_for_timeout(200)
     assert clock(page) == stopped
     page.keyboard.press("ArrowRight")
@@ -99,18 +66,18 @@ def test_plays_pauses_and_steps(open_page):
 
 
 def test_plays_by_itself_where_motion_is_welcome(open_page):
-    page = open_page(motion="no-preference")
+    page = open_page(reduced_motion="no-preference")
     wait_past(page, 0.2)
 
 
 def test_scrubs_by_slider_and_by_plot(open_page):
     page = open_page()
-    before = picture(page)
+    before = stage(page)
     box = page.locator("#scrub").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     settle(page)
     assert clock(page) == pytest.approx(9.95, abs=0.3)
-    assert picture(page) != before
+    assert stage(page) != before
     box = page.locator(".plot canvas").first.bounding_box()
     page.mouse.click(box["x"] + 40, box["y"] + box["height"] / 2)
     settle(page)
@@ -133,11 +100,11 @@ def test_a_lost_term_shows_its_moment(open_page):
 
 def test_camera_follows_turns_zooms_and_lets_go(open_page):
     page = open_page()
-    seen = [picture(page)]
+    seen = [stage(page)]
     for key in ("f", "+", "-", "f"):
         page.keyboard.press(key)
         settle(page)
-        seen.append(picture(page))
+        seen.append(stage(page))
     assert page.get_attribute("[data-mode=free]", "aria-pressed") == "true"
     assert len({seen[0], seen[1], seen[2]}) == 3
     page.click("[data-mode=north]")
@@ -149,10 +116,10 @@ def test_camera_follows_turns_zooms_and_lets_go(open_page):
     page.mouse.up()
     settle(page)
     assert page.get_attribute("[data-mode=free]", "aria-pressed") == "true"
-    dragged = picture(page)
+    dragged = stage(page)
     page.mouse.wheel(0, -300)
     settle(page)
-    assert picture(page) != dragged
+    assert stage(page) != dragged
 
 
 def test_an_agent_under_the_pointer_is_named(open_page):
@@ -171,12 +138,12 @@ def test_an_agent_under_the_pointer_is_named(open_page):
 def test_light_and_dark(open_page):
     page = open_page(color_scheme="light")
     background = "getComputedStyle(document.body).backgroundColor"
-    light, seen = page.evaluate(background), picture(page)
+    light, seen = page.evaluate(background), stage(page)
     page.click("#theme")
     settle(page)
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.evaluate(background) != light
-    assert picture(page) != seen
+    assert stage(page) != seen
     assert open_page(color_scheme="dark").evaluate(background) != light
 
 
@@ -197,10 +164,4 @@ def test_fits_a_phone(open_page):
 
 
 def test_everything_pressable_has_a_name(open_page):
-    page = open_page()
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, canvas")]
-            .filter((e) => !e.getAttribute("aria-label") && !e.textContent.trim())
-            .map((e) => e.outerHTML)"""
-    )
-    assert nameless == []
+    assert nameless(open_page()) == []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+from functools import partial
 
 import pytest
 from drawn_scene import crossroads, drive, score
+from report_page import canvases, clock, nameless, settle
 from seen_drive import GHOST, UNSEEN, seen_log
 
 from deploy.percept_check import check_percepts
@@ -24,46 +25,14 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, address):
-    """Opens the report; at the end nothing may have gone wrong or been asked of a network."""
-    problems, pages = [], []
-
-    def opened(width=1280, **options):
-        page = browser.new_page(
-            viewport={"width": width, "height": 800}, reduced_motion="reduce", **options
-        )
-        pages.append(page)
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "request",
-            lambda r: problems.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
-        )
-        page.goto(address)
-        page.wait_for_selector("body.ready", timeout=15_000)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert problems == []
+def open_page(open_address, address):
+    """Opens the report without motion, as a reader who wants none has it."""
+    return partial(open_address, address, reduced_motion="reduce")
 
 
-def settle(page):
-    """Waits until what was asked for is drawn, pictures decoded."""
-    for _ in range(4):
-        page.evaluate(
-            "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
-        )
-        page.wait_for_timeout(60)
-
-
-def canvases(page):
+def drawn(page):
     """A hash of each canvas of what was seen."""
-    data = page.evaluate(
-        "[...document.querySelectorAll('#seen canvas')].map((canvas) => canvas.toDataURL())"
-    )
-    return [hashlib.sha256(one.encode()).hexdigest() for one in data]
+    return canvases(page, "#seen canvas")
 
 
 def counts(page):
@@ -77,33 +46,32 @@ def counts(page):
 
 def test_a_miss_leads_to_its_moment(open_page):
     page = open_page()
-    settle(page)
-    before = canvases(page)
+    settle(page, pictures=True)
+    before = drawn(page)
     assert len(before) == 6 and len(set(before)) == 6  # four cameras, seen and true from above
     page.click("#seen-events tr[data-kind=missed] button")
-    settle(page)
-    clock = float(page.inner_text("#clock").split("/")[0])
-    assert UNSEEN[0] <= clock <= UNSEEN[0] + 0.5
+    settle(page, pictures=True)
+    assert UNSEEN[0] <= clock(page) <= UNSEEN[0] + 0.5
     shown = counts(page)
     assert shown["missed"] == "1" and shown["false"] == "0"
     assert int(shown["visible"]) == int(shown["found"]) + 1
-    after = canvases(page)
+    after = drawn(page)
     assert after[1] != before[1] and after[4] != before[4] and after[5] != before[5]
     page.click("#seen-events tr[data-kind='false alarm'] button")
-    settle(page)
+    settle(page, pictures=True)
     assert counts(page)["false"] == "1"
-    assert GHOST[0] <= float(page.inner_text("#clock").split("/")[0]) <= GHOST[0] + 0.5
+    assert GHOST[0] <= clock(page) <= GHOST[0] + 0.5
 
 
 def test_what_is_drawn_can_be_chosen(open_page):
     page = open_page()
     page.click("#seen-events tr[data-kind=missed] button")
-    settle(page)
-    seen = [canvases(page)]
+    settle(page, pictures=True)
+    seen = [drawn(page)]
     for choice in ("#seen-found", "#seen-true", "#seen-hidden"):
         page.click(choice)
-        settle(page)
-        seen.append(canvases(page))
+        settle(page, pictures=True)
+        seen.append(drawn(page))
     assert seen[0][1] != seen[1][1] != seen[2][1]  # the front camera
     page.click("[data-seen-kind=missed]")
     assert page.is_hidden("#seen-events tr[data-kind=missed]")
@@ -113,7 +81,7 @@ def test_what_is_drawn_can_be_chosen(open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_a_phone_and_a_desk(open_page, scheme):
     page = open_page(width=400, device_scale_factor=2, color_scheme=scheme)
-    settle(page)
+    settle(page, pictures=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     sizes = page.evaluate(
         "[...document.querySelectorAll('#seen canvas')].map((c) => [c.clientWidth, c.width])"
@@ -127,10 +95,4 @@ def test_fits_a_phone_and_a_desk(open_page, scheme):
 
 
 def test_everything_pressable_has_a_name(open_page):
-    nameless = open_page().evaluate(
-        """() => [...document.querySelectorAll("button, input, select, canvas")]
-            .filter((e) => !e.getAttribute("aria-label") && !e.textContent.trim()
-                && !e.closest("label"))
-            .map((e) => e.outerHTML)"""
-    )
-    assert nameless == []
+    assert nameless(open_page()) == []

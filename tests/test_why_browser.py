@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+from functools import partial
 
 import pytest
 from drawn_scene import crossroads, drive, score
 from explained_drive import GUARD, PASSES, STOPS, TERMS, YIELDS, explained, plan_log
+from report_page import clock, nameless, settle, stage
 
 from roadloop.viz.report import write_report
 
@@ -26,34 +27,9 @@ def address(tmp_path_factory, rollout):
 
 
 @pytest.fixture
-def open_page(browser, address):
-    """Opens the report; at the end nothing may have gone wrong or been asked of a network."""
-    problems, pages = [], []
-
-    def opened(width=1280, **options):
-        page = browser.new_page(
-            viewport={"width": width, "height": 800}, reduced_motion="reduce", **options
-        )
-        pages.append(page)
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "request",
-            lambda r: problems.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
-        )
-        page.goto(address)
-        page.wait_for_selector("body.ready", timeout=60_000)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert problems == []
-
-
-def settle(page):
-    """Waits until what was asked for is drawn."""
-    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+def open_page(open_address, address):
+    """Opens the report without motion, as a reader who wants none has it."""
+    return partial(open_address, address, reduced_motion="reduce")
 
 
 def click_moment(page, time, end=19.9):
@@ -62,15 +38,6 @@ def click_moment(page, time, end=19.9):
     width = strip.bounding_box()["width"]
     strip.click(position={"x": 2 + time / end * (width - 4), "y": 12})
     settle(page)
-
-
-def clock(page):
-    return float(page.inner_text("#clock").split("/")[0])
-
-
-def stage(page):
-    data = page.evaluate("document.getElementById('stage').toDataURL()")
-    return hashlib.sha256(data.encode()).hexdigest()
 
 
 def table(page):
@@ -204,10 +171,4 @@ def test_fits_a_phone(open_page, scheme):
 
 
 def test_everything_pressable_has_a_name(open_page):
-    nameless = open_page().evaluate(
-        """() => [...document.querySelectorAll("button, input, select, canvas")]
-            .filter((e) => !e.getAttribute("aria-label") && !e.textContent.trim()
-                && !e.closest("label"))
-            .map((e) => e.outerHTML)"""
-    )
-    assert nameless == []
+    assert nameless(open_page()) == []
