@@ -1,6 +1,6 @@
 """How well a driver finishes random routes in traffic on CARLA's towns.
 
-    python benchmarks/driver_routes.py [MAP ...] [--driver idm] [--routes 8] [--agents 30]
+    python benchmarks/driver_routes.py [MAP ...] [--driver rule] [--routes 8] [--agents 30]
 
 Drives ``--routes`` random routes of 300 to 500 m per map (scenario ``random_route``) among
 ``--agents`` vehicles and a few pedestrians, two at a time, and scores each with the closed-loop
@@ -23,7 +23,7 @@ SAFETY = ("collision_at_fault", "off_road", "wrong_way", "red_light", "stop_sign
 
 def drive(map_path: str, driver_name: str, agents: int, seed: int) -> dict:
     """One route; the figures of the table."""
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from roadloop.logs.store import RolloutWriter, read_rollout
     from roadloop.maps.cache import load_map
     from roadloop.scoring.terms import score
@@ -60,7 +60,7 @@ def main() -> int:
     )
     default = Path(__file__).resolve().parents[2] / "shared" / "data" / "carla_maps"
     parser.add_argument("maps", nargs="*", default=[str(default / name) for name in TOWNS])
-    parser.add_argument("--driver", default="idm")
+    parser.add_argument("--driver", default="rule")
     parser.add_argument("--routes", type=int, default=8, help="per map")
     parser.add_argument("--agents", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0, help="of the first route")

@@ -79,14 +79,14 @@ class Judged:
 
 def simulated(family: str, seed: int, seconds: float) -> Drive:
     """A drive of the simulator."""
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from sim.run import drive_scenario
     from sim.scenarios import build_scenario
     from sim.simulator import SimWorld
 
     steps: list[Observation] = []
     scenario = build_scenario(family, seed=seed, duration=seconds)
-    drive_scenario(scenario, make_driver("idm"), SimWorld(), on_step=steps.append)
+    drive_scenario(scenario, make_driver("route-follower"), SimWorld(), on_step=steps.append)
     return Drive(f"{family} {seed}", scenario.road_map, aligned(steps))
 
 

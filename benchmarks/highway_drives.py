@@ -128,7 +128,7 @@ def row(name: str, outcomes: list[Outcome]) -> str:
 
 
 def main() -> int:
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from sim.highway.tasks import TASKS, find_task
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])

@@ -148,7 +148,7 @@ def devkit_python(venv: Path) -> Path:
 
 def simulated(folder: Path, seconds: float) -> Recording:
     """A drive of the simulator with the sensors of nuScenes, small pictures."""
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from roadloop.datasets.formats import open_recording
     from roadloop.rig import load_rig
     from sim.record import record_drive
@@ -156,7 +156,7 @@ def simulated(folder: Path, seconds: float) -> Recording:
 
     rig = replace(load_rig("nuscenes-704x256"), radars=load_rig("nuscenes").radars)
     scenario = build_scenario("pedestrian_crossing", seed=0, duration=seconds, agents=40)
-    record_drive(scenario, make_driver("idm"), rig, folder / "crossing")
+    record_drive(scenario, make_driver("route-follower"), rig, folder / "crossing")
     return open_recording(folder / "crossing", format="roadloop")
 
 

@@ -28,13 +28,13 @@ AGENTS = 40
 
 def town():
     """A scenario with 40 road users, and the states at PLACES moments of a drive through it."""
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from sim.scenarios import build_scenario
     from sim.simulator import SimWorld
 
     walkers = 5  # a sixth of the vehicles, as the scenario adds them
     scenario = build_scenario("dense_town", seed=3, agents=AGENTS - walkers)
-    world, driver = SimWorld(), make_driver("idm")
+    world, driver = SimWorld(), make_driver("route-follower")
     observation = world.reset(scenario, driver.sensors)
     driver.reset(scenario)
     states = []

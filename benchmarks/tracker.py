@@ -37,14 +37,14 @@ FAMILIES = ("dense_town", "roundabout", "pedestrian_crossing", "cyclist_ahead", 
 
 def drive(family: str, seed: int) -> list[Observation]:
     """Every step of a drive."""
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from sim.run import drive_scenario
     from sim.scenarios import build_scenario
     from sim.simulator import SimWorld
 
     steps: list[Observation] = []
     scenario = build_scenario(family, seed=seed)
-    drive_scenario(scenario, make_driver("idm"), SimWorld(), on_step=steps.append)
+    drive_scenario(scenario, make_driver("route-follower"), SimWorld(), on_step=steps.append)
     return steps
 
 

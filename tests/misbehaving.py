@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from roadloop.types import Control, Observation, Scenario
 
 TROUBLE = {
@@ -24,7 +24,7 @@ class Misbehaving:
     """The rule driver, until something goes wrong after half a second."""
 
     def __init__(self) -> None:
-        self._driver = make_driver()
+        self._driver = make_driver("route-follower")
         self.name = "misbehaving"
         self.sensors = self._driver.sensors
         self.plan = None

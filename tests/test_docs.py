@@ -44,7 +44,7 @@ def words_of(line: str) -> list[str]:
 
 @pytest.mark.parametrize("line", commands("roadloop"))
 def test_every_roadloop_command_is_understood(line: str) -> None:
-    from deploy.stack import DRIVERS
+    from deploy.drivers import DRIVERS
     from roadloop.maps.generate import GENERATORS
     from sim.scenarios import FAMILIES
 

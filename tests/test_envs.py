@@ -12,7 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
 import sim.envs
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from roadloop import features
 from roadloop.errors import RoadloopError
 from roadloop.maps.generate import generate_map
@@ -364,7 +364,7 @@ def test_a_driver_drives_the_environment_as_it_does_the_simulator(junction: Road
     """Control as action: the same states as the simulator's own loop, to float32 of a control."""
     env = make(junction, agents=4, action="control")
     env.reset(seed=0)
-    driver = make_driver("idm")
+    driver = make_driver("route-follower")
     driver.reset(env.scenario)
     simulator = Simulator()
     state = simulator.reset([env.scenario])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from misbehaving import TROUBLE, Misbehaving
 
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from roadloop.cli import main
 from roadloop.errors import RoadloopError
 from roadloop.suites.results import read_results, start_run, table_hash

@@ -14,8 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from tiny_detector import TINY, tiny_checkpoint
 
+from deploy.drivers import make_driver
 from deploy.export_detector import example, export_onnx, main
-from deploy.stack import make_driver
 from perception.checkpoint import load_detector
 from perception.onnx_engine import onnx_engine
 from perception.torch_engine import torch_engine
@@ -68,7 +68,7 @@ def test_onnx_runtime_gives_what_pytorch_gives(exported: tuple[Path, Path]) -> N
 
 
 def test_it_drives(exported: tuple[Path, Path]) -> None:
-    driver = make_driver("idm", perception=str(exported[1]))
+    driver = make_driver("route-follower", perception=str(exported[1]))
     assert driver.name.startswith("idm+mine@") and driver.name.endswith(".onnx")
     assert driver.sensors == ("rig:compact-fusion",)
 

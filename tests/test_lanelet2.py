@@ -542,7 +542,7 @@ def test_sind(name: str, lanes: int, loose: int) -> None:
 
 def test_traffic_drives_on_kashiwanoha() -> None:
     real(KASHIWANOHA)
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from sim.run import drive_scenario
     from sim.scenarios import build_scenario
     from sim.simulator import SimWorld
@@ -553,7 +553,7 @@ def test_traffic_drives_on_kashiwanoha() -> None:
     places: list[tuple[float, float]] = []
     drive_scenario(
         scenario,
-        make_driver("idm"),
+        make_driver("route-follower"),
         SimWorld(),
         on_step=lambda seen: places.append((float(seen.ego.x), float(seen.ego.y))),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Driver
 from roadloop.logs.store import RolloutWriter, read_rollout, rollout_hash
@@ -154,24 +154,26 @@ def hash_of(driver: Driver, scenario: Scenario, folder: Path) -> str:
 
 
 def test_zero_latency_and_timing_change_nothing(cut_in: Scenario, tmp_path: Path):
-    bare = hash_of(make_driver("idm"), cut_in, tmp_path / "bare")
-    late = DelayedDriver(make_driver("idm"), Latency())
+    bare = hash_of(make_driver("route-follower"), cut_in, tmp_path / "bare")
+    late = DelayedDriver(make_driver("route-follower"), Latency())
     assert hash_of(late, cut_in, tmp_path / "zero") == bare
     assert late.statistics.dropped == 0 and late.statistics.mean_age == 0.0
     ticks = itertools.count()
-    timed = TimedDriver(make_driver("idm"), clock=lambda: float(next(ticks)))
+    timed = TimedDriver(make_driver("route-follower"), clock=lambda: float(next(ticks)))
     assert hash_of(timed, cut_in, tmp_path / "timed") == bare
     assert timed.seconds == [1.0] * 51
 
 
 def test_latency_changes_the_drive_and_the_same_seed_repeats_it(cut_in: Scenario, tmp_path: Path):
     def late(seed: int) -> Driver:
-        return DelayedDriver(make_driver("idm"), Latency("lognormal", 0.25, 0.1, seed=seed))
+        return DelayedDriver(
+            make_driver("route-follower"), Latency("lognormal", 0.25, 0.1, seed=seed)
+        )
 
     first = hash_of(late(0), cut_in, tmp_path / "a")
     assert hash_of(late(0), cut_in, tmp_path / "b") == first
     assert hash_of(late(1), cut_in, tmp_path / "c") != first
-    assert hash_of(make_driver("idm"), cut_in, tmp_path / "d") != first
+    assert hash_of(make_driver("route-follower"), cut_in, tmp_path / "d") != first
 
 
 def test_what_was_measured_can_be_written_and_replayed(cut_in: Scenario, tmp_path: Path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hand_map import HandLane, HandMap, HandSign, straight
 
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from roadloop.cli import main
 from roadloop.datasets.motion import ego_of_poses
 from roadloop.errors import RoadloopError

@@ -13,8 +13,9 @@ import pytest
 from tiny_detector import TINY, tiny_checkpoint
 
 from deploy import detectors
+from deploy.drivers import make_driver
 from deploy.seeing import Seeing, carried_on
-from deploy.stack import Stack, make_driver
+from deploy.stack import Stack
 from perception.detector import CameraDetector, checkpoint_label
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from planning.controllers import TrackingController
@@ -135,11 +136,13 @@ def stack(run: Callable[[Mapping[str, Array]], dict[str, Array]]) -> Stack:
 
 def test_the_same_drive_gives_the_same_bytes_and_needs_no_truth(checkpoint, scenario):
     short = dataclasses.replace(scenario, duration=1.2)
-    driver = make_driver("idm", perception=str(checkpoint))
+    driver = make_driver("route-follower", perception=str(checkpoint))
     assert driver.sensors == ("rig:compact",)
     first = driven(driver, short, Broken())
     again = driven(driver, short, Broken(truth=False))
-    other = driven(make_driver("idm", perception=str(checkpoint.parent)), short, Broken())
+    other = driven(
+        make_driver("route-follower", perception=str(checkpoint.parent)), short, Broken()
+    )
     assert first.rows == again.rows == other.rows
     assert first.faults[-1] == ()
 
@@ -295,9 +298,11 @@ def test_without_any_picture_nothing_is_run_and_tracks_are_carried_on(scenario):
 
 
 def test_the_name_tells_the_checkpoint(checkpoint, tmp_path):
-    driver = make_driver("idm", perception=str(checkpoint), settings=["time_headway=1.5"])
+    driver = make_driver(
+        "route-follower", perception=str(checkpoint), settings=["time_headway=1.5"]
+    )
     name, _, digest = driver.name.rpartition("@")
-    assert name == "idm[time_headway=1.5]+tiny" and len(digest) == 8
+    assert name == "route-follower[time_headway=1.5]+tiny" and len(digest) == 8
     other = tmp_path / "mine.safetensors"
     other.write_bytes(checkpoint.read_bytes() + b" ")
     label = checkpoint_label(other)
@@ -307,9 +312,11 @@ def test_the_name_tells_the_checkpoint(checkpoint, tmp_path):
 def test_the_shipped_detector_is_used_by_name(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(detectors, "WEIGHTS", tmp_path)
     with pytest.raises(RoadloopError, match="--config detector_compact"):
-        make_driver("idm", perception="compact")
+        make_driver("route-follower", perception="compact")
     (tmp_path / "compact.safetensors").write_bytes(checkpoint.read_bytes())
-    assert make_driver("idm", perception="compact").name.startswith("idm+compact@")
+    assert make_driver("route-follower", perception="compact").name.startswith(
+        "route-follower+compact@"
+    )
 
 
 def test_files_that_are_no_checkpoint_are_named_in_one_line(tmp_path, checkpoint):
@@ -328,7 +335,7 @@ def test_files_that_are_no_checkpoint_are_named_in_one_line(tmp_path, checkpoint
     }
     for name, message in cases.items():
         with pytest.raises(RoadloopError, match=message) as error:
-            make_driver("idm", perception=name)
+            make_driver("route-follower", perception=name)
         assert "\n" not in str(error.value)
 
 
@@ -340,8 +347,8 @@ def test_a_policy_does_not_take_a_network(checkpoint):
 def test_without_the_extra_it_is_named(checkpoint, missing="torch"):
     code = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        "from deploy.stack import make_driver\n"
-        f"make_driver('idm', perception={str(checkpoint)!r})"
+        "from deploy.drivers import make_driver\n"
+        f"make_driver('rule', perception={str(checkpoint)!r})"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],

@@ -27,7 +27,7 @@ def test_a_drive_says_what_its_steps_take(tmp_path, capsys):
     words += ["--seconds", "0.4", "--no-video", "--latency", "0.1", "--out", str(out)]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["driver"] == f"idm+{checkpoint_label(checkpoint)}@0.1s"
+    assert found["driver"] == f"route-follower+{checkpoint_label(checkpoint)}@0.1s"
     assert {"network", "rectify", "lights", "all"} < set(found["stages_ms"])
     assert set(found["stages_ms"]["all"]) == {"median", "p95", "budget"}
     assert found["times_real_time"] > 0.0 and found["faults"] == []
@@ -49,7 +49,7 @@ def test_a_run_is_not_resumed_with_another_checkpoint(tmp_path, capsys, monkeypa
     tiny_checkpoint(tmp_path / "tiny", seed=1)
     capsys.readouterr()
     assert main([*words, "--resume"]) == 2
-    assert "holds a run of another driver (idm+tiny@" in capsys.readouterr().err
+    assert "holds a run of another driver (route-follower+tiny@" in capsys.readouterr().err
 
 
 def test_faults_are_told_once_when_they_change():

@@ -352,7 +352,7 @@ def test_a_drive_keeps_and_shows_what_was_seen(tmp_path, capsys):
 def test_a_suites_page_holds_numbers_and_the_pictures_of_lost_drives(tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path / "tiny")
     job = sim.evaluate.Job(
-        functools.partial(build_driver, "idm", str(checkpoint), (), ""),
+        functools.partial(build_driver, "route-follower", str(checkpoint), (), ""),
         tmp_path / "run",
         replays="all",
         watch=functools.partial(watching, pictures=2.0, times=False),

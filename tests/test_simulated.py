@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from perception.detector_config import DetectorConfig
 from perception.frame import INPUTS, TARGETS
 from roadloop.config import load_config
@@ -70,7 +70,7 @@ SMALL = SimulatedData(
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     folder = tmp_path_factory.mktemp("written")
-    record_drive(BUILD(), make_driver("idm"), RIG, folder, every=4, lossless=True)
+    record_drive(BUILD(), make_driver("route-follower"), RIG, folder, every=4, lossless=True)
     return open_drive(Path(folder) / SENSORS, SENSORS)
 
 
@@ -89,7 +89,9 @@ def same(a: Any, b: Any) -> None:
 
 
 def test_a_simulated_drive_is_the_one_that_is_written(written: Recording) -> None:
-    made = SimulatedDrive(SimulatedWorld(BUILD, partial(make_driver, "idm"), every=4), RIG)
+    made = SimulatedDrive(
+        SimulatedWorld(BUILD, partial(make_driver, "route-follower"), every=4), RIG
+    )
     drive = pickle.loads(pickle.dumps(made.recording))  # as a loader's worker gets it
     assert drive.dt == written.dt and drive.rig == written.rig
     np.testing.assert_array_equal(drive.timestamp_us, written.timestamp_us)

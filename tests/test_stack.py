@@ -11,7 +11,8 @@ import pytest
 from test_controllers import LaggedBicycle
 from test_planner import Actor, along, constant, tracks_of, two_way
 
-from deploy.stack import DRIVERS, Stack, make_driver
+from deploy.drivers import DRIVERS, make_driver
+from deploy.stack import Stack
 from perception.noisy import NoisyPerception
 from planning.longitudinal import DrivingStyle
 from roadloop.errors import RoadloopError
@@ -72,12 +73,12 @@ def test_driving_without_a_map_asks_for_a_detector():
 
 def test_the_default_brakes_for_a_wall_and_the_baseline_does_not():
     wall = [Actor(constant(35.0, 0.0))]
-    assert started("idm").act(observe(wall)).acceleration < 0.0
+    assert started("route-follower").act(observe(wall)).acceleration < 0.0
     assert started("constant-speed").act(observe(wall)).acceleration >= 0.0
 
 
 def test_reset_forgets_the_plan():
-    driver = started("idm")
+    driver = started("route-follower")
     driver.act(observe())
     driver.reset(on_two_way())
     assert driver.plan is None
@@ -91,17 +92,17 @@ def test_unknown_driver_names_the_nearest():
 @pytest.mark.parametrize("name", ["x", "speed", "steering"])
 def test_nan_in_the_ego_is_named(name):
     with pytest.raises(RoadloopError, match=rf"observation\.ego\.{name} is nan at step 3"):
-        started("idm").act(observe(**{name: np.float64(np.nan)}))
+        started("route-follower").act(observe(**{name: np.float64(np.nan)}))
 
 
 def test_nan_in_a_track_is_named_unless_masked():
     seen = observe([Actor(constant(35.0, 0.0)), Actor(constant(60.0, 3.5, np.nan))])
     with pytest.raises(RoadloopError, match=r"states\.\w+\[1\] is nan"):
-        started("idm").act(seen)
+        started("route-follower").act(seen)
     assert seen.tracks is not None
     states = dataclasses.replace(seen.tracks.states, valid=np.array([True, False]))
     masked = dataclasses.replace(seen, tracks=dataclasses.replace(seen.tracks, states=states))
-    started("idm").act(masked)
+    started("route-follower").act(masked)
 
 
 # --- perception and settings --------------------------------------------------------------------
@@ -110,26 +111,26 @@ def test_nan_in_a_track_is_named_unless_masked():
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({}, "idm"),
-        ({"perception": "noisy"}, "idm+noisy:typical"),
-        ({"perception": "noisy:poor"}, "idm+noisy:poor"),
-        ({"settings": ["time_headway=0.65"]}, "idm[time_headway=0.65]"),
-        ({"settings": {"time_headway": "0.65"}}, "idm[time_headway=0.65]"),
+        ({}, "route-follower"),
+        ({"perception": "noisy"}, "route-follower+noisy:typical"),
+        ({"perception": "noisy:poor"}, "route-follower+noisy:poor"),
+        ({"settings": ["time_headway=0.65"]}, "route-follower[time_headway=0.65]"),
+        ({"settings": {"time_headway": "0.65"}}, "route-follower[time_headway=0.65]"),
         (
             {"settings": ["time_headway=0.65", "jerk=3"], "perception": "noisy"},
-            "idm[time_headway=0.65,jerk=3]+noisy:typical",
+            "route-follower[time_headway=0.65,jerk=3]+noisy:typical",
         ),
     ],
 )
 def test_the_name_says_what_the_driver_is_made_of(options, name):
-    driver = make_driver("idm", **options)
+    driver = make_driver("route-follower", **options)
     assert driver.name == name
     assert isinstance(driver, Stack) and isinstance(driver, Driver)
     assert isinstance(driver.tracker, NoisyPerception) == ("noisy" in name)
 
 
 def test_settings_reach_the_planner():
-    planner = make_driver("idm", settings=["time_headway=0.65"]).planner
+    planner = make_driver("route-follower", settings=["time_headway=0.65"]).planner
     assert planner.style == dataclasses.replace(DrivingStyle(), time_headway=0.65)
 
 
@@ -145,15 +146,19 @@ def test_a_file_is_a_perception(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("idm", {"settings": ["headway=1"]}, "unknown key .*headway"),
-        ("idm", {"settings": ["time_headway=fast"]}, "time_headway.*number in s"),
-        ("idm", {"settings": ["time_headway=-1"]}, "time_headway=-1: expected a finite number"),
-        ("idm", {"settings": "time_headway"}, "expected key=value"),
+        ("route-follower", {"settings": ["headway=1"]}, "unknown key .*headway"),
+        ("route-follower", {"settings": ["time_headway=fast"]}, "time_headway.*number in s"),
+        (
+            "route-follower",
+            {"settings": ["time_headway=-1"]},
+            "time_headway=-1: expected a finite number",
+        ),
+        ("route-follower", {"settings": "time_headway"}, "expected key=value"),
         ("constant-speed", {"settings": ["speed=3"]}, '"constant-speed" has no settings'),
-        ("idm", {"perception": "perfect"}, 'unknown perception "perfect"'),
-        ("idm", {"perception": "noisy:"}, "expected truth, noisy"),
-        ("idm", {"perception": "noisy:rainy"}, 'unknown perception "rainy"'),
-        ("idm", {"perception": "nowhere.yaml"}, "nowhere.yaml: No such file"),
+        ("route-follower", {"perception": "perfect"}, 'unknown perception "perfect"'),
+        ("route-follower", {"perception": "noisy:"}, "expected truth, noisy"),
+        ("route-follower", {"perception": "noisy:rainy"}, 'unknown perception "rainy"'),
+        ("route-follower", {"perception": "nowhere.yaml"}, "nowhere.yaml: No such file"),
     ],
 )
 def test_mistakes_in_options_are_one_line(name, options, message):
@@ -163,8 +168,10 @@ def test_mistakes_in_options_are_one_line(name, options, message):
 
 
 def test_a_factory_with_options_can_be_pickled():
-    factory = functools.partial(make_driver, "idm", perception="noisy", settings=["jerk=3"])
-    assert pickle.loads(pickle.dumps(factory))().name == "idm[jerk=3]+noisy:typical"
+    factory = functools.partial(
+        make_driver, "route-follower", perception="noisy", settings=["jerk=3"]
+    )
+    assert pickle.loads(pickle.dumps(factory))().name == "route-follower[jerk=3]+noisy:typical"
 
 
 # --- drivers of the user's own ------------------------------------------------------------------
@@ -225,7 +232,7 @@ def test_the_users_own_takes_no_options():
 @pytest.mark.parametrize("family", ["cut_in", "pedestrian_crossing"])
 def test_typical_perception_still_drives(family, monkeypatch):
     scenario = build_scenario(family, seed=0, duration=8.0)
-    driver, world, tracked = make_driver("idm", perception="noisy"), SimWorld(), []
+    driver, world, tracked = make_driver("route-follower", perception="noisy"), SimWorld(), []
     plan = driver.planner.plan
 
     def look(observation, tracks, forecasts):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from deploy.stack import make_driver
+from deploy.drivers import make_driver
 from planning.policy import WEIGHTS, Layout, Policy, PolicyNetwork, pack
 from roadloop.errors import RoadloopError
 from roadloop.features import control_from_action

@@ -27,7 +27,7 @@ class Compare:
     (safety.collision_at_fault), so that continuous integration can use it.
     Units stand beside the values; the interval covers 95 percent.
 
-    Example: roadloop compare runs/standard-idm runs/noisy --gate nuplan
+    Example: roadloop compare runs/standard runs/noisy --gate nuplan
     """
 
     a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR_A")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from roadloop.cli.drivers import Latency, Perception, Settings, build_driver, numbers
+from roadloop.cli.drivers import DEFAULT, Latency, Perception, Settings, build_driver, numbers
 from roadloop.cli.names import known
 from roadloop.cli.senses import Senses
 from roadloop.command_line import INTERRUPTED, Count, File, Folder, Seconds, Seed, default_text
@@ -62,7 +62,7 @@ class Drive:
     """what to drive; `roadloop list` names them"""
     map: Annotated[File, default_text("the scenario's own")] = None
     """map to drive on: OpenDRIVE (.xodr) or Lanelet2 (.osm)"""
-    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
+    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""
     perception: Perception = "truth"

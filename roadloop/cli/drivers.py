@@ -13,6 +13,9 @@ from roadloop.errors import RoadloopError
 if TYPE_CHECKING:
     from roadloop.interfaces import Driver
 
+DEFAULT = "route-follower"
+"""who drives where nobody is named"""
+
 Perception = Annotated[str, tyro.conf.arg(metavar="SENSES")]
 Latency = Annotated[str, tyro.conf.arg(metavar="S|FILE")]
 Settings = Annotated[
@@ -22,7 +25,7 @@ Settings = Annotated[
 
 def build_driver(name: str, perception: str, settings: Sequence[str], latency: str) -> Driver:
     """The driver these options ask for. Raises RoadloopError where one of them is wrong."""
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
 
     driver = make_driver(name, perception=perception, settings=settings)
     if not latency:
@@ -34,7 +37,7 @@ def build_driver(name: str, perception: str, settings: Sequence[str], latency: s
 
 def words(name: str, perception: str, settings: Sequence[str], latency: str) -> str:
     """The options as one would type them; what is the default is left out."""
-    typed = [] if name == "idm" else ["--driver", name]
+    typed = [] if name == DEFAULT else ["--driver", name]
     typed += [] if perception == "truth" else ["--perception", perception]
     for setting in settings:
         typed += ["--set", setting]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from roadloop.cli.drivers import Latency, Perception, Settings, build_driver
+from roadloop.cli.drivers import DEFAULT, Latency, Perception, Settings, build_driver
 from roadloop.command_line import INTERRUPTED, Folder, Seconds, Seed, default_text
 from roadloop.errors import RoadloopError
 from roadloop.terminal import drive_json, drive_text, progress_bar, score_json, scores_text
@@ -35,7 +35,7 @@ class Highway:
 
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
     """highway-v0, merge-v0, roundabout-v0, intersection-v0, ...; a wrong name lists them"""
-    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
+    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""
     perception: Perception = "truth"

@@ -22,7 +22,7 @@ class List:
     """print one JSON object and nothing else"""
 
     def run(self) -> int:
-        from deploy.stack import DRIVERS
+        from deploy.drivers import DRIVERS
         from roadloop.maps.generate import GENERATORS
         from roadloop.rig import load_rig, rig_names
         from roadloop.weather import WEATHERS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from roadloop.cli.drivers import Latency, Perception, Settings, build_driver, numbers
+from roadloop.cli.drivers import DEFAULT, Latency, Perception, Settings, build_driver, numbers
 from roadloop.cli.names import known
 from roadloop.command_line import INTERRUPTED, Count, File, Folder, Seconds, default_text
 from roadloop.errors import RoadloopError
@@ -65,7 +65,7 @@ class Record:
     """clear, rain-night, fog-sunset, ...; random: another one for every seed"""
     seeds: Annotated[str, tyro.conf.arg(metavar="LIST")] = "0"
     """seeds of each scenario: 3, 0:4 (which is 0,1,2,3), 1,5,9"""
-    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
+    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""
     perception: Perception = "truth"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from roadloop.cli.drivers import Latency, Perception, Settings
+from roadloop.cli.drivers import DEFAULT, Latency, Perception, Settings
 from roadloop.cli.suite_run import SuiteRun
 from roadloop.command_line import INTERRUPTED, Count, Folder, Seconds, default_text
 from roadloop.errors import RoadloopError
@@ -17,7 +17,7 @@ from roadloop.errors import RoadloopError
 if TYPE_CHECKING:
     from roadloop.suites.results import CaseResult, SuiteResults
 
-DRIVERS = "recorded,stationary,constant-velocity,idm"
+DRIVERS = f"recorded,stationary,constant-velocity,{DEFAULT}"
 
 MARKS = {"collision_at_fault": "C", "collision_not_at_fault": "c", "off_road": "d"}
 """in the table, for safety terms that were lost"""
@@ -36,7 +36,7 @@ class Replay:
 
     Example: roadloop replay data/scenarionet --workers 2 --out runs/replay
 
-    One drive, others react: roadloop replay data/av2 --drives '7fab*' --driver idm --reactive
+    One drive, others react: roadloop replay data/av2 --drives '7fab*' --driver rule --reactive
     """
 
     logs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="LOG ...")]
@@ -78,7 +78,7 @@ class Replay:
     def __post_init__(self) -> None:
         if not self.logs:
             raise RoadloopError("replay of nothing: give the folder or file of recorded drives")
-        self._run("idm")
+        self._run(DEFAULT)
 
     def run(self) -> int:
         from roadloop.datasets.convert import chosen

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from roadloop.cli.drivers import Latency, Perception, Settings
+from roadloop.cli.drivers import DEFAULT, Latency, Perception, Settings
 from roadloop.cli.names import read_drive
 from roadloop.cli.suite_run import SuiteRun
 from roadloop.command_line import INTERRUPTED, Count, File, Folder, default_text
@@ -38,7 +38,7 @@ class Score:
 
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
     """suite, .yaml of a suite, or folder of a drive"""
-    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = "idm"
+    driver: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT
     """who drives; `roadloop list` names them, policy:DIR is a trained one, MODULE:FUNCTION
     your own"""
     perception: Perception = "truth"

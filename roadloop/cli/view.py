@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from roadloop.cli.drivers import DEFAULT
 from roadloop.cli.names import known
 from roadloop.command_line import Count, File, Seconds, Seed, default_text
 from roadloop.errors import RoadloopError
@@ -153,7 +154,7 @@ def look(
     *,
     detail: str = "full",
     products: tuple[str, ...] = ("rgb",),
-    driver: str = "idm",
+    driver: str = DEFAULT,
 ) -> Observation:
     """What every sensor of the rig measures ``at`` seconds into the scenario, and the tracks.
 
@@ -163,7 +164,7 @@ def look(
     Raises:
         RoadloopError: a drive that is over before.
     """
-    from deploy.stack import make_driver
+    from deploy.drivers import make_driver
     from sim.run import drive_scenario
     from sim.sensors.fitting import fitted
     from sim.simulator import SimWorld

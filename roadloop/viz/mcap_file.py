@@ -1,6 +1,6 @@
 """A drive as an MCAP file (https://mcap.dev) for Foxglove, Lichtblick and other viewers.
 
-    with McapWriter("drive.mcap", subject_of_scenario(scenario, "idm", rig)) as writer:
+    with McapWriter("drive.mcap", subject_of_scenario(scenario, "rule", rig)) as writer:
         drive_scenario(scenario, driver, world, writer=writer)
 
 Messages are Foxglove's schemas in protobuf; numbers to plot (``/state``, ``/imu/NAME``,

@@ -1,6 +1,6 @@
 """A drive as a recording (.rrd) for the viewer of https://rerun.io.
 
-    with RerunWriter("drive.rrd", subject_of_scenario(scenario, "idm", rig)) as writer:
+    with RerunWriter("drive.rrd", subject_of_scenario(scenario, "rule", rig)) as writer:
         drive_scenario(scenario, driver, world, writer=writer)
 
 Entities: ``world`` (map/, route, trail, plan, agents, lights, gnss/), ``world/ego`` with all that

@@ -1,6 +1,6 @@
 """A drive step by step as a viewer shows it: what the rerun recording and the MCAP file both say.
 
-    stream = Stream(subject_of_scenario(scenario, "idm", rig))
+    stream = Stream(subject_of_scenario(scenario, "rule", rig))
     view = stream.view(observation, control, plan)   # poses, boxes, lines, what sensors gave anew
 
 Frames: ``world`` (the map's), ``ego``, and one per sensor with its own axes (a camera's: x right,
