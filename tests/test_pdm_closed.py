@@ -7,6 +7,20 @@ import dataclasses
 import numpy as np
 import pytest
 from hand_map import HandLane, HandMap, HandSign, arc, straight
+from planner_scene import (
+    CAR,
+    LIMIT,
+    NOBODY_THERE,
+    along,
+    both,
+    driven,
+    observe,
+    ready,
+    refuses_what_cannot_be_driven,
+    tracks,
+    two_way,
+    users,
+)
 
 from planning.pdm_closed import NAMES, OFFSETS, SPEED_SHARES, PdmClosed
 from planning.pdm_idm import IdmPolicy
@@ -23,7 +37,6 @@ from planning.pdm_proposals import (
 )
 from planning.pdm_route import compile_route_lines, route_areas
 from planning.pdm_scores import OBSERVED, driving_direction, scene_around, score_proposals
-from roadloop.errors import RoadloopError
 from roadloop.geometry import box_corners, box_distance
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.scoring.navsim import pdm_scores_v1
@@ -31,82 +44,16 @@ from roadloop.scoring.pdm_tracker import State, simulate_proposals
 from roadloop.types import (
     AgentKind,
     AgentStates,
-    EgoState,
     LightState,
-    Observation,
     Route,
-    Scenario,
-    Tracks,
-    VehicleParameters,
     at,
 )
 
-CAR = VehicleParameters()
 FRONT = CAR.length - CAR.rear_overhang
-LIMIT = 13.9  # m/s, of a hand-built lane
-
-
-def two_way(**sign) -> RoadMap:
-    """Lane 0 eastwards on y = 0, lane 1 westwards on y = 3.5, 600 m."""
-    lanes = [
-        HandLane(straight((0.0, 0.0), (600.0, 0.0)), opposite=1),
-        HandLane(straight((600.0, 3.5), (0.0, 3.5)), number=1, opposite=0),
-    ]
-    return HandMap(lanes, signs=[HandSign(**sign)] if sign else []).build()
-
-
-def along(lane: int = 0, start: float = 0.0, goal: float = 580.0) -> Route:
-    return Route(np.array([lane], np.int32), start, goal)
-
-
-def scenario(road_map: RoadMap, route: Route | None = None) -> Scenario:
-    unused = dict.fromkeys(f.name for f in dataclasses.fields(Scenario))
-    return Scenario(**(unused | {"road_map": road_map, "route": route or along()}))
-
-
-def users(*rows: tuple, kind=AgentKind.CAR, length=4.5, width=1.8) -> AgentStates:
-    """Rows of x, y, heading, speed along the heading."""
-    x, y, heading, speed = np.array(rows, float).reshape(-1, 4).T
-    n = len(x)
-    return AgentStates(
-        id=np.arange(n) + 1,
-        kind=np.full(n, kind, np.uint8),
-        x=x,
-        y=y,
-        z=np.zeros(n),
-        heading=heading,
-        vx=speed * np.cos(heading),
-        vy=speed * np.sin(heading),
-        length=np.full(n, length),
-        width=np.full(n, width),
-        height=np.full(n, 1.5),
-        valid=np.ones(n, bool),
-    )
-
-
-def both(a: AgentStates, b: AgentStates) -> AgentStates:
-    joined = {
-        f.name: np.concatenate([getattr(a, f.name), getattr(b, f.name)])
-        for f in dataclasses.fields(AgentStates)
-    }
-    return AgentStates(**(joined | {"id": np.arange(len(joined["x"])) + 1}))
-
-
-def observe(x=10.0, y=0.0, heading=0.0, speed=0.0, lights=None, step=0, **more) -> Observation:
-    fields = dict.fromkeys(("z", "acceleration", "steering", "yaw_rate"), 0.0)
-    fields |= {"x": x, "y": y, "heading": heading, "speed": speed, **more}
-    ego = EgoState(**{name: np.float64(value) for name, value in fields.items()})
-    return Observation(step=step, time=step * DT, dt=DT, ego=ego, lights=lights)
-
-
-def tracks(states: AgentStates) -> Tracks:
-    return Tracks(states, np.zeros(len(states.x)), np.zeros(len(states.x), int))
 
 
 def planner(road_map: RoadMap, route: Route | None = None, **options) -> PdmClosed:
-    made = PdmClosed(**options)
-    made.reset(scenario(road_map, route))
-    return made
+    return ready(PdmClosed(**options), road_map, route)
 
 
 def drive(made, states: AgentStates, *, seconds: float, speed: float, lights=None):
@@ -123,9 +70,6 @@ def drive(made, states: AgentStates, *, seconds: float, speed: float, lights=Non
         row = simulate_proposals(row, poses, CAR, dt=plan.dt, true_differences=True)[0, every]
         log.append(row[:4])
     return np.array(log)
-
-
-NOBODY_THERE = users()
 
 
 # --- the policy ---------------------------------------------------------------------------------
@@ -458,23 +402,8 @@ def test_same_input_same_bytes_and_forecasts_do_not_matter():
             assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
 
 
-@pytest.mark.parametrize(
-    ("act", "message"),
-    [
-        (lambda: PdmClosed().plan(observe(), tracks(NOBODY_THERE)), "call reset"),
-        (
-            lambda: planner(two_way(kind=SignalKind.TRAFFIC_LIGHT, lane=0, s=80.0)).plan(
-                observe(), tracks(NOBODY_THERE)
-            ),
-            "holds no lights",
-        ),
-        (lambda: planner(two_way(), Route(np.zeros(0, np.int32), 0.0, 1.0)), "has no lanes"),
-    ],
-)
-def test_mistakes_are_one_line(act, message):
-    with pytest.raises(RoadloopError, match=message) as error:
-        act()
-    assert "\n" not in str(error.value)
+def test_mistakes_are_one_line():
+    refuses_what_cannot_be_driven(PdmClosed)
 
 
 # --- in the simulator ---------------------------------------------------------------------------
@@ -482,16 +411,5 @@ def test_mistakes_are_one_line(act, message):
 
 @pytest.mark.parametrize("family", ["lane_following", "lead_vehicle_brake", "red_light"])
 def test_drives_in_the_simulator(family):
-    from deploy.stack import Stack
-    from perception.ground_truth import GroundTruth
-    from planning.controllers import TrackingController
-    from sim.run import drive_scenario
-    from sim.scenarios import build_scenario
-    from sim.simulator import SimWorld
-
-    world = SimWorld()
-    drives = build_scenario(family, seed=0, duration=8.0)
-    stack = Stack("pdm-closed", GroundTruth(), PdmClosed(), TrackingController())
-    last = drive_scenario(drives, stack, world)
-    assert world.state is not None and world.state.hit.numpy()[0, 0] < 0
+    last = driven(PdmClosed(), family)
     assert float(last.ego.speed) > 15.0 if family == "lane_following" else last.ego.speed < 3.0
