@@ -16,7 +16,12 @@ import numpy as np
 
 from deploy.seeing import Seeing
 from deploy.stack import Stack
-from perception.detector_config import ObjectClass, RasterLayer, object_classes
+from perception.detector_config import (
+    ObjectClass,
+    RasterLayer,
+    light_rows,
+    object_classes,
+)
 from perception.objects import VISIBLE_PIXELS
 from perception.percept import LightHeads
 from roadloop.geometry import transform_points
@@ -175,8 +180,7 @@ class PerceptRecorder:
             [c.lens for c in self._cameras],
             np.array([c.ego_from_camera for c in self._cameras]),
         )
-        names = [virtual.names.index(name) for name in config.light_cameras]
-        self._slots = {k: slots[row] for k, row in enumerate(names)}
+        self._slots = {k: slots[row] for k, row in enumerate(light_rows(config))}
 
     def _add_lights(self, m: int, heads: LightHeads) -> None:
         """Heads from the pictures of the virtual cameras to those of the vehicle's."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from perception.camera_watch import WatchLimits
 from perception.checkpoint import WEIGHTS, load_detector, weights_file
-from perception.detector_config import DetectorConfig, ObjectClass
+from perception.detector_config import DetectorConfig, ObjectClass, light_rows
 from perception.frame_reader import FrameReader, Moment
 from perception.inputs import motion_between
 from perception.lights import decode_lights
@@ -31,7 +31,6 @@ from perception.percept import LightHeads, Percept
 from roadloop.geometry import transform_points, wrap_angle
 from roadloop.stage_times import StageTimes
 from roadloop.types import AgentKind, AgentStates, Detections, Observation
-from roadloop.virtual_camera import VirtualCameras
 
 Array = np.ndarray
 
@@ -76,8 +75,7 @@ class CameraDetector:
         self.sensors = (f"rig:{rig or config.rig}",)
         self._engine = engine
         self._reader = FrameReader(config, rig, limits)
-        names = VirtualCameras(config.rig, config.size).names
-        self._light_rows = [names.index(name) for name in config.light_cameras]
+        self._light_rows = light_rows(config)
         self._memory = MemoryQueue(config.state_age) if config.temporal else None
         self._no_state = np.zeros((config.bev_channels, *config.grid.shape), np.float32)
         self.reset()

@@ -13,7 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from roadloop.config import unknown
 from roadloop.errors import RoadloopError
+from roadloop.rig import load_rig
 from roadloop.types import AgentKind
 
 Array = np.ndarray
@@ -185,3 +187,16 @@ class DetectorConfig:
             raise RoadloopError(f"heights are {self.heights}: expected metres above the ground")
         if not 0.0 < self.state_age < math.inf:
             raise RoadloopError(f"state_age is {self.state_age}: expected seconds above 0")
+
+
+def light_rows(config: DetectorConfig) -> list[int]:
+    """The light cameras by their places in the rig, in the order of ``config.light_cameras``.
+
+    Raises RoadloopError where the rig has none of that name.
+    """
+    names = [camera.name for camera in load_rig(config.rig).cameras]
+    for name in config.light_cameras:
+        if name not in names:
+            noun = f"camera of rig {config.rig}"
+            raise RoadloopError(f"light_cameras: {unknown(noun, name, names)}")
+    return [names.index(name) for name in config.light_cameras]

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.detector_config import DetectorConfig, LampState
+from perception.detector_config import DetectorConfig, LampState, light_rows
 from perception.lights import HEAD_HEIGHT
 from perception.percept import LightHeads, Percept
 from roadloop.errors import RoadloopError
@@ -95,7 +95,7 @@ class LightStates:
 
     def __init__(self, config: DetectorConfig) -> None:
         cameras = VirtualCameras(config.rig, config.size)
-        rows = [cameras.names.index(name) for name in config.light_cameras]
+        rows = light_rows(config)
         self._focal = np.array([cameras.lenses[k].fy for k in rows])
         self._forward = float(cameras.mounts[rows, 0, 3].mean()) if rows else 0.0
         self._path: Path | None = None

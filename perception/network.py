@@ -18,15 +18,13 @@ from torch import Tensor, nn
 
 from perception.backbone import PictureFeatures, conv
 from perception.bev import Memory, Trunk
-from perception.detector_config import DetectorConfig, ObjectClass
+from perception.detector_config import DetectorConfig, ObjectClass, light_rows
 from perception.image_labels import ImageLabelHead
 from perception.lift import Lift
 from perception.lights import LightHead
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from perception.point_grid import LIDAR_PLANES, RADAR_PLANES
 from perception.raster_map import RasterHead
-from roadloop.config import unknown
-from roadloop.errors import RoadloopError
 from roadloop.rig import load_rig
 
 
@@ -93,10 +91,7 @@ class DetectorNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.cameras = tuple(camera.name for camera in load_rig(config.rig).cameras)
-        for name in config.light_cameras:
-            if name not in self.cameras:
-                raise RoadloopError(unknown("light camera", name, self.cameras))
-        self.light_rows = [self.cameras.index(name) for name in config.light_cameras]
+        self.light_rows = light_rows(config)
         depth = config.bev_channels
         self.pictures = PictureFeatures(config)
         self.lift = Lift(config)

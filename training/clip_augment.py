@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.detector_config import DetectorConfig
+from perception.detector_config import DetectorConfig, light_rows
 from perception.frame import NOT_JUDGED
 from perception.objects import BOX_CHANNELS
 from perception.point_grid import RADAR_PLANES
@@ -21,7 +21,6 @@ from roadloop.geometry import rotation_from_euler
 from roadloop.virtual_camera import VirtualCameras
 from training.augment import ASIDE, MIRROR
 from training.augment_pixels import blur, colour, noise
-from training.detector_frames import light_slot
 from training.sample_spec import Sample
 
 Array = np.ndarray
@@ -84,7 +83,7 @@ class ClipAugment:
         self.settings = settings or Augmentation()
         cameras = VirtualCameras(config.rig, config.size)
         self.matrices = np.array([lens.matrix for lens in cameras.lenses])
-        self.lights = [light_slot(name, cameras.names, config.rig) for name in config.light_cameras]
+        self.lights = light_rows(config)
         self.swap = list(range(len(cameras.names)))
         if self.settings.mirror > 0.0:
             self.swap = mirrored_slots(config)
@@ -231,7 +230,7 @@ def mirrored_slots(config: DetectorConfig) -> list[int]:
                 f'rig {config.rig} has no mirror image of camera "{name}": set mirror to 0'
             )
         found.append(same[0])
-    lights = [light_slot(name, cameras.names, config.rig) for name in config.light_cameras]
+    lights = light_rows(config)
     if {found[slot] for slot in lights} != set(lights):
         raise RoadloopError(
             "the mirror image of a light camera is none: add it to light_cameras, or set mirror "

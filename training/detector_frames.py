@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from perception.detector_config import STRIDE, DetectorConfig, ObjectClass, object_classes
+from perception.detector_config import (
+    STRIDE,
+    DetectorConfig,
+    ObjectClass,
+    light_rows,
+    object_classes,
+)
 from perception.frame import NOT_JUDGED, Frame
 from perception.image_labels import image_targets, point_depth
 from perception.inputs import pixel_from_ego, range_inputs
@@ -16,9 +22,7 @@ from perception.lights import light_targets
 from perception.objects import VISIBLE_PIXELS, object_targets
 from perception.raster_map import cells_in_view, raster_targets
 from perception.sweep_memory import MAX_AGE, SWEEPS
-from roadloop.errors import RoadloopError
 from roadloop.rig import SensorRig
-from roadloop.virtual_camera import VirtualCameras
 from training.sample_spec import ALL, Sample, SampleSpec
 
 Array = np.ndarray
@@ -102,8 +106,7 @@ class DetectorFrames:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.config = config
-        names = VirtualCameras(config.rig, config.size).names
-        self.lights = [light_slot(name, names, config.rig) for name in config.light_cameras]
+        self.lights = light_rows(config)
 
     def __call__(self, sample: Sample, velocity_known: bool = True) -> Frame:
         """The arrays of `perception.frame` but for ``motion``.
@@ -208,13 +211,6 @@ def road_users(sample: Mapping[str, Any]) -> Objects:
     kinds = object_classes(sample["box_kind"], boxes[:, 3])
     overhead = boxes[:, 2] - boxes[:, 5] / 2.0 > OVERHEAD
     return Objects(boxes, kinds, visible & ~(overhead & (kinds == ObjectClass.OBSTACLE)))
-
-
-def light_slot(name: str, names: Sequence[str], rig: str) -> int:
-    """The index of a light camera in the rig; RoadloopError where it has none of that name."""
-    if name not in names:
-        raise RoadloopError(f'light_cameras: rig {rig} has no camera "{name}"; it has {names}')
-    return list(names).index(name)
 
 
 def in_pictures(

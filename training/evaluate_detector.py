@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from perception.detector import Engine
-from perception.detector_config import DetectorConfig
+from perception.detector_config import DetectorConfig, light_rows
 from perception.detector_report import DetectorReport, make_report
 from perception.drive_scores import DriveScores, drive_from_json
 from perception.frame import INPUTS, Frame
@@ -239,7 +239,7 @@ def judge_drive(
     """
     subset = subset or Subset()
     cameras = [camera.name for camera in load_rig(config.rig).cameras]
-    looking = [cameras.index(name) for name in config.light_cameras]
+    looking = light_rows(config)
     memory = MemoryQueue(config.state_age) if config.temporal else None
     no_state = np.zeros((config.bev_channels, *config.grid.shape), np.float32)
     truths: list[MomentTruth] = []
