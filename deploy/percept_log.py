@@ -2,8 +2,8 @@
 
 ::
 
-    recorder = PerceptRecorder(driver)          # None-like for drivers that see without a network
-    recorder.listen(observation, pixels)        # after every act
+    recorder = PerceptRecorder(*seeing_of(driver))  # None for drivers that see without a network
+    recorder.listen(observation, pixels)            # after every act
     write_percepts(folder, recorder.log())
 """
 
@@ -166,12 +166,14 @@ class PerceptRecorder:
         self._add("times", len(rows), step=step, stage=rows, ms=list(taken.values()))
 
     def _know_cameras(self, images: Mapping[str, CameraImage]) -> None:
-        """The cameras by the calibration of their first pictures."""
-        if self._cameras or not images:
+        """Each camera by the calibration of its first picture, whenever that comes."""
+        known = {camera.name for camera in self._cameras}
+        new = [(name, image) for name, image in images.items() if name not in known]
+        if not new:
             return
-        self._cameras = tuple(
+        self._cameras += tuple(
             PictureCamera(name, image.camera, np.asarray(image.ego_from_camera))
-            for name, image in images.items()
+            for name, image in new
         )
         config = self._seeing.detector.config
         virtual = VirtualCameras(config.rig, config.size)

@@ -12,14 +12,20 @@ import numpy as np
 
 from deploy.detectors import SHIPPED, checkpoint_of
 from perception.detector import CameraDetector
-from perception.detector_config import BevGrid
+from perception.detector_config import BevGrid, DetectorConfig
 from perception.light_states import LightStates
 from perception.percept import Percept
 from perception.tracker import MultiObjectTracker
+from perception.tracker_config import TrackerConfig
 from roadloop.errors import RoadloopError
+from roadloop.geometry import wrap_angle
 from roadloop.types import AgentStates, Observation, Scenario, Tracks
+from roadloop.virtual_camera import VirtualCameras
 
 Array = np.ndarray
+
+SLIT = 0.02
+"""rad between the pictures of two cameras in which nobody gets lost"""
 
 
 class Seeing:
@@ -36,8 +42,9 @@ class Seeing:
         self.detector = detector
         self.sensors = detector.sensors
         self.times = detector.times
-        self._tracker = MultiObjectTracker(grid=detector.config.grid)
-        self._lights = LightStates(detector.config)
+        config = detector.config
+        self._tracker = MultiObjectTracker(TrackerConfig(view=view_of(config)), config.grid)
+        self._lights = LightStates(config)
         self._ready = False
         self._forget(0)
 
@@ -109,6 +116,34 @@ def open_seeing(perception_name: str) -> Seeing:
     """
     name = perception_name if perception_name in SHIPPED else ""
     return Seeing(CameraDetector.load(checkpoint_of(perception_name), name=name))
+
+
+def view_of(config: DetectorConfig) -> float:
+    """rad, to both sides of straight ahead alike, that a detector's cameras show without a gap.
+
+    At the height of their axes, to the milliradian; 0 where none looks ahead.
+    """
+    cameras = VirtualCameras(config.rig, config.size)
+    spans = []
+    for lens, mount in zip(cameras.lenses, cameras.mounts):
+        u = np.arange(lens.width + 1) - 0.5
+        rays, seen = lens.unproject(np.column_stack([u, np.full(len(u), lens.cy)]))
+        x, y, _ = mount[:3, :3] @ rays[seen].T
+        axis = np.arctan2(mount[1, 2], mount[0, 2])
+        aside = np.asarray(wrap_angle(np.arctan2(y, x) - axis))
+        spans.append((float(axis + aside.min()), float(axis + aside.max())))
+    left = _seen_from_ahead(spans)
+    right = _seen_from_ahead([(-high, -low) for low, high in spans])
+    return round(2.0 * min(left, right), 3)
+
+
+def _seen_from_ahead(spans: list[tuple[float, float]]) -> float:
+    """rad from 0 to the left up to the first gap between ``spans``, at most pi."""
+    turn, reach = 2.0 * np.pi, 0.0
+    for low, high in sorted((a + k * turn, b + k * turn) for k in (-1, 0, 1) for a, b in spans):
+        if low <= reach + SLIT:
+            reach = max(reach, high)
+    return min(reach, np.pi)
 
 
 def nobody() -> Tracks:

@@ -8,7 +8,7 @@ other kinds of network have their own), ``training``, ``step``, ``samples``, ``m
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from roadloop.errors import RoadloopError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from perception.network import DetectorNetwork
 
@@ -25,6 +26,7 @@ WEIGHTS = "detector.safetensors"
 """the file looked for in a folder"""
 KIND, FORMAT = "detector", 1
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound="Module")
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
 
 
@@ -80,8 +82,21 @@ def load_detector(path: str | Path) -> tuple[DetectorNetwork, dict[str, Any]]:
     """
     from perception.network import DetectorNetwork
 
-    config, weights, metadata = load_detector_weights(path)
-    network = DetectorNetwork(config)
+    return with_weights(path, DetectorNetwork, *load_detector_weights(path))
+
+
+def with_weights(
+    path: str | Path,
+    make: Callable[[Config], Network],
+    config: Config,
+    weights: Mapping[str, Tensor],
+    metadata: dict[str, Any],
+) -> tuple[Network, dict[str, Any]]:
+    """The network that ``make`` makes of what `load_weights` gave, ready to be asked; the header.
+
+    Raises RoadloopError where the weights, from ``path``, are not this network's.
+    """
+    network = make(config)
     check_weights(path, weights, network.state_dict())
     network.load_state_dict(weights)
     return network.eval(), metadata

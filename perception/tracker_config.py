@@ -66,7 +66,8 @@ class TrackerConfig:
 
     # --- what is in view ---
     view: float = 3.665
-    """rad, field of view around straight ahead: the 210 degrees of three wide cameras"""
+    """rad, field of view around straight ahead: the 210 degrees of three wide cameras; see
+    `deploy.seeing.view_of`"""
     sensor_forward: float = 1.7
     """m from the rear axle forward to the cameras ..."""
     sensor_height: float = 1.4

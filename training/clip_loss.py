@@ -17,9 +17,6 @@ from training.detector_training import DetectorTraining
 Clip = Mapping[str, Any]
 """Arrays of `perception.frame` (B, T, ...), ``moment_valid`` (B, T) bool, ``drive`` text."""
 
-DETACH = 2
-"""moments over which gradients flow back through the state"""
-
 
 class ClipLoss(nn.Module):
     """Clips through the network; the loss of all their valid moments."""
@@ -50,7 +47,7 @@ class ClipLoss(nn.Module):
         inputs = {key: clip[key] for key in INPUTS if key in clip}
         half = self.config.precision == "bf16"
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            outputs = self.network.clip(inputs, usable, DETACH)
+            outputs = self.network.clip(inputs, usable)
         frames = {key: clip[key].flatten(0, 1) for key in TARGETS if key in clip}
         judged = {key: value.float() for key, value in outputs.items()}
         last = {key: v.unflatten(0, valid.shape)[:, -1] for key, v in judged.items()}

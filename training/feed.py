@@ -28,6 +28,9 @@ class ClipSources:
 class Feed:
     """Batches without end: of ``sources.singles`` up to step ``turn``, of ``clips`` from there on.
 
+    Epochs are counted through: the first of clips simulates other worlds than those of single
+    moments did.
+
     How the world looks is learnt from pictures that differ, and those of a clip hardly do; the
     memory, for which clips are there, is learnt quickly once there is something to remember.
 
@@ -44,10 +47,11 @@ class Feed:
     ) -> None:
         self._sources, self._batch, self._loaded = sources, batch, loaded
         self.turn = turn if sources.singles is not None else 0
-        self._step = 0
+        self._step = self._first = 0
         if self.turn:
             loaded(sources.clips, batch)  # too few of them are said now, not at the turn
         self._loader = self._opened()
+        self._first = -(-self.turn // len(self._loader))  # epoch of the clips
 
     def resume(self, step: int, state: Mapping[str, int] | None) -> None:
         """Go on from a step with its `state`, as if there had been no break.
@@ -74,4 +78,6 @@ class Feed:
     def _opened(self, step: int = 0) -> Loader:
         if self._sources.singles is not None and step < self.turn:
             return self._loaded(self._sources.singles, DENSER * self._batch)
-        return self._loaded(self._sources.clips, self._batch)
+        loader = self._loaded(self._sources.clips, self._batch)
+        loader.epoch = self._first
+        return loader
