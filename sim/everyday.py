@@ -19,7 +19,10 @@ from roadloop.types import Action, AgentKind, Behaviour, Route, Trigger
 from sim.lights import light_programme
 from sim.places import lane_with_neighbour, long_lane, route_through, turn_of
 from sim.population import pedestrians, user_on, walker_at
-from sim.scene import Family, Scene
+from sim.scene import Family, Parameter, Scene
+
+LENGTH_SPREAD = 200.0
+"""m by which a random route may be longer than its least length"""
 
 
 def lane_following(scene: Scene) -> None:
@@ -27,7 +30,10 @@ def lane_following(scene: Scene) -> None:
 
 
 def random_route_in_traffic(scene: Scene) -> None:
-    scene.route = random_route(scene.road_map, scene.rng, min_length=300.0, max_length=500.0)
+    length = scene.parameters["length"]
+    scene.route = random_route(
+        scene.road_map, scene.rng, min_length=length, max_length=length + LENGTH_SPREAD
+    )
     scene.speed = 0.0
     scene.users += pedestrians(scene.road_map, scene.rng, scene.background // 6)
 
@@ -337,11 +343,14 @@ EVERYDAY: dict[str, Family] = {
         agents=6,
     ),
     "random_route": Family(
-        "Drive 300 to 500 m from anywhere on the map among thirty cars.",
+        "Drive 300 to 500 m (or as set) from anywhere on the map among thirty cars.",
         lambda seed, _: generate_map("town", seed=seed),
         random_route_in_traffic,
         duration=240.0,
         agents=30,
+        parameters={
+            "length": Parameter(300.0, 50.0, 5000.0, "m", "least length of the route", "route")
+        },
     ),
     "dense_town": Family(
         "Drive across a town among thirty cars, lights, signs and pedestrians.",

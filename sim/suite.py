@@ -10,7 +10,8 @@
         parameters:                   # every list is swept, all against all
           ego_speed: [5.6, 11.1]
       - scenario: random_route
-        maps: all                     # once for every .xodr of the folder given with --maps
+        maps: all                     # once for every map of the folder given with --maps,
+        # maps: [Town03, Town05]      # or for those of it that are called so
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from roadloop.maps.road_map import RoadMap
 from roadloop.types import Scenario
 from sim.recorded import FAMILY, recorded_scenario
 from sim.scenarios import FAMILIES, build_scenario
+
+MAP_ENDINGS = (".xodr", ".xodr.gz")
+"""of the files of a folder that are maps"""
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,8 @@ class _Block:
     agents: int | None = None
     seconds: float | None = None
     """s, length of the drive"""
-    maps: str = ""
-    """empty: the scenario's own; "all": every map of the folder"""
+    maps: str | list[str] = ""
+    """empty: the scenario's own; "all": every map of the folder; or names of some of them"""
 
 
 @dataclass(frozen=True)
@@ -241,11 +245,14 @@ def _cases(block: _Block, path: Path, maps: Path | None) -> list[Case]:
     ]
     if not block.maps:
         return [replace(case, name=_name(case, "")) for case in plain]
-    if block.maps != "all":
-        raise RoadloopError(f'{path}: {block.scenario}: maps is "{block.maps}"; it may be "all"')
+    if isinstance(block.maps, str) and block.maps != "all":
+        raise RoadloopError(
+            f'{path}: {block.scenario}: maps is "{block.maps}"; it may be "all" or a list of names'
+        )
+    asked = None if isinstance(block.maps, str) else block.maps
     return [
-        replace(case, name=_name(case, file.stem), map_file=str(file), map_hash=content_hash)
-        for file, content_hash in _map_files(path, maps).items()
+        replace(case, name=_name(case, name), map_file=str(file), map_hash=content_hash)
+        for name, (file, content_hash) in _map_files(path, maps, asked).items()
         for case in plain
     ]
 
@@ -257,13 +264,24 @@ def _name(case: Case, map_name: str) -> str:
     return f"{case.scenario}{f'-{map_name}' if map_name else ''}{label}-{case.seed}"
 
 
-def _map_files(path: Path, maps: Path | None) -> Mapping[Path, str]:
-    """Every OpenDRIVE file of the folder, with the content hash of its map."""
+def _map_files(
+    path: Path, maps: Path | None, asked: list[str] | None
+) -> Mapping[str, tuple[Path, str]]:
+    """OpenDRIVE files of the folder by their maps' names, with the content hash of each map."""
     if maps is None:
         raise RoadloopError(
             f"{path.stem} is driven on your own maps: give their folder with --maps"
         )
-    files = sorted(p.resolve() for p in maps.glob("*.xodr")) if maps.is_dir() else []
+    files: dict[str, Path] = {}
+    for file in sorted(maps.iterdir()) if maps.is_dir() else []:
+        ending = next((end for end in MAP_ENDINGS if file.name.endswith(end)), "")
+        if ending:
+            files.setdefault(file.name.removesuffix(ending), file.resolve())
     if not files:
-        raise RoadloopError(f"{maps}: no such folder, or no OpenDRIVE maps (.xodr) in it")
-    return {file: load_map(file).content_hash for file in files}
+        endings = ", ".join(MAP_ENDINGS)
+        raise RoadloopError(f"{maps}: no such folder, or no OpenDRIVE maps ({endings}) in it")
+    for name in asked or ():
+        if name not in files:
+            raise RoadloopError(f"{maps}: {unknown('map', name, files)}; {path.stem} asks for it")
+    chosen = list(files) if asked is None else list(dict.fromkeys(asked))
+    return {name: (files[name], load_map(files[name]).content_hash) for name in chosen}

@@ -14,6 +14,7 @@ from roadloop.files import replaced
 from roadloop.stats import METHODS, Estimate
 from roadloop.suites.measures import Measure, estimate, measures_of, score_versions, values_of
 from roadloop.suites.results import SuiteResults
+from roadloop.suites.speed_table import speed_table, speed_text
 
 
 def summarise(results: SuiteResults) -> dict[str, Any]:
@@ -65,7 +66,8 @@ def write_summary(results: SuiteResults) -> dict[str, Any]:
 
 
 def summary_text(results: SuiteResults) -> str:
-    """A table for the terminal: what it stands on, what failed, every score, the safety verdicts.
+    """A table for the terminal: what it stands on, what failed, every score, the safety verdicts;
+    of test protocols also what was avoided at which speed.
 
     The other terms are on the suite page and in ``summary.json``.
     """
@@ -89,6 +91,9 @@ def summary_text(results: SuiteResults) -> str:
         title = f"{indent}{measure.title:{width + 4 - len(indent)}}"
         means = _text(measure, estimate(measure, values[measure.name], families))
         lines.append(f"{title}  {means}")
+    table = speed_table(results)
+    if table is not None:
+        lines.append(speed_text(table))
     return "\n".join(lines)
 
 
