@@ -19,8 +19,10 @@ import numpy as np
 import warp as wp
 
 from roadloop.errors import RoadloopError
+from roadloop.interfaces import Forecaster
 from roadloop.types import AgentStates, Control, EgoState, Observation, Scenario, Tracks
 from sim.batch import make_batch, settle
+from sim.forecast_traffic import ForecastTraffic
 from sim.move import advance, conclude
 from sim.restart import restarted
 from sim.state import Agent, SimState
@@ -257,12 +259,18 @@ class SimWorld:
 
     It offers ``"tracks"`` and ``"lights"``, and the sensors of any rig as ``"rig:NAME"`` (a rig
     that comes with roadloop, or the path of a rig file; see ``roadloop.rig``).
+
+    Args:
+        device: of the simulator.
+        traffic: who drives the background traffic (`sim.forecast_traffic`); None: built-in rules.
     """
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self, device: str = "cpu", traffic: Forecaster | None = None):
         self._simulator = Simulator(device)
         self.state: SimState | None = None
         self._suite: SensorSuite | None = None
+        self._traffic = None if traffic is None else ForecastTraffic(traffic)
+        self._seen: Observation | None = None
 
     def reset(self, scenario: Scenario, sensors: tuple[str, ...]) -> Observation:
         """Starts the scenario.
@@ -279,7 +287,9 @@ class SimWorld:
         if len(rigs) > 1:
             raise RoadloopError(f"{' and '.join(rigs)}: a vehicle carries one rig, put them in one")
         self.state = self._simulator.reset([scenario])
-        observation = self._simulator.observe(self.state)
+        if self._traffic is not None:
+            self.state = self._traffic.reset(scenario, self.state)
+        observation = self._seen = self._simulator.observe(self.state)
         self._suite = None
         if not rigs:
             return observation
@@ -292,10 +302,16 @@ class SimWorld:
 
     def step(self, control: Control) -> Observation:
         """Applies the ego's control for one ``dt``."""
-        if self.state is None:
+        if self.state is None or self._seen is None:
             raise RoadloopError("this world was not started: call reset(scenario, sensors) first")
-        self.state = self._simulator.step(self.state, control)
-        observation = self._simulator.observe(self.state)
+        if self._traffic is None:
+            self.state = self._simulator.step(self.state, control)
+        else:
+            led = self._traffic.controls(self.state, self._seen).astype(np.float32)
+            led[0] = control.acceleration, control.steering
+            moved = wp.array(led[None], dtype=wp.vec2, device=self._simulator.device)
+            self.state = self._traffic.left(self._simulator.step(self.state, moved))
+        observation = self._seen = self._simulator.observe(self.state)
         if self._suite is None:
             return observation
         return replace(observation, **self._suite.observe(self.state))

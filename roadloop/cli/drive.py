@@ -76,6 +76,9 @@ class Drive:
     """s, length of the drive; it ends sooner where the route is finished"""
     agents: Annotated[Count, default_text("the scenario's own")] = None
     """vehicles of background traffic, beside those the scenario itself needs"""
+    traffic: Annotated[str, tyro.conf.arg(metavar="NAME")] = "rules"
+    """who drives the background traffic: rules (built in), learned, learned:PATH or
+    lane-following"""
     seed: Seed = 0
     """same seed, same drive"""
     parameter: Settings = ()
@@ -110,6 +113,7 @@ class Drive:
             raise RoadloopError(f"seed is {self.seed}; it must be 0 or more")
 
     def run(self) -> int:
+        from deploy.traffic import make_traffic
         from roadloop.cli.viewers import open_writers
         from roadloop.cli.watching import watching
         from roadloop.drive_folder import DriveFolder
@@ -124,6 +128,7 @@ class Drive:
         known("scenario", self.scenario, FAMILIES)
         weather = weather_of(self.weather, self.seed)
         driver = build_driver(self.driver, self.perception, self.set, self.latency)
+        traffic = make_traffic(self.traffic)
         rig = load_rig(self.cameras) if self.cameras else None
         film = None if rig is None else Film(rig)
         folder = DriveFolder(self.out or Path("runs") / f"{self.scenario}-seed{self.seed}")
@@ -151,7 +156,7 @@ class Drive:
             folder.config.write_text(self._run_file(), encoding="utf-8")
             laps.lap("build")
             senses = Senses(driver, lambda line: _tell(line, quiet=self.json))
-            world = SimWorld()
+            world = SimWorld(traffic=traffic)
             watch = watching(driver, scenario, world)
             finished = self._simulate(scenario, driver, world, senses, watch, folder, film, views)
             laps.lap("drive")
