@@ -74,7 +74,7 @@ class Lift(nn.Module):
         width, height = self.size
         extent = torch.tensor([width, height], device=uv.device, dtype=uv.dtype).view(1, 1, 2, 1)
         places = (2.0 * uv + 1.0) / extent - 1.0
-        inside = (places.abs() <= 1.0).all(2)
+        inside = places.abs().amax(2) <= 1.0
         seen = front & inside & (valid[:, :, None] > 0)
         places = torch.where(seen[:, :, None], places, torch.full_like(places, -2.0))
         return places.transpose(2, 3), seen
@@ -128,13 +128,16 @@ class Lift(nn.Module):
         return torch.cat([found.reshape(batch, -1, *self.cells), share[:, None]], 1)
 
     def _gathered(self, features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        """(B, N, C, P) of a table."""
-        batch, cameras, channels = features.shape[:3]
-        flat = features.flatten(-2)
-        count = index.shape[-1]
-        picked = index.flatten(2)[:, :, None].expand(-1, -1, channels, -1)
-        found = flat.gather(3, picked).view(batch, cameras, channels, -1, count)
-        return (found * weight[:, :, None].to(found.dtype)).sum(-1)
+        """(B, N, C, P) of a table.
+
+        Cells are fetched whole: an index per channel would be as large as what it fetches.
+        """
+        batch, cameras, channels, rows, columns = features.shape
+        flat = features.permute(0, 1, 3, 4, 2).reshape(-1, channels)
+        first = torch.arange(0, len(flat), rows * columns, device=index.device, dtype=torch.int32)
+        picked = index.int() + first.view(batch, cameras, 1, 1)
+        found = flat.index_select(0, picked.flatten()).view(*index.shape, channels)
+        return (found * weight[..., None].to(found.dtype)).sum(3).transpose(2, 3)
 
     def _joined(self, found: Tensor, seen: Tensor) -> Tensor:
         """The mean over cameras that see a point; heights as channels.

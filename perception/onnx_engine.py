@@ -1,7 +1,8 @@
-"""A detector's network run by ONNX Runtime, from a file that ``deploy.export_detector`` wrote.
+"""A detector's network run by ONNX Runtime, from a file that ``roadloop export`` wrote.
 
 The file says itself what it is: its metadata holds the configuration and the names of the weights
-it was made of.
+it was made of. Where it gives peaks in place of maps (``deploy.export_graph``), they are put back
+into maps that are empty elsewhere: what is decoded from these is the same.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from perception.detector import Engine
-from perception.detector_config import DetectorConfig
+from perception.detector_config import STRIDE, DetectorConfig, LampState, ObjectClass
+from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from roadloop.config import load_config
 from roadloop.errors import RoadloopError
 
@@ -25,6 +27,10 @@ METADATA = "roadloop"
 FORMAT = 1
 NEXT_STATE = "next_state"
 """the output ``state``: no two tensors of a file have one name"""
+OBJECTS_KEPT, LIGHTS_KEPT = 256, 16
+"""peaks that leave the network: as many as `decode_objects` and `decode_lights` look at"""
+NO_PEAK = -30.0
+"""logit of what is no peak: nothing is decoded below"""
 
 
 def onnx_engine(path: str | Path, *, threads: int = 1) -> tuple[Engine, DetectorConfig, str]:
@@ -61,11 +67,40 @@ def onnx_engine(path: str | Path, *, threads: int = 1) -> tuple[Engine, Detector
         batch = {name: np.ascontiguousarray(np.asarray(inputs[name])[None]) for name in wanted}
         values = [np.asarray(value)[0] for value in session.run(given, batch)]
         found = dict(zip(given, values))
-        if NEXT_STATE in found:
-            found["state"] = found.pop(NEXT_STATE)
-        return found
+        return with_maps(found, config)
 
     return run, config, str(about["label"])
+
+
+def with_maps(found: Mapping[str, Array], config: DetectorConfig) -> dict[str, Array]:
+    """The outputs of an exported detector, without a batch, as those of its network.
+
+    Maps of heads have values at peaks only, their logits are `NO_PEAK` elsewhere.
+    """
+    found = dict(found)
+    if NEXT_STATE in found:
+        found["state"] = found.pop(NEXT_STATE)
+    if "objects" in found:
+        shape = (len(ObjectClass), *config.grid.shape)
+        rows, cells = found.pop("objects"), found.pop("object_cells")
+        k, i, j = np.unravel_index(cells, shape)
+        found["heat"] = np.full(shape, NO_PEAK, np.float32)
+        found["heat"][k, i, j] = rows[:, 0]
+        # several classes may have a peak in one cell: its box is the same, and no filler's
+        maps = np.zeros((len(BOX_CHANNELS) + len(VARIANCE_CHANNELS), *shape[1:]), np.float32)
+        maps[:, i, j] = rows[:, 1:].T
+        found["box"], found["box_log_var"] = np.split(maps, [len(BOX_CHANNELS)])
+    if "lights" in found:
+        width, height = config.size
+        shape = (len(config.light_cameras), height // STRIDE, width // STRIDE)
+        rows, cells = found.pop("lights"), found.pop("light_cells")
+        camera, i, j = np.unravel_index(cells, shape)
+        found["light_heat"] = np.full((shape[0], 1, *shape[1:]), NO_PEAK, np.float32)
+        found["light_heat"][camera, 0, i, j] = rows[:, 0]
+        maps = np.zeros((shape[0], 4 + len(LampState), *shape[1:]), np.float32)
+        maps[camera, :, i, j] = rows[:, 1:]
+        found["light_box"], found["light_state"] = maps[:, :4], maps[:, 4:]
+    return found
 
 
 def _described(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -77,7 +112,7 @@ def _described(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         pass
     raise RoadloopError(
         f"{path} is no detector of roadloop (its metadata does not say so): export one with "
-        "python -m deploy.export_detector"
+        "roadloop export CHECKPOINT --target cpu"
     )
 
 
