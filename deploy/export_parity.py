@@ -30,7 +30,7 @@ DECIBEL = 40.0
 """least signal to noise of an fp16 output: twice 33 dB, what places in fp16 cost a bird's-eye view
 of 128 x 128 cells, would still be amiss by a fiftieth; with places in fp32 it is above 60"""
 MARGIN = {"fp32": 1e-3, "fp16": 0.02}
-"""a cell whose logit exceeds its neighbours' by this share of the largest must be among the peaks"""
+"""a cell that exceeds its neighbours by this share of the largest logit must be among the peaks"""
 LEAST = 0.1
 """score from which objects and lights are decoded"""
 _PEAKS = {
@@ -108,9 +108,7 @@ def clear_peaks(logit: Array, margin: float, most: int) -> Array:
     return clear & likely & (logit >= enough)
 
 
-def _difference(
-    case: str, output: str, wanted: Array, found: Array, missed: int = 0
-) -> Difference:
+def _difference(case: str, output: str, wanted: Array, found: Array, missed: int = 0) -> Difference:
     wanted, found = np.asarray(wanted, np.float64), np.asarray(found, np.float64)
     error = np.abs(wanted - found)
     if not wanted.size:

@@ -74,7 +74,9 @@ def with_fp16(model: Any, learned: Collection[str] = ()) -> Any:
                     "--precision fp32"
                 )
             copies[name] = f"{name}_fp16"
-            graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), copies[name]))
+            graph.initializer.append(
+                numpy_helper.from_array(values.astype(np.float16), copies[name])
+            )
         return copies[name]
 
     renamed: dict[str, str] = {}

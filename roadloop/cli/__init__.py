@@ -18,6 +18,7 @@ from roadloop.cli.evaluate import Evaluate
 from roadloop.cli.export import Export
 from roadloop.cli.highway import Highway
 from roadloop.cli.identify import Identify
+from roadloop.cli.lint import Lint
 from roadloop.cli.listing import List
 from roadloop.cli.map import Map
 from roadloop.cli.record import Record
@@ -79,6 +80,7 @@ VERBS: dict[str, type] = {
     "report": Report,
     "identify": Identify,
     "export": Export,
+    "lint": Lint,
     "shard": Shard,
     "train": Train,
     "doctor": Doctor,
