@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from planning.sent_commands import Motion
+from planning.sent_commands import Motion, SentCommands, motion_of
 from roadloop.errors import RoadloopError
-from roadloop.types import Trajectory, VehicleParameters
+from roadloop.types import Control, Observation, Trajectory, VehicleParameters
 
 Array = np.ndarray
 
@@ -59,6 +59,16 @@ class SpeedGains:
     """m/s^2, inside nuPlan's bound of 4.05; plans that brake harder are emergencies"""
     hold_deceleration: float = 0.5
     """m/s^2 asked for while standing"""
+
+
+class SteeringLaw(Protocol):
+    """The steering (rad) that is wanted; see `steered`."""
+
+    def __call__(
+        self, path: PlanPath, wheels: Motion, before: float, vehicle: VehicleParameters
+    ) -> float:
+        """Of the path, the car when the command takes hold, and the last command (rad)."""
+        ...
 
 
 def check_plan(plan: Trajectory) -> None:
@@ -239,6 +249,43 @@ def followed_speed(
     low, high = before - change, (gains.comfort_acceleration if release else before + change)
     wanted = max(min(wanted, gains.comfort_acceleration), -gains.comfort_deceleration)
     return max(min(wanted, high), low)
+
+
+def steered(
+    steering_law: SteeringLaw,
+    sent: SentCommands,
+    gains: SpeedGains,
+    observation: Observation,
+    plan: Trajectory,
+) -> Control:
+    """The command of a controller that only steers by a law of its own; ``sent`` remembers it.
+
+    The wheels stay as they are where the plan has no direction. The speed is the plan's.
+
+    Raises RoadloopError for a plan that cannot be followed (`check_plan`), an ego that is not
+    finite, or time that went back.
+    """
+    check_plan(plan)
+    motion, vehicle = motion_of(observation.ego), observation.ego.vehicle
+    before = sent.begin(observation, motion)
+    wheels, pedals = sent.when_felt(observation.time, motion, vehicle)
+    steering = before.steering
+    path = PlanPath(plan)
+    if not path.stands:
+        wanted = steering_law(path, wheels, before.steering, vehicle)
+        steering = possible_steering(vehicle, wanted, steering, observation.dt, wheels.speed)
+    acceleration = followed_speed(
+        gains,
+        vehicle,
+        pedals,
+        plan,
+        before=before.acceleration,
+        dt=observation.dt,
+        delay=sent.delays.acceleration,
+        emergency=is_emergency(gains, motion, plan),
+    )
+    acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
+    return sent.send(observation.time, acceleration, steering)
 
 
 def possible_steering(

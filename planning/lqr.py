@@ -12,16 +12,8 @@ import math
 
 import numpy as np
 
-from planning.following import (
-    PlanPath,
-    SpeedGains,
-    check_plan,
-    followed_speed,
-    is_emergency,
-    possible_acceleration,
-    possible_steering,
-)
-from planning.sent_commands import Motion, SentCommands, motion_of
+from planning.following import PlanPath, SpeedGains, steered
+from planning.sent_commands import Motion, SentCommands
 from roadloop.scoring.pdm_tracker import (
     HORIZON,
     State,
@@ -60,32 +52,16 @@ class Lqr:
         Raises RoadloopError for a trajectory that cannot be followed (`check_plan`), an ego that is
         not finite, or time that went back.
         """
-        check_plan(trajectory)
-        motion, vehicle = motion_of(observation.ego), observation.ego.vehicle
-        before = self._sent.begin(observation, motion)
-        wheels, pedals = self._sent.when_felt(observation.time, motion, vehicle)
-        steering = before.steering
-        path = PlanPath(trajectory)
-        if not path.stands:
-            rate = self._steering_rate(path, wheels, vehicle)
-            limit = vehicle.max_steering_rate
-            rate = min(max(rate, -limit), limit)
-            # so far off that the wheels, lagging behind it, turn at this rate
-            answer = 1.0 - math.exp(-STEP / vehicle.steering_lag) if vehicle.steering_lag else 1.0
-            wanted = wheels.steering + rate * STEP / answer
-            steering = possible_steering(vehicle, wanted, steering, observation.dt, wheels.speed)
-        acceleration = followed_speed(
-            self.speed,
-            vehicle,
-            pedals,
-            trajectory,
-            before=before.acceleration,
-            dt=observation.dt,
-            delay=self._sent.delays.acceleration,
-            emergency=is_emergency(self.speed, motion, trajectory),
-        )
-        acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
-        return self._sent.send(observation.time, acceleration, steering)
+        return steered(self._wanted, self._sent, self.speed, observation, trajectory)
+
+    def _wanted(
+        self, path: PlanPath, wheels: Motion, before: float, vehicle: VehicleParameters
+    ) -> float:
+        """So far off that the wheels, lagging behind it, turn at the regulator's rate."""
+        limit, lag = vehicle.max_steering_rate, vehicle.steering_lag
+        rate = min(max(self._steering_rate(path, wheels, vehicle), -limit), limit)
+        answer = 1.0 - math.exp(-STEP / lag) if lag else 1.0
+        return wheels.steering + rate * STEP / answer
 
     def _steering_rate(self, path: PlanPath, motion: Motion, vehicle: VehicleParameters) -> float:
         """rad/s that the regulator asks for, from the car's foot point on."""

@@ -15,17 +15,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from planning.following import (
-    PlanPath,
-    SpeedGains,
-    check_plan,
-    followed_speed,
-    is_emergency,
-    possible_acceleration,
-    possible_steering,
-)
-from planning.sent_commands import SentCommands, advanced, motion_of
-from roadloop.types import Control, Observation, Trajectory
+from planning.following import PlanPath, SpeedGains, steered
+from planning.sent_commands import Motion, SentCommands, advanced
+from roadloop.types import Control, Observation, Trajectory, VehicleParameters
 from roadloop.vehicles import ActuatorDelays
 
 
@@ -65,35 +57,18 @@ class PurePursuit:
         Raises RoadloopError for a trajectory that cannot be followed (`check_plan`), an ego that is
         not finite, or time that went back.
         """
-        check_plan(trajectory)
-        motion, vehicle = motion_of(observation.ego), observation.ego.vehicle
-        before = self._sent.begin(observation, motion)
-        wheels, pedals = self._sent.when_felt(observation.time, motion, vehicle)
-        steering = before.steering
-        path = PlanPath(trajectory)
-        if not path.stands:
-            # the wheels answer the last command first
-            answered = advanced(
-                wheels, wheels.acceleration, steering, vehicle, vehicle.steering_lag
-            )
-            gains = self.gains
-            ahead = gains.look_ahead_time * answered.speed
-            ahead = min(max(ahead, gains.least_look_ahead), gains.most_look_ahead)
-            x, y = path.points(np.array([path.errors(answered).s + ahead]))
-            dx, dy = float(x[0]) - answered.x, float(y[0]) - answered.y
-            left = math.cos(answered.heading) * dy - math.sin(answered.heading) * dx
-            curvature = 2.0 * left / max(dx * dx + dy * dy, 1.0)
-            wanted = math.atan(vehicle.wheelbase * curvature)
-            steering = possible_steering(vehicle, wanted, steering, observation.dt, wheels.speed)
-        acceleration = followed_speed(
-            self.gains.speed,
-            vehicle,
-            pedals,
-            trajectory,
-            before=before.acceleration,
-            dt=observation.dt,
-            delay=self._sent.delays.acceleration,
-            emergency=is_emergency(self.gains.speed, motion, trajectory),
-        )
-        acceleration = possible_acceleration(vehicle, acceleration, steering, pedals.speed)
-        return self._sent.send(observation.time, acceleration, steering)
+        return steered(self._wanted, self._sent, self.gains.speed, observation, trajectory)
+
+    def _wanted(
+        self, path: PlanPath, wheels: Motion, before: float, vehicle: VehicleParameters
+    ) -> float:
+        """Of the circle through the point ahead, from where the wheels have answered."""
+        gains, lag = self.gains, vehicle.steering_lag
+        car = advanced(wheels, wheels.acceleration, before, vehicle, lag)
+        ahead = gains.look_ahead_time * car.speed
+        ahead = min(max(ahead, gains.least_look_ahead), gains.most_look_ahead)
+        x, y = path.points(np.array([path.errors(car).s + ahead]))
+        dx, dy = float(x[0]) - car.x, float(y[0]) - car.y
+        left = math.cos(car.heading) * dy - math.sin(car.heading) * dx
+        curvature = 2.0 * left / max(dx * dx + dy * dy, 1.0)
+        return math.atan(vehicle.wheelbase * curvature)
