@@ -9,6 +9,7 @@ from planning.lane_change import LaneChanges
 from planning.lateral_offset import LateralOffset, OffsetStep
 from planning.learned_config import MARK, MARKS, POINTS, ROUTE, SPACING
 from planning.longitudinal import DrivingStyle, speed_profile
+from planning.route_line import SPACING as STEP
 from planning.route_line import build_route_line
 from planning.route_rules import compile_route
 from roadloop.maps.road_map import SignalKind
@@ -139,13 +140,14 @@ class RouteGuide:
         """World x, y (POINTS, 2) of the route ahead, and its features (POINTS, ROUTE) but x, y."""
         line = self.line
         at = s + SPACING * np.arange(-1, POINTS - 1)
-        i = np.clip(((at - line.s[0]) / 0.5).astype(np.int64), 0, len(line.s) - 1)
+        i = np.clip(np.round((at - line.s[0]) / STEP).astype(np.int64), 0, len(line.s) - 1)
         there = at <= line.s[-1]
         rest = (line.curvature[i] * 10.0 * self.side, line.speed_limit[i] / LIMIT,
                 line.width[i] / 5.0, *self._beside[i].T)  # fmt: skip
         features = np.stack([np.asarray(v, np.float64) for v in rest], axis=1)
         assert features.shape[1] == ROUTE - 2
-        return np.stack([line.x[i], line.y[i]], axis=1), np.where(there[:, None], features, 0.0)
+        xy = np.stack([np.interp(at, line.s, line.x), np.interp(at, line.s, line.y)], axis=1)
+        return xy, np.where(there[:, None], features, 0.0)
 
     def marks_ahead(
         self, s: float, front: float, rear: float, lights: Array | None, count: int

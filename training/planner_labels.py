@@ -119,8 +119,13 @@ def _meets(
         place = (theirs("x") - x[:, None, t]) * forward[0]
         place = place + (theirs("y") - y[:, None, t]) * forward[1]
         behind = place - vehicle.centre_offset < (-0.4 * vehicle.length if ahead == 0.0 else 0.0)
-        meets = (gap <= 0.0) & there & ~behind & (v[:, None, t] > STANDS)
-        np.maximum(found, meets.any(axis=(1, 2)), out=found)
+        meets = (gap <= 0.0) & there
+        # who comes from behind, or to an ego that stands, is at fault, whatever follows
+        first = meets.argmax(axis=2)[..., None]
+        mine = ~np.take_along_axis(behind, first, 2) & (
+            np.take_along_axis(np.broadcast_to(v[:, None, t], gap.shape), first, 2) > STANDS
+        )
+        np.maximum(found, (meets.any(axis=2) & mine[..., 0]).any(axis=1), out=found)
     return hit, near
 
 
