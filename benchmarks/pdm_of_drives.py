@@ -5,7 +5,7 @@
 RUN is a folder that `roadloop score SUITE` wrote. At moments ``--every`` s apart the 4 s that the
 ego then drove are scored (v1) as a proposal among the road users that were recorded. As in NAVSIM
 progress is measured against that of PDM-Closed (`planning.pdm_closed`), put in the ego's place at
-that moment. A case's score is the mean of its moments; drives that end before 4.9 s have none.
+that moment. A case's score is the mean of its moments; the last 4.9 s and 10 m have none.
 
 Scores are appended to RUN/pdm.jsonl the moment they are known, and not computed again.
 """
@@ -35,6 +35,8 @@ from roadloop.types import Observation, Rollout, Route, Scenario, Tracks, at
 from sim.suite import Case, Suite, load_suite
 
 FILE = "pdm.jsonl"
+LEAST_LEFT = 10.0
+"""m of route that must lie ahead for there to be progress to measure"""
 
 
 def pdm_scores(rollout: Rollout, scenario: Scenario, every: float) -> list[float]:
@@ -49,6 +51,8 @@ def pdm_scores(rollout: Rollout, scenario: Scenario, every: float) -> list[float
             s = float(path.project(x, y, 0.0)[0])
         else:  # a route may meet itself: look around where the distance driven leads
             s = float(path.project(x, y, s + float(driven[step - stride : step].sum()))[0])
+        if path.length - s < LEAST_LEFT:
+            break
         planner.reset(dataclasses.replace(scenario, route=_rest(scenario, path.at(s))))
         reference = planner.plan(*_seen(rollout, step))
         rows = step + round(DT / rollout.dt) * np.arange(STEPS)
@@ -66,7 +70,7 @@ def _rest(scenario: Scenario, here) -> Route:
     """What of the route lies ahead."""
     route = scenario.route
     first = int(np.flatnonzero(route.lanes == int(here.lane))[0])
-    return Route(route.lanes[first:], float(here.lane_s), route.end_s)
+    return Route(route.lanes[first:], float(here.lane_s), route.goal_s)
 
 
 def _seen(rollout: Rollout, step: int) -> tuple[Observation, Tracks]:
