@@ -14,18 +14,21 @@ from roadloop.errors import RoadloopError
 
 @dataclass(frozen=True)
 class Train:
-    """Train a detector or a forecaster, on a laptop's CPU or a GPU.
+    """Train a detector, a forecaster or a planner, on a laptop's CPU or a GPU.
 
     The run file says what the network is, what it learns from, and how (docs/training-detector.md,
-    docs/training-forecaster.md); --set changes a value of it. DIR then holds detector.safetensors
-    or forecaster.safetensors (the weights that validation liked best), progress.csv,
-    validation.csv, curve.png, TensorBoard's scalars and pictures, and checkpoints. Ctrl-C ends
-    after the running step and saves; --resume goes on, and ends as if there had been no break. On
-    several GPUs: torchrun -m training.train_detector or training.train_forecaster, same options.
+    docs/training-forecaster.md, docs/learned-planner.md); --set changes a value of it. DIR then
+    holds detector.safetensors or forecaster.safetensors (the weights that validation liked best),
+    or planner.onnx, with progress.csv, validation.csv, curve.png, TensorBoard's scalars and
+    pictures, and checkpoints. Ctrl-C ends after the running step and saves; --resume goes on, and
+    ends as if there had been no break. On several GPUs: torchrun -m training.train_detector or
+    training.train_forecaster, same options.
 
     Example: roadloop train detector --config detector_compact
 
     What road users will do: roadloop train forecaster --config forecaster_compact
+
+    A planner taught by the rules: roadloop train planner --config planner_compact
 
     Own drives: roadloop train detector --config detector_compact --set data.folders=[runs/data]
 
@@ -36,12 +39,13 @@ class Train:
     """
 
     what: Annotated[
-        tyro.conf.Positional[Literal["detector", "forecaster"]], tyro.conf.arg(metavar="WHAT")
+        tyro.conf.Positional[Literal["detector", "forecaster", "planner"]],
+        tyro.conf.arg(metavar="WHAT"),
     ]
-    """detector or forecaster; a policy: python -m training.train_policy --help"""
+    """detector, forecaster or planner; a policy: python -m training.train_policy --help"""
     run_file: Annotated[str, tyro.conf.arg(name="config", metavar="NAME")] = ""
-    """a run file by name (detector_compact, detector_full, forecaster_compact, forecaster_full) or
-    path"""
+    """a run file by name (detector_compact, detector_full, forecaster_compact, forecaster_full,
+    planner_compact) or path"""
     set: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")
     ] = ()
@@ -67,6 +71,10 @@ class Train:
                 from training.train_forecaster import TrainForecaster
 
                 return TrainForecaster(*asked).run()
+            if self.what == "planner":
+                from training.train_planner import TrainPlanner
+
+                return TrainPlanner(*asked).run()
             from training.train_detector import TrainDetector
 
             return TrainDetector(*asked).run()
