@@ -89,7 +89,8 @@ def driver_tables(runs: list[DriverRun], against: str) -> str:
     if any(speed_table(run.results) is not None for run in runs):
         parts += [_speed_tables(runs), _preventable(runs)]
     else:
-        parts.append(group_table(runs))
+        extra = dict.fromkeys(title for run in runs for title in run.extra)
+        parts += [group_table(runs), *(group_table(runs, title) for title in extra)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -134,18 +135,18 @@ def against_table(runs: list[DriverRun], against: str) -> str:
     return markdown(rows) if len(rows) > 1 else ""
 
 
-def group_table(runs: list[DriverRun]) -> str:
-    """Mean nuPlan score per group of cases and driver; in brackets how many were at fault."""
+def group_table(runs: list[DriverRun], title: str = "nuPlan") -> str:
+    """Mean of a score per group of cases and driver; in brackets how many were at fault."""
     groups: dict[str, list[str]] = {}
     for run in runs:
         for case in run.results.cases:
             members = groups.setdefault(_group(run.results, case), [])
             members += [] if case.case in members else [case.case]
-    rows = [["nuPlan (drives with a collision at fault)", *(f"`{run.name}`" for run in runs)]]
+    rows = [[f"{title} (drives with a collision at fault)", *(f"`{run.name}`" for run in runs)]]
     for group, cases in groups.items():
         cells = []
         for run in runs:
-            scores, clean = run.values("nuPlan"), run.values("no collision at fault")
+            scores, clean = run.values(title), run.values("no collision at fault")
             mine = [scores[case] for case in cases if case in scores]
             lost = sum(1 for case in cases if clean.get(case) == 0.0)
             mean = f"{sum(mine) / len(mine):.3f}" if mine else "–"
