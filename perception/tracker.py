@@ -14,55 +14,26 @@ from perception import heading as headings_of
 from perception import kalman
 from perception.association import CLASS_COSTS, assign, distances, labels, overlapping
 from perception.detector_config import BevGrid, ObjectClass
-from perception.heading import Headings
-from perception.kalman import MotionFilters
 from perception.occlusion import visible_share
 from perception.percept import Percept
+from perception.track_table import (
+    MOMENTARY,
+    TRACK,
+    boxes_of,
+    facing_of,
+    filters_of,
+    keep_facing,
+    keep_filters,
+    keep_kind,
+)
 from perception.tracker_config import TrackerConfig
 from roadloop.errors import RoadloopError
 from roadloop.geometry import inverse, wrap_angle
-from roadloop.types import AgentKind, AgentStates, EgoState, Tracks
+from roadloop.types import AgentKind, EgoState, Tracks
 
 Array = np.ndarray
 
 _EPS = 1e-6
-
-# What is known of a track: one row each.
-_TRACK = np.dtype(
-    [
-        ("id", np.int64),  # 0: not handed on yet
-        # kalman.MotionFilters
-        ("mean", np.float64, (2, 4)),
-        ("cov", np.float64, (2, 4, 4)),
-        ("chance", np.float64, 2),
-        # their combination, kept up to date
-        ("state", np.float64, 4),
-        ("state_cov", np.float64, (4, 4)),
-        # heading.Headings
-        ("heading", np.float64),
-        ("turn", np.float64),
-        ("heading_cov", np.float64, (2, 2)),
-        ("votes", np.float64),
-        ("kinds", np.float64, len(AgentKind)),  # scores of the detections that said so
-        ("kind", np.uint8),
-        ("label", np.uint8),  # ObjectClass
-        ("size", np.float64, 3),  # m, length, width, height
-        ("z", np.float64),
-        ("detected_std", np.float64),  # m, position_std of the latest detection
-        ("evidence", np.float64),  # log-odds of existence
-        ("score", np.float64),  # sum over the detections
-        ("hits", np.int64),
-        ("misses", np.int64),  # moments since the latest detection
-        ("seen", np.float64),  # s, its time
-        ("born", np.int64),  # number of the moment of the first one
-        ("standing", bool),
-        ("occluded", bool),  # not detected now, hidden by others
-        ("sure", bool),  # handed on without waiting
-    ]
-)
-# What a detection brings up to date where it finds a track that others describe better.
-_MOMENTARY = ("mean", "cov", "chance", "state", "state_cov", "heading", "turn", "heading_cov")
-_MOMENTARY += ("votes", "detected_std", "evidence", "misses", "seen", "standing", "occluded")
 
 
 @dataclass(frozen=True)
@@ -104,7 +75,7 @@ class MultiObjectTracker:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._tracks = np.zeros(0, _TRACK)
+        self._tracks = np.zeros(0, TRACK)
         self._shown = self._tracks
         self._time = -np.inf
         self._moment = -1
@@ -213,7 +184,7 @@ class MultiObjectTracker:
         walker = tracks["label"] == ObjectClass.PEDESTRIAN
         speed = np.hypot(tracks["state"][:, 2], tracks["state"][:, 3])
         most_turn = np.where(walker, 0.0, config.most_curvature * speed)
-        facing = headings_of.predict(_facing(tracks), dt, config.turn_density, most_turn)
+        facing = headings_of.predict(facing_of(tracks), dt, config.turn_density, most_turn)
         motion = kalman.Motion(
             turn=np.where(tracks["standing"], 0.0, facing.turn),
             heading=tracks["heading"],
@@ -221,9 +192,11 @@ class MultiObjectTracker:
             across=np.where(walker, config.walk, config.drive_across),
             never=tracks["kind"] == AgentKind.STATIC,
         )
-        filters = kalman.predict(_filters(tracks), motion, dt, config.start_rate, config.stop_rate)
-        _keep_facing(tracks, facing)
-        _keep_filters(tracks, filters)
+        filters = kalman.predict(
+            filters_of(tracks), motion, dt, config.start_rate, config.stop_rate
+        )
+        keep_facing(tracks, facing)
+        keep_filters(tracks, filters)
 
     def _assign(self, tracks: Array, found: _Found) -> tuple[Array, Array]:
         """Rows of tracks and the detections they get."""
@@ -251,9 +224,9 @@ class MultiObjectTracker:
         config = self.config
         hit, score = tracks[rows], found.score[columns]
         noise = found.noise[columns] * self._alike(dt)
-        filters = kalman.update(_filters(hit), found.measured[columns], noise)
+        filters = kalman.update(filters_of(hit), found.measured[columns], noise)
         facing = headings_of.measure(
-            _facing(hit), found.heading[columns], found.heading_std[columns], found.votes[columns]
+            facing_of(hit), found.heading[columns], found.heading_std[columns], found.votes[columns]
         )
         mean, cov = kalman.combined(filters)
         walker = hit["label"] == ObjectClass.PEDESTRIAN
@@ -264,8 +237,8 @@ class MultiObjectTracker:
         slip = config.slip + speed * np.sqrt(facing.cov[:, 0, 0])
         slip = np.where(walker, np.inf, slip)
         filters = kalman.hold_to_heading(filters, facing.heading, slip)
-        _keep_facing(hit, facing)
-        _keep_filters(hit, filters)
+        keep_facing(hit, facing)
+        keep_filters(hit, filters)
 
         gain = 1.0 / np.minimum(hit["hits"] + 1, config.size_memory)
         grown = gain[:, None] * (found.size[columns] - hit["size"])
@@ -273,7 +246,7 @@ class MultiObjectTracker:
         hit["z"] += gain * (found.z[columns] - hit["z"])
         hit["detected_std"] = found.position_std[columns]
         hit["kinds"][np.arange(len(rows)), found.kind[columns]] += score
-        _keep_kind(hit)
+        keep_kind(hit)
         more = _log_odds(score, config.doubt) * (dt / config.evidence_time)
         hit["evidence"] = np.minimum(hit["evidence"] + more, config.most_evidence)
         hit["score"] += score
@@ -305,7 +278,7 @@ class MultiObjectTracker:
             rows = _in_line(tracks, asked, x, y)
             if len(rows):
                 z = float(pose[2, 3]) + config.sensor_height
-                share = visible_share(_boxes(tracks[rows]), x, y, z)
+                share = visible_share(boxes_of(tracks[rows]), x, y, z)
                 occluded[rows] = share < config.hidden_share
         lost = np.where(seen & ~occluded, config.miss_rate, config.hidden_rate) * dt
         tracks["evidence"] -= np.where(missed, lost, 0.0)
@@ -330,13 +303,13 @@ class MultiObjectTracker:
         free[taken] = False
         rows = np.flatnonzero(free)
         score, std, votes = found.score[rows], found.heading_std[rows], found.votes[rows]
-        new = np.zeros(len(rows), _TRACK)
+        new = np.zeros(len(rows), TRACK)
         noise = found.noise[rows] * self._alike(dt)
-        _keep_filters(new, kalman.born(found.measured[rows], noise))
-        _keep_facing(new, headings_of.born(found.heading[rows], std, votes))
+        keep_filters(new, kalman.born(found.measured[rows], noise))
+        keep_facing(new, headings_of.born(found.heading[rows], std, votes))
         new["kinds"][np.arange(len(rows)), found.kind[rows]] = score
         new["size"], new["z"] = found.size[rows], found.z[rows]
-        _keep_kind(new)
+        keep_kind(new)
         new["detected_std"] = found.position_std[rows]
         new["evidence"] = _log_odds(score, config.doubt)
         new["score"], new["hits"] = score, 1
@@ -357,7 +330,7 @@ class MultiObjectTracker:
 
     def _merged(self, tracks: Array) -> Array:
         """One track for each road user: of two in the same place the one known for longer stays."""
-        first, second = overlapping(_boxes(tracks), self.config.same_overlap)
+        first, second = overlapping(boxes_of(tracks), self.config.same_overlap)
         if not len(first):
             return tracks
         label, misses = tracks["label"], tracks["misses"]
@@ -372,7 +345,7 @@ class MultiObjectTracker:
                 continue  # people do walk side by side: two detections are two of them
             gone[goes] = True
             if misses[stays] > misses[goes]:
-                for name in _MOMENTARY:
+                for name in MOMENTARY:
                     tracks[name][stays] = tracks[name][goes]
         return tracks[~gone]
 
@@ -391,7 +364,7 @@ class MultiObjectTracker:
         cov = tracks["state_cov"]
         variance = (cov[:, 0, 0] + cov[:, 1, 1]) / 2.0
         variance += (self.config.systematic * tracks["detected_std"]) ** 2
-        return Tracks(_boxes(tracks), np.sqrt(variance), self._moment - tracks["born"])
+        return Tracks(boxes_of(tracks), np.sqrt(variance), self._moment - tracks["born"])
 
 
 def _in_line(tracks: Array, asked: Array, x: float, y: float) -> Array:
@@ -407,48 +380,6 @@ def _in_line(tracks: Array, asked: Array, x: float, y: float) -> Array:
     before = (away - half)[:, None] < (away + half)[asked]
     line = before & (aside < wide[:, None] + wide[asked])  # all are in line with themselves
     return np.flatnonzero(line.any(axis=1) & (line.sum() > line.shape[1]))
-
-
-def _filters(tracks: Array) -> MotionFilters:
-    return MotionFilters(tracks["mean"], tracks["cov"], tracks["chance"])
-
-
-def _keep_filters(tracks: Array, filters: MotionFilters) -> None:
-    tracks["mean"], tracks["cov"], tracks["chance"] = filters.mean, filters.cov, filters.chance
-    tracks["state"], tracks["state_cov"] = kalman.combined(filters)
-
-
-def _facing(tracks: Array) -> Headings:
-    return Headings(tracks["heading"], tracks["turn"], tracks["heading_cov"], tracks["votes"])
-
-
-def _keep_facing(tracks: Array, facing: Headings) -> None:
-    tracks["heading"], tracks["turn"] = facing.heading, facing.turn
-    tracks["heading_cov"], tracks["votes"] = facing.cov, facing.votes
-
-
-def _keep_kind(tracks: Array) -> None:
-    tracks["kind"] = tracks["kinds"].argmax(axis=1)
-    tracks["label"] = labels(tracks["kind"], tracks["size"][:, 0])
-
-
-def _boxes(tracks: Array) -> AgentStates:
-    """The tracks as road users; those said to stand do so exactly."""
-    moving = ~tracks["standing"]
-    return AgentStates(
-        id=tracks["id"].copy(),
-        kind=tracks["kind"].copy(),
-        x=tracks["state"][:, 0].copy(),
-        y=tracks["state"][:, 1].copy(),
-        z=tracks["z"].copy(),
-        heading=tracks["heading"].copy(),
-        vx=tracks["state"][:, 2] * moving,
-        vy=tracks["state"][:, 3] * moving,
-        length=tracks["size"][:, 0].copy(),
-        width=tracks["size"][:, 1].copy(),
-        height=tracks["size"][:, 2].copy(),
-        valid=np.ones(len(tracks), bool),
-    )
 
 
 def _log_odds(score: Array, doubt: float) -> Array:
