@@ -21,7 +21,7 @@ from roadloop.logs.recording import Recording
 from roadloop.types import AgentKind
 from training.augment import flip
 from training.clip_augment import Augmentation, ClipAugment, mirrored, mirrored_slots
-from training.clip_weights import Weighted, class_weights, hard_weights
+from training.clip_weights import Weighted, class_weights
 from training.clips import ClipSource
 from training.data import make_loader
 from training.detector_frames import DetectorFrames, detector_spec, in_pictures
@@ -418,25 +418,6 @@ def test_rare_classes_weigh_more(log: Path) -> None:
     rare, common = np.sqrt(0.9 / 0.4), np.sqrt(0.9 / 0.6)
     np.testing.assert_allclose(class_weights(clips, 0.9), [rare, rare, common, common, common])
     np.testing.assert_allclose(class_weights(clips, 0.3), 1.0)
-
-
-def test_hard_clips_weigh_more(tmp_path: Path) -> None:
-    file = tmp_path / "losses.csv"
-    file.write_text("index,loss\n0,1.0\n1,30.0\n2,0.0\n0,2.0\n")
-    weights = hard_weights(file, 4)
-    mean = 32.0 / 3.0
-    np.testing.assert_allclose(weights, [0.25, 30.0 / mean, 0.25, 1.0])
-    for text, message in (
-        ("index,loss\n9,1.0\n", "of other clips"),
-        ("index,loss\n-1,1.0\n", "of other clips"),
-        ("a,b\n1,2\n", "damaged"),
-        ("index,loss\n0,0.0\n", "no loss above 0"),
-    ):
-        file.write_text(text)
-        with pytest.raises(RoadloopError, match=message):
-            hard_weights(file, 4)
-    with pytest.raises(RoadloopError, match="No such file"):
-        hard_weights(tmp_path / "none.csv", 4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

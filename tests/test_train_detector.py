@@ -33,6 +33,7 @@ from perception.detector_loss import LossWeights
 from roadloop.cli import main as roadloop
 from roadloop.config import find_config, load_config
 from roadloop.errors import RoadloopError
+from roadloop.rig import load_rig
 from training.batches import collate
 from training.clip_augment import Augmentation, ClipAugment
 from training.clip_loss import ClipLoss
@@ -42,7 +43,8 @@ from training.feed import ClipSources
 from training.optim import Average, adamw, learning_rate, parameter_groups
 from training.pictures import moment_picture
 from training.supervised import Progress
-from training.train_detector import main, make_network, train
+from training.team import Team
+from training.train_detector import check_shapes, learn, main, make_network, train
 
 GRID = BevGrid(nx=16, ny=16, cell=2.0, y_min=-16.0)
 MODEL = DetectorConfig(
@@ -69,7 +71,8 @@ class Clips:
 
     def sample(self, index: int) -> dict[str, Any]:
         rng, model, times = np.random.default_rng(index), self.model, self.moments
-        (width, height), cells, cameras, lights = model.size, model.grid.shape, 4, 2
+        (width, height), cells = model.size, model.grid.shape
+        cameras, lights = len(load_rig(model.rig).cameras), len(model.light_cameras)
         small = (height // 8, width // 8)
         bright = rng.random() < 0.5
         raster = np.zeros((times, len(RasterLayer), *cells), np.uint8)
@@ -391,7 +394,7 @@ def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
         (["--set", "freeze=[picturs]"], 'unknown stage "picturs"; did you mean "pictures"?'),
         (["--set", "freeze=[pictures]"], "data.folders is empty"),
         (["--set", "data.folders=[nowhere]"], "nowhere does not exist"),
-        (["--set", "data.balance=hard"], "balance hard and losses go together"),
+        (["--set", "data.balance=class", "--set", "data.simulated={}"], "is of recorded drives"),
         (["--set", "init=nothing.safetensors"], "nothing.safetensors: no such file"),
         (["--set", "device=cuda:7"], 'no device "cuda:7"'),
         (["--resume"], "holds no run to resume"),
@@ -464,6 +467,21 @@ def test_the_shipped_run_files_are_what_they_say() -> None:
     assert full.model.size == (704, 256) and full.precision == "bf16"
     for config in (compact, full):  # a rig that is mirrored is its own mirror image
         ClipAugment(config.model, config.data.augmentation)
+
+
+def test_the_full_detector_learns_for_a_step() -> None:
+    full = load_config(DetectorTraining, find_config("detector_full"))
+    grid = BevGrid(x_min=-51.2, y_min=-51.2, nx=16, ny=16, cell=6.4)  # the same ground, coarser
+    config = replace(full, model=replace(full.model, size=(64, 32), grid=grid), device="cpu")
+    network = make_network(config)
+    clip = collate([Clips(1, config.model, moments=2).sample(0)])
+    check_shapes(clip, network)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    optimiser = adamw(network, config.learning_rate, config.weight_decay)
+    values = learn(ClipLoss(network, config), optimiser, clip, config, 1, 10, Team())
+    assert all(np.isfinite(value) for value in values.values())
+    learnt = {n.split(".")[0] for n, p in network.named_parameters() if not p.equal(before[n])}
+    assert learnt == {name.split(".")[0] for name in before}
 
 
 def test_some_clips_lie_evenly_over_all() -> None:

@@ -1,10 +1,8 @@
-"""Which clips come more often: those with rare classes, or those a detector finds hard."""
+"""Which clips come more often: those with rare classes."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -22,8 +20,6 @@ Seen = dict[tuple[LogSource, int], Array]
 
 PLENTY = 0.3
 """share of clips from which on a class is not rare"""
-HARDEST, EASIEST = 4.0, 0.25
-"""of the mean: a clip's weight by its loss is between these"""
 
 
 class Weighted:
@@ -96,35 +92,6 @@ def class_weights(clips: ClipSource, plenty: float = PLENTY, seen: Seen | None =
     share = np.maximum(there.mean(0), 1.0 / len(clips))
     repeat = np.maximum(np.sqrt(plenty / share), 1.0)
     return np.where(there, repeat, 1.0).max(1)
-
-
-def hard_weights(file: str | Path, count: int) -> Array:
-    """(count,) weights by the last loss of each clip: its share of the mean, 0.25 to 4.
-
-    Args:
-        file: CSV with the columns ``index`` and ``loss``; of several rows of a clip the last
-            counts, and one without any weighs as the mean does.
-
-    Raises:
-        RoadloopError: a file that is missing, damaged, or of other clips.
-    """
-    losses = np.full(count, np.nan)
-    try:
-        with Path(file).open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                index = int(row["index"])
-                losses[index if index >= 0 else count] = float(row["loss"])
-    except OSError as error:
-        raise RoadloopError(f"{file}: {error.strerror or error}") from None
-    except (KeyError, TypeError, ValueError):
-        raise RoadloopError(f"{file} is damaged: expected the columns index and loss") from None
-    except IndexError:
-        raise RoadloopError(f"{file} is of other clips: here are {count}") from None
-    known = np.isfinite(losses)
-    mean = float(losses[known].mean()) if known.any() else 0.0
-    if mean <= 0.0:
-        raise RoadloopError(f"{file} holds no loss above 0: leave hard examples out")
-    return np.clip(np.where(known, losses / mean, 1.0), EASIEST, HARDEST)
 
 
 def _classes(source: LogSource, row: int, spec: SampleSpec, grid: BevGrid) -> Array:

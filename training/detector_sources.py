@@ -12,7 +12,7 @@ import numpy as np
 
 from roadloop.datasets.formats import open_recording
 from roadloop.errors import RoadloopError
-from training.clip_weights import Seen, Weighted, class_weights, hard_weights
+from training.clip_weights import Seen, Weighted, class_weights
 from training.clips import ClipSource
 from training.detector_frames import DetectorFrames, detector_spec
 from training.detector_training import DetectorTraining
@@ -139,8 +139,6 @@ def _learnt(
             source: Source = Kept(clips, data.keep) if data.keep else clips
             if data.balance == "class":
                 source = Weighted(source, class_weights(clips, seen=seen), config.seed)
-            elif data.balance == "hard" and moments == data.moments:  # whose losses they are
-                source = Weighted(source, hard_weights(data.losses, len(clips)), config.seed)
             sources.append(source)
         if data.simulated is not None:
             sources.append(_simulated(config, data.simulated, moments))

@@ -38,18 +38,14 @@ class DetectorData:
     """clips of the folders that stay in memory in each process that reads, about 1 MB a moment: for
     a few large pictures that are seen often"""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    balance: Literal["none", "class", "hard"] = "none"
-    """which clips are seen more often: class: with rare classes; hard: with a large loss"""
-    losses: str = ""
-    """for hard: CSV of clips' losses (``training.clip_weights.hard_weights``)"""
+    balance: Literal["none", "class"] = "none"
+    """which recorded clips are seen more often: class: with rare classes"""
 
     def __post_init__(self) -> None:
         if self.moments < 1:
             raise RoadloopError(f"moments is {self.moments}: a clip has 1 or more")
         if self.keep < 0:
             raise RoadloopError(f"keep is {self.keep}: it must be 0 or more")
-        if (self.balance == "hard") != bool(self.losses):
-            raise RoadloopError("balance hard and losses go together: a file of clips' losses")
         if self.balance != "none" and not self.folders:
             raise RoadloopError(
                 f"balance {self.balance} is of recorded drives: name folders, or leave it out"
