@@ -23,7 +23,8 @@ import numpy as np
 
 from planning.guard_options import Options
 from planning.minimal_risk import COMFORTABLE, FIRM, HARD, HOLD, lane_plan, slowed
-from planning.plan_sanity import fault_of_plan, from_now
+from planning.plan_line import PlanLine
+from planning.plan_sanity import fault_and_line, from_now
 from planning.reachable import MOMENTS, RESPONSE
 from planning.rss_check import EGO, RoadFrame, dangers
 from planning.track_watch import TrackWatch
@@ -123,27 +124,28 @@ class Guard:
             raise RoadloopError("Guard has no route yet: call reset(scenario) first")
         ego, watch = observation.ego, self._watch
         watch.update(observation, tracks)
-        fault = what or fault_of_plan(plan, ego)
+        fault, line = (what, None) if what else fault_and_line(plan, ego)
         note = (kind, fault, -1) if fault else None
         stop = bool(watch.fault)
-        base = plan
-        if fault:
-            base = self._last_good(ego)
-            stop = stop or base is None
-        if base is None:
-            base = lane_plan(self._frame, ego)
+        if line is None:
+            line = self._last_good(ego)
+            stop = stop or line is None
+        if line is None:
+            line = PlanLine(lane_plan(self._frame, ego))
         if watch.fault:
             note = ("perception", watch.fault, -1)
         users = watch.users
-        users = users.pick(np.abs(users.z - float(ego.z)) < LEVEL)
+        level = np.abs(users.z - float(ego.z)) < LEVEL
+        if not level.all():
+            users = users.pick(np.flatnonzero(level))
         found = dangers(self._frame, ego, users)
         known = forecasts if tracks is not None and not watch.fault else None
-        options = Options(base, ego, users, known, found)
+        options = Options(line, ego, users, known, found)
         if not stop:
             verdict = self._judge_plan(options)
             self._streak = self._streak + 1 if verdict is None else 0
             if verdict is None and (self.state == FREE or self._streak >= RELEASE):
-                return self._obey(observation, plan, base, note)
+                return self._obey(observation, line.plan, note)
             if verdict is not None:
                 note = note if fault else verdict
         else:
@@ -151,25 +153,21 @@ class Guard:
         return self._respond(observation, options, stop, note)
 
     def _obey(
-        self,
-        observation: Observation,
-        plan: Trajectory | None,
-        base: Trajectory,
-        note: tuple[str, str, int] | None,
+        self, observation: Observation, base: Trajectory, note: tuple[str, str, int] | None
     ) -> Trajectory:
-        """The plan, or the last good one where this one is nonsense."""
+        """``base``: the plan, or the last good one where this one is nonsense."""
         self.state, self._level = FREE, -1.0
         if note is None:
             self._good = (base, self._watch.clock)
         self._note(observation, note)
         return base
 
-    def _last_good(self, ego: EgoState) -> Trajectory | None:
+    def _last_good(self, ego: EgoState) -> PlanLine | None:
         """The last good plan from now on, None where it is too old or no longer holds."""
         if self._good is None or self._watch.clock - self._good[1] > MEMORY + 1e-6:
             return None
         rest = from_now(self._good[0], self._watch.clock - self._good[1])
-        return None if rest is None or fault_of_plan(rest, ego) else rest
+        return None if rest is None else fault_and_line(rest, ego)[1]
 
     def _judge_plan(self, options: Options) -> tuple[str, str, int] | None:
         """None where the plan complies; while the guard is at work it must do so more clearly."""
@@ -182,6 +180,9 @@ class Guard:
         It has the rest of the response time, from when the danger began, until it must brake.
         """
         found = options.found
+        if not len(found.user):
+            self._dangerous = {}
+            return np.zeros(0, bool)
         ids = options.users.id[found.user]
         clock, short = self._watch.clock, ids[options.short].tolist()
         self._dangerous = {i: self._dangerous.get(i, clock) for i in short}
@@ -208,7 +209,7 @@ class Guard:
         levels = levels[levels >= min(least, options.full)]
         chosen, (wrong, harm) = options, options.judge(levels)
         if wrong.all() and self._frame is not None:
-            lane = lane_plan(self._frame, options.ego)
+            lane = PlanLine(lane_plan(self._frame, options.ego))
             aside = Options(lane, options.ego, options.users, options.forecasts, options.found)
             wrong_aside, harm_aside = aside.judge(levels)
             if not wrong_aside.all() or harm_aside[-1] < harm[-1] - LESS_HARM:
@@ -223,7 +224,7 @@ class Guard:
         if level != self._level:
             self._level, self._level_time = level, self._watch.clock
         self._note(observation, note or self._last_note)
-        return slowed(chosen.plan, chosen.course, chosen.ego, level)
+        return slowed(chosen.line, chosen.course, chosen.ego, level)
 
     def _note(self, observation: Observation, note: tuple[str, str, int] | None) -> None:
         """Begin, prolong or end an intervention."""

@@ -7,20 +7,21 @@ from functools import cached_property
 import numpy as np
 
 from planning.minimal_risk import braking, course_of, delayed, full_braking, planned
-from planning.plan_sanity import curvature_along
+from planning.plan_line import PlanLine
 from planning.reachable import (
     MOMENTS,
     RESPONSE,
     Futures,
     Meetings,
     Motions,
+    Reach,
     futures_of,
     meetings,
 )
 from planning.rss_check import EGO, Dangers, short_of
 from planning.track_watch import RoadUsers
 from roadloop.scoring.collision import STOPPED
-from roadloop.types import EgoState, Forecasts, Trajectory
+from roadloop.types import EgoState, Forecasts
 
 Array = np.ndarray
 
@@ -31,6 +32,8 @@ GRIP_SLACK = 1.05
 ROOM = 3.0
 """m around the path, beyond the ego's length, in which road users are looked at: the ego may stand
 beside its path, and brake a little later than the plan"""
+CLEAR = 0.5
+"""m a plan that braking would not save must itself stay away from everybody"""
 AT_RESPONSE = int(np.searchsorted(MOMENTS, RESPONSE - 1e-9))
 LATER = int(np.searchsorted(MOMENTS, RESPONSE + 0.5 - 1e-9))
 
@@ -43,23 +46,24 @@ class Options:
 
     def __init__(
         self,
-        plan: Trajectory,
+        line: PlanLine,
         ego: EgoState,
         users: RoadUsers,
         forecasts: Forecasts | None,
         found: Dangers,
     ) -> None:
-        self.plan, self.ego, self.users, self.forecasts = plan, ego, users, forecasts
+        self.line, self.ego, self.users, self.forecasts = line, ego, users, forecasts
         self.found = found
         self.full = full_braking(ego.vehicle)
-        self.course = course_of(plan, ego)
-        self.way, self.pace = planned(plan, self.course, ego)
+        self.course = course_of(line, ego)
+        self.way, self.pace = planned(line, self.course, ego)
 
     def judge_plan(self, level: float, answered: Array) -> tuple[str, str, int] | None:
         """What is wrong with the plan: kind, in words, id of whom it is about. None: it complies.
 
         It does where braking with ``level`` from the response time on keeps it free of contacts, or
-        it is so by itself, and where RSS is kept or properly ``answered`` (dangers,).
+        it stays `CLEAR` of everybody by itself, and where RSS is kept or properly ``answered``
+        (dangers,).
         """
         short = self.short & ~answered
         if short.any():
@@ -75,7 +79,7 @@ class Options:
             if not len(meetings(motions, self.ego.vehicle, self.futures).user):
                 return None
         bends = self._bends(self.way[None], self.pace[None])[0]
-        met = meetings(self._own, self.ego.vehicle, self.futures)
+        met = meetings(self._own, self.ego.vehicle, self.futures, CLEAR)
         if len(met.user):
             first = int(np.argmin(met.time))
             what = f"meets it in {met.time[first]:.1f} s"
@@ -108,15 +112,8 @@ class Options:
     @cached_property
     def futures(self) -> Futures:
         """Of everybody who may come near the path."""
-        x, y = self._own.x, self._own.y
-        far = self.ego.vehicle.length + ROOM
-        region = (
-            float(x.min()) - far,
-            float(x.max()) + far,
-            float(y.min()) - far,
-            float(y.max()) + far,
-        )
-        return futures_of(self.users, self.forecasts, region)
+        reach = Reach.of(self._own, self.ego.vehicle.length + ROOM)
+        return futures_of(self.users, self.forecasts, reach)
 
     @cached_property
     def _own(self) -> Motions:
@@ -144,7 +141,7 @@ class Options:
 
     def _bends(self, way: Array, pace: Array) -> Array:
         """(candidates,) bool: slides out of a bend within `BENDS` s."""
-        s, curvature = self._curvature
+        s, curvature = self.line.curvature
         sharpest = float(np.abs(curvature).max(initial=0.0))
         grip = GRIP_SLACK * self.ego.vehicle.friction * 9.81
         if sharpest * float(pace.max()) ** 2 <= grip:
@@ -152,7 +149,3 @@ class Options:
         soon = MOMENTS <= BENDS
         bend = np.interp(self.course.start + way[:, soon], s, np.abs(curvature), right=0.0)
         return np.any(bend * pace[:, soon] ** 2 > grip, axis=1)
-
-    @cached_property
-    def _curvature(self) -> tuple[Array, Array]:
-        return curvature_along(self.plan)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planning.plan_line import PlanLine, summed
 from planning.reachable import MOMENTS, RESPONSE, Motions
 from planning.rss_check import RoadFrame
 from roadloop.types import EgoState, Trajectory, VehicleParameters
@@ -55,13 +56,11 @@ class Course:
         )
 
 
-def course_of(plan: Trajectory, ego: EgoState) -> Course:
+def course_of(line: PlanLine, ego: EgoState) -> Course:
     """The plan's path, straight on beyond its end."""
-    steps = np.hypot(np.diff(plan.x), np.diff(plan.y))
-    # where the plan stands, several points share a place: the first of them will do
-    keep = np.concatenate([[True], steps > 1e-3])
-    x, y, heading = plan.x[keep], plan.y[keep], np.unwrap(plan.heading[keep])
-    s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    plan, keep, heading = line.plan, line.moving, line.heading
+    x, y = plan.x[keep], plan.y[keep]
+    s = summed(np.hypot(x[1:] - x[:-1], y[1:] - y[:-1]))
     cos, sin = math.cos(heading[0]), math.sin(heading[0])
     dx, dy = float(ego.x) - x[0], float(ego.y) - y[0]
     start = min(max(cos * dx + sin * dy, 0.0), float(s[-1]))
@@ -82,24 +81,26 @@ def braking(t: Array, speed: float, acceleration: float, levels: Array) -> tuple
 
     It builds up from the deceleration there is. Level 0 keeps the speed.
     """
-    steps = np.diff(t)
+    steps = t[1:] - t[:-1]
     middle = t[:-1] + 0.5 * steps
     jerk = np.maximum(JERK, JERK_SHARE * levels)[:, None]
     rate = np.maximum(min(acceleration, 0.0) - jerk * middle, -levels[:, None])
-    pace = np.maximum(speed + np.cumsum(rate * steps, axis=1), 0.0)
-    pace = np.concatenate([np.full((len(levels), 1), speed), pace], axis=1)
-    way = np.cumsum(0.5 * (pace[:, 1:] + pace[:, :-1]) * steps, axis=1)
-    return np.concatenate([np.zeros((len(levels), 1)), way], axis=1), pace
+    pace, way = np.empty((len(levels), len(t))), np.zeros((len(levels), len(t)))
+    pace[:, 0] = speed
+    np.cumsum(rate * steps, axis=1, out=pace[:, 1:])
+    np.maximum(speed + pace[:, 1:], 0.0, out=pace[:, 1:])
+    np.cumsum(0.5 * (pace[:, 1:] + pace[:, :-1]) * steps, axis=1, out=way[:, 1:])
+    return way, pace
 
 
-def planned(plan: Trajectory, course: Course, ego: EgoState) -> tuple[Array, Array]:
+def planned(line: PlanLine, course: Course, ego: EgoState) -> tuple[Array, Array]:
     """Way and speed of the plan itself at `MOMENTS`, ``(moments,)``, as the ego can follow it.
 
     No faster than full throttle, no slower than full braking allows; beyond its end it brakes hard.
     """
+    plan = line.plan
     t = np.arange(len(plan.x)) * plan.dt
-    steps = np.hypot(np.diff(plan.x), np.diff(plan.y))
-    s = np.concatenate([[0.0], np.cumsum(steps)]) - course.start
+    s = line.travelled - course.start
     within = np.minimum(MOMENTS, t[-1])
     way, pace = np.interp(within, t, s), np.interp(within, t, plan.speed)
     rest = MOMENTS - within
@@ -112,7 +113,8 @@ def planned(plan: Trajectory, course: Course, ego: EgoState) -> tuple[Array, Arr
     far = speed * MOMENTS + 0.5 * vehicle.max_acceleration * MOMENTS**2
     levels = np.array([full_braking(vehicle)])
     least, slow = braking(MOMENTS, speed, float(ego.acceleration), levels)
-    return np.clip(way, least[0], far), np.clip(pace, slow[0], fast)
+    way = np.minimum(np.maximum(way, least[0]), far)
+    return way, np.minimum(np.maximum(pace, slow[0]), fast)
 
 
 def delayed(way: Array, pace: Array, level: float) -> tuple[Array, Array]:
@@ -129,13 +131,13 @@ def full_braking(vehicle: VehicleParameters) -> float:
     return min(vehicle.max_deceleration, vehicle.friction * 9.81)
 
 
-def slowed(plan: Trajectory, course: Course, ego: EgoState, level: float) -> Trajectory:
+def slowed(line: PlanLine, course: Course, ego: EgoState, level: float) -> Trajectory:
     """The plan's path driven no faster than braking with ``level`` allows; the plan's points."""
+    plan, s = line.plan, line.travelled
     t = np.arange(len(plan.x)) * plan.dt
     levels = np.array([level])
     speed = max(float(ego.speed), 0.0)
     way, pace = braking(t, speed, float(ego.acceleration), levels)
-    s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(plan.x), np.diff(plan.y)))])
     at = np.minimum(np.maximum(s, course.start), course.start + way[0])
     heading = np.interp(at, course.s, course.heading)
     return Trajectory(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from planning.plan_line import CHORD, PlanLine
 from roadloop.types import EgoState, Trajectory
 
 Array = np.ndarray
@@ -29,8 +30,6 @@ DISTANCE, DISTANCE_SHARE = 1.0, 0.25
 """m, and share of the way, by which positions and speeds may disagree: more is a wrong clock"""
 BACKWARDS = 0.1
 """m a point may lie behind the one before"""
-CHORD = 1.5
-"""m over which curvature is taken: shorter ones see the rounding of maps and of lane changes"""
 CURVATURE_SLACK = 1.15
 """of full lock: plans are smoothed by the controller that follows them"""
 RATE_SLACK = 2.0
@@ -48,9 +47,19 @@ def fault_of_plan(plan: Any, ego: EgoState) -> str:
     that far and that fast. Speeds that the ego cannot reach or lose in time are none: nothing
     worse than the ego's own limits comes of them.
     """
+    return fault_and_line(plan, ego)[0]
+
+
+def fault_and_line(plan: Any, ego: EgoState) -> tuple[str, PlanLine | None]:
+    """`fault_of_plan`, and the path of the plan where it has none."""
     if not isinstance(plan, Trajectory):
-        return "no plan" if plan is None else f"a {type(plan).__name__}, not a Trajectory"
-    return _fault_of_form(plan) or _fault_of_start(plan, ego) or _fault_of_course(plan, ego)
+        return ("no plan" if plan is None else f"a {type(plan).__name__}, not a Trajectory"), None
+    fault = _fault_of_form(plan) or _fault_of_start(plan, ego)
+    if fault:
+        return fault, None
+    line = PlanLine(plan)
+    fault = _fault_of_course(line, ego)
+    return fault, None if fault else line
 
 
 def _fault_of_form(plan: Trajectory) -> str:
@@ -83,13 +92,12 @@ def _fault_of_start(plan: Trajectory, ego: EgoState) -> str:
     return ""
 
 
-def _fault_of_course(plan: Trajectory, ego: EgoState) -> str:
-    dx, dy = np.diff(plan.x), np.diff(plan.y)
+def _fault_of_course(line: PlanLine, ego: EgoState) -> str:
+    plan, dx, dy, travelled = line.plan, line.dx, line.dy, line.travelled[1:]
     cos, sin = np.cos(plan.heading[:-1]), np.sin(plan.heading[:-1])
     forward, sideways = cos * dx + sin * dy, cos * dy - sin * dx
     if forward.min() < -BACKWARDS:
         return "leads backwards"
-    travelled = np.cumsum(np.hypot(dx, dy))
     said = np.cumsum(0.5 * (plan.speed[1:] + plan.speed[:-1])) * plan.dt
     soon = slice(0, max(int(LATERAL_HORIZON / plan.dt), 1))
     apart = np.abs(travelled - said)[soon]
@@ -97,35 +105,20 @@ def _fault_of_course(plan: Trajectory, ego: EgoState) -> str:
         return "positions and speeds disagree"
     if (np.abs(sideways) > math.tan(TURNED) * np.maximum(forward, 0.0) + BACKWARDS).any():
         return "leads aside of its own headings"
-    s, curvature = curvature_along(plan)
+    s, curvature = line.curvature
     vehicle = ego.vehicle
-    pace = np.interp(s, np.concatenate([[0.0], travelled]), plan.speed)
     near = s <= max(travelled[soon][-1], CHORD)
     full_lock = math.tan(vehicle.max_steering) / vehicle.wheelbase
     sharpest = float(np.abs(curvature[near]).max(initial=0.0))
     if sharpest > CURVATURE_SLACK * full_lock:
         return f"turns on {1.0 / sharpest:.1f} m of radius"
+    pace = np.interp(s, line.travelled, plan.speed)
     steering = np.arctan(curvature * vehicle.wheelbase)
-    rate = np.abs(np.diff(steering)) * pace[1:] / CHORD
-    if rate[near[1:]].max(initial=0.0) > RATE_SLACK * vehicle.max_steering_rate:
-        return f"steers by {rate[near[1:]].max():.1f} rad/s"
+    rate = np.abs(steering[1:] - steering[:-1]) * pace[1:] / CHORD
+    fastest = rate[near[1:]].max(initial=0.0)
+    if fastest > RATE_SLACK * vehicle.max_steering_rate:
+        return f"steers by {fastest:.1f} rad/s"
     return ""
-
-
-def curvature_along(plan: Trajectory) -> tuple[Array, Array]:
-    """m along the plan, every `CHORD`, and its mean curvature there (1/m, left positive); ``(n,)``.
-
-    A plan that stands has one place and no curvature.
-    """
-    travelled = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(plan.x), np.diff(plan.y)))])
-    # points closer than this stand: their headings turn without a way
-    moving = np.concatenate([[True], np.diff(travelled) > 1e-3])
-    count = int(travelled[-1] / CHORD)
-    s = np.arange(count + 1) * CHORD
-    heading = np.interp(s, travelled[moving], np.unwrap(plan.heading[moving]))
-    if count == 0:
-        return s, np.zeros(1)
-    return s[:-1] + CHORD / 2.0, np.diff(heading) / CHORD
 
 
 def from_now(plan: Trajectory, age: float) -> Trajectory | None:

@@ -2,12 +2,17 @@
 
 Every road user has several futures: each mode of its forecast that is not too unlikely, and going
 on at constant velocity, grown by all that it can do within the response time. Ego and road users
-are boxes; boxes of uncertain tracks are larger. Everything is evaluated at the moments `MOMENTS`.
+are boxes; boxes of uncertain tracks are larger. Everybody is looked at at the moments `MOMENTS`,
+and contacts are sought between them, too.
+
+Who cannot come near the ego is left out early, which changes no result: a motion on the path is
+never ahead of the fastest one (`Reach`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +53,17 @@ BESIDE = 1.0
 lane everybody sways, and beside each other nobody stays for long"""
 
 
+AT_STRAIGHT_ON, AT_WALKS_ON = (
+    int(np.searchsorted(MOMENTS, seconds, side="right")) - 1 for seconds in (STRAIGHT_ON, WALKS_ON)
+)
+"""last of the `MOMENTS` within"""
+LAST = len(MOMENTS) - 1
+SOON = np.where(MOMENTS <= RESPONSE, MOMENTS, 0.0)
+"""s, the `MOMENTS` within the response time, 0 after it"""
+LONGEST_STEP = float(np.diff(MOMENTS).max())
+"""s between two of them"""
+
+
 @dataclass(frozen=True)
 class Futures:
     """Boxes of road users; one row per road user and future, ``(rows, moments)``."""
@@ -77,6 +93,38 @@ class Motions:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """Where the ego may be until each of `MOMENTS`: a growing box, and room; ``(moments,)``, m."""
+
+    left: Array
+    right: Array
+    bottom: Array
+    top: Array
+
+    @classmethod
+    def of(cls, motions: Motions, room: float) -> Reach:
+        """Of the first candidate and of all that are nowhere ahead of it on the same path.
+
+        ``room`` (m) goes to every side; added is what is driven between two moments.
+        """
+        x, y = motions.x[0], motions.y[0]
+        room += LONGEST_STEP * float(motions.speed.max())
+        return cls(
+            np.minimum.accumulate(x) - room,
+            np.maximum.accumulate(x) + room,
+            np.minimum.accumulate(y) - room,
+            np.maximum.accumulate(y) + room,
+        )
+
+    def touches(
+        self, low_x: Array, high_x: Array, low_y: Array, high_y: Array, k: Array | int | slice
+    ) -> Array:
+        """bool, of boxes that are there until moment ``k``."""
+        touches = (low_x <= self.right[k]) & (high_x >= self.left[k])
+        return touches & (low_y <= self.top[k]) & (high_y >= self.bottom[k])
+
+
+@dataclass(frozen=True)
 class Meetings:
     """First contacts that count, one per candidate and road user's future; fields ``(n,)``."""
 
@@ -89,52 +137,20 @@ class Meetings:
     """bool, side by side with somebody who drives the same way"""
 
 
-def futures_of(
-    users: RoadUsers, forecasts: Forecasts | None, region: tuple[float, float, float, float]
-) -> Futures:
-    """Every future of everybody that touches the ``region`` (x from, to, y from, to).
+NO_MEETINGS = Meetings(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, bool)
+)
+
+
+def futures_of(users: RoadUsers, forecasts: Forecasts | None, reach: Reach) -> Futures:
+    """Every future of everybody that touches where the ego may be by then.
 
     ``forecasts`` are those of the tracks that ``users`` were made of.
     """
-    straight = _straight_on(users, region)
-    if forecasts is None:
+    straight = _straight_on(users, reach)
+    foretold = None if forecasts is None else _foretold(users, forecasts, reach)
+    if foretold is None:
         return straight
-    steps = forecasts.x.shape[-1]
-    known = np.flatnonzero((users.row >= 0) & (users.row < len(forecasts.x)))
-    rows = users.row[known]
-    far_x, far_y = forecasts.x[rows], forecasts.y[rows]
-    reach = 0.5 * np.hypot(users.length, users.width)[known, None] + 2.0 * LARGEST_GROWTH
-    near = (far_x.min(2) - reach <= region[1]) & (far_x.max(2) + reach >= region[0])
-    near &= (far_y.min(2) - reach <= region[3]) & (far_y.max(2) + reach >= region[2])
-    user, mode = np.nonzero(near & (forecasts.probability[rows] > LEAST_PROBABILITY))
-    user = known[user]
-    picked = users.row[user], mode
-    place = np.clip(MOMENTS / forecasts.dt, 0.0, steps - 1.0)
-    k = np.minimum(place.astype(np.int64), max(steps - 2, 0))
-    w, after = place - k, np.minimum(k + 1, steps - 1)
-
-    def sampled(values: Array) -> Array:
-        rows = values[picked]
-        return rows[:, k] * (1.0 - w) + rows[:, after] * w
-
-    heading = forecasts.heading[picked]
-    turned = np.pi - np.mod(np.pi - (heading[:, after] - heading[:, k]), 2.0 * np.pi)
-    grown = np.minimum(SIGMAS * users.std[user], LARGEST_GROWTH)[:, None]
-    along = across = np.broadcast_to(grown, (len(user), len(MOMENTS)))
-    if forecasts.along_std is not None:
-        along = np.maximum(along, np.minimum(sampled(forecasts.along_std), LARGEST_GROWTH))
-    if forecasts.across_std is not None:
-        across = np.maximum(across, np.minimum(sampled(forecasts.across_std), LARGEST_GROWTH))
-    ends = np.full(len(user), (steps - 1) * forecasts.dt)
-    foretold = Futures(
-        user,
-        sampled(forecasts.x),
-        sampled(forecasts.y),
-        heading[:, k] + w * turned,
-        users.length[user, None] / 2.0 + along,
-        users.width[user, None] / 2.0 + across,
-        ends,
-    )
     return Futures(
         *(
             np.concatenate([getattr(straight, f.name), getattr(foretold, f.name)])
@@ -143,7 +159,59 @@ def futures_of(
     )
 
 
-def _straight_on(everybody: RoadUsers, region: tuple[float, float, float, float]) -> Futures:
+def _foretold(users: RoadUsers, forecasts: Forecasts, reach: Reach) -> Futures | None:
+    """The modes of the forecast that are not too unlikely; None where none touches."""
+    steps = forecasts.x.shape[-1]
+    known = np.flatnonzero((users.row >= 0) & (users.row < len(forecasts.x)))
+    rows = users.row[known]
+    size = (0.5 * np.hypot(users.length, users.width) + 2.0 * LARGEST_GROWTH)[known]
+    far_x, far_y = forecasts.x, forecasts.y
+    extent = (far_x.min(2)[rows], far_x.max(2)[rows], far_y.min(2)[rows], far_y.max(2)[rows])
+    near = reach.touches(
+        extent[0] - size[:, None], extent[1] + size[:, None],
+        extent[2] - size[:, None], extent[3] + size[:, None], LAST,
+    )  # fmt: skip
+    user, mode = np.nonzero(near & (forecasts.probability[rows] > LEAST_PROBABILITY))
+    if not len(user):
+        return None
+    place = np.minimum(MOMENTS / forecasts.dt, steps - 1.0)
+    k = np.minimum(place.astype(np.int64), max(steps - 2, 0))
+    after = np.minimum(k + 1, steps - 1)
+    w = place - k
+
+    def sampled(values: Array, row: Array, mode: Array) -> Array:
+        of = values[row, mode]
+        return of.take(k, axis=1) * (1.0 - w) + of.take(after, axis=1) * w
+
+    x, y = sampled(far_x, rows[user], mode), sampled(far_y, rows[user], mode)
+    room = size[user, None] + np.maximum(_longest_step(x), _longest_step(y))[:, None]
+    kept = reach.touches(x - room, x + room, y - room, y + room, slice(None)).any(1)
+    kept = np.flatnonzero(kept)
+    user, mode, x, y = user[kept], mode[kept], x[kept], y[kept]
+    picked, user_of = (rows[user], mode), known[user]
+    of = forecasts.heading[picked]
+    heading = of.take(k, axis=1)
+    turned = np.pi - np.mod(np.pi - (of.take(after, axis=1) - heading), 2.0 * np.pi)
+    along = across = np.minimum(SIGMAS * users.std[user_of], LARGEST_GROWTH)[:, None]
+    if forecasts.along_std is not None:
+        along = np.maximum(along, np.minimum(sampled(forecasts.along_std, *picked), LARGEST_GROWTH))
+    if forecasts.across_std is not None:
+        across = np.maximum(
+            across, np.minimum(sampled(forecasts.across_std, *picked), LARGEST_GROWTH)
+        )
+    whole = np.broadcast_to(0.0, x.shape)
+    return Futures(
+        user_of,
+        x,
+        y,
+        heading + w * turned,
+        users.length[user_of, None] / 2.0 + along + whole,
+        users.width[user_of, None] / 2.0 + across + whole,
+        np.full(len(user_of), (steps - 1) * forecasts.dt),
+    )
+
+
+def _straight_on(everybody: RoadUsers, reach: Reach) -> Futures:
     """Constant speed and turn rate, and all that bounded acceleration reaches in `RESPONSE`.
 
     With ``a`` forwards and ``b`` braking a vehicle is anywhere from ``v t - b t^2 / 2`` (standing
@@ -153,71 +221,75 @@ def _straight_on(everybody: RoadUsers, region: tuple[float, float, float, float]
     walker = everybody.kind == AgentKind.PEDESTRIAN
     still = everybody.speed < STILL
     until = np.where(still, MOMENTS[-1], np.where(walker, WALKS_ON, STRAIGHT_ON))
-    reach = everybody.speed * np.where(still, 0.0, until) + ROUND_ABOUT
-    reach += 0.5 * np.hypot(everybody.length, everybody.width)
-    near = (everybody.x - reach <= region[1]) & (everybody.x + reach >= region[0])
-    near &= (everybody.y - reach <= region[3]) & (everybody.y + reach >= region[2])
-    user = np.flatnonzero(near)
+    last = np.where(still, LAST, np.where(walker, AT_WALKS_ON, AT_STRAIGHT_ON))
+    gone = everybody.speed * (np.where(still, 0.0, until) + LONGEST_STEP) + ROUND_ABOUT
+    gone += 0.5 * np.hypot(everybody.length, everybody.width)
+    x, y = everybody.x, everybody.y
+    user = np.flatnonzero(reach.touches(x - gone, x + gone, y - gone, y + gone, last))
     users = everybody.pick(user)
     t = MOMENTS[None, :]
     speed = users.speed[:, None]
     walks = (users.kind == AgentKind.PEDESTRIAN)[:, None]
-    static = (users.kind == AgentKind.STATIC)[:, None]
-    turn = users.yaw_rate[:, None] * t
-    # the chord of an arc: its direction is half-way, and it is shorter by sin(u) / u
-    course = users.course[:, None] + 0.5 * turn
-    far = speed * t * np.sinc(0.5 * turn / np.pi)
-    soon = np.where(t <= RESPONSE, t, 0.0)
-    ahead = np.where(static | walks, 0.0, 0.5 * ACCELERATION * soon**2)
-    stops = np.minimum(soon, speed / BRAKING)
-    behind = speed * soon - (speed * stops - 0.5 * BRAKING * stops**2)
-    behind = np.where(static | walks, 0.0, behind)
-    round_about = np.where(walks, 0.5 * WALKER_ACCELERATION * soon**2, 0.0)
+    drives = ~walks & (users.kind != AgentKind.STATIC)[:, None]
+    heading, course = users.heading[:, None], users.course[:, None]
+    far = speed * t
+    if users.yaw_rate.any():
+        turn = users.yaw_rate[:, None] * t
+        # the chord of an arc: its direction is half-way, and it is shorter by sin(u) / u
+        course = course + 0.5 * turn
+        far = far * np.sinc(0.5 * turn / np.pi)
+        heading = heading + turn
+    stops = np.minimum(SOON, speed / BRAKING)
+    behind = drives * (speed * SOON - (speed * stops - 0.5 * BRAKING * stops**2))
+    ahead = drives * (0.5 * ACCELERATION * SOON**2)
+    round_about = walks * (0.5 * WALKER_ACCELERATION * SOON**2)
     round_about = round_about + np.minimum(SIGMAS * users.std, LARGEST_GROWTH)[:, None]
     shift = 0.5 * (ahead - behind)
-    heading = users.heading[:, None] + turn
     return Futures(
         user,
         users.x[:, None] + far * np.cos(course) + shift * np.cos(heading),
         users.y[:, None] + far * np.sin(course) + shift * np.sin(heading),
-        heading,
+        heading + np.zeros_like(far),
         users.length[:, None] / 2.0 + 0.5 * (ahead + behind) + round_about,
         users.width[:, None] / 2.0 + round_about,
         until[user],
     )
 
 
-def meetings(motions: Motions, vehicle: VehicleParameters, futures: Futures) -> Meetings:
+def meetings(
+    motions: Motions, vehicle: VehicleParameters, futures: Futures, room: float = 0.0
+) -> Meetings:
     """First contacts of each candidate with each future that are the ego's to avoid.
 
-    Left out is what braking, giving way or standing cannot be blamed for: who drives into the
-    standing ego, who comes from behind, and whoever is side by side with it on the same way after
-    more than `BESIDE` s.
+    A contact is less than ``room`` m between the boxes at any time from half-way to the moment
+    before to half-way to the moment after. Left out is what braking, giving way or standing cannot
+    be blamed for: who drives into the standing ego, who comes from behind, and whoever is side by
+    side with it on the same way after more than `BESIDE` s.
     """
     offset = vehicle.centre_offset
-    x = motions.x + offset * np.cos(motions.heading)
-    y = motions.y + offset * np.sin(motions.heading)
-    half = vehicle.length / 2.0, vehicle.width / 2.0
-    c, row, k = _close_pairs(x, y, np.hypot(*half), futures)
-    moving = motions.speed[c, k] > STOPPED
-    moving &= MOMENTS[k] <= futures.until[row]
-    c, row, k = c[moving], row[moving], k[moving]
+    cos, sin = np.cos(motions.heading), np.sin(motions.heading)
+    x, y = motions.x + offset * cos, motions.y + offset * sin
+    half = vehicle.length / 2.0 + room, vehicle.width / 2.0 + room
+    c, row, k = _close_pairs(x, y, math.hypot(*half), futures)
+    counts = (motions.speed[c, k] > STOPPED) & (MOMENTS[k] <= futures.until[row])
+    kept = np.flatnonzero(counts)
+    if not len(kept):
+        return NO_MEETINGS
+    c, row, k = c[kept], row[kept], k[kept]
 
-    heading = motions.heading[c, k]
+    cos, sin = cos[c, k], sin[c, k]
     dx, dy = futures.x[row, k] - x[c, k], futures.y[row, k] - y[c, k]
-    turned = futures.heading[row, k] - heading
-    cos, sin = np.cos(heading), np.sin(heading)
+    turned = futures.heading[row, k] - motions.heading[c, k]
     ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
     cos_t, sin_t = np.cos(turned), np.sin(turned)
     length, width = futures.half_length[row, k], futures.half_width[row, k]
-    # separating axes of two boxes: the ego's two, then the other's two
-    apart = np.abs(ahead) > half[0] + length * np.abs(cos_t) + width * np.abs(sin_t)
-    apart |= np.abs(left) > half[1] + length * np.abs(sin_t) + width * np.abs(cos_t)
-    along = cos_t * ahead + sin_t * left
-    across = cos_t * left - sin_t * ahead
-    apart |= np.abs(along) > length + half[0] * np.abs(cos_t) + half[1] * np.abs(sin_t)
-    apart |= np.abs(across) > width + half[0] * np.abs(sin_t) + half[1] * np.abs(cos_t)
-    hit = np.flatnonzero(~apart)
+    # the other's way against the ego, half a step before and after
+    way_x = _half_step(futures.x, row, k) - _half_step(x, c, k)
+    way_y = _half_step(futures.y, row, k) - _half_step(y, c, k)
+    way, way_left = cos * way_x + sin * way_y, cos * way_y - sin * way_x
+    hit = np.flatnonzero(_touch(ahead, left, cos_t, sin_t, half, length, width, way, way_left))
+    if not len(hit):
+        return NO_MEETINGS
     # first contact of each pair: rows are in the order candidate, future, moment
     pair = c[hit] * len(futures.user) + row[hit]
     _, first = np.unique(pair, return_index=True)
@@ -230,23 +302,69 @@ def meetings(motions: Motions, vehicle: VehicleParameters, futures: Futures) -> 
     pace, mine = np.hypot(along, across), motions.speed[c, k]
     same_way = (along > np.cos(WITH) * pace) & (pace > STILL)
     from_behind = np.abs(np.arctan2(left, ahead + offset)) > BEHIND
-    from_behind |= same_way & (ahead < -0.5 * half[0])
+    from_behind |= same_way & (ahead < -0.25 * vehicle.length)
     # more beside each other than one before the other
-    aside = same_way & (ahead < 0.6 * (half[0] + futures.half_length[row, k]))
+    between = 0.5 * vehicle.length + futures.half_length[row, k]
+    aside = same_way & (ahead < 0.6 * between)
     counts = ~from_behind & ~(aside & (MOMENTS[k] > BESIDE))
     against = np.hypot(along - mine, across)
     row, k = row[counts], k[counts]
     return Meetings(c[counts], futures.user[row], MOMENTS[k], against[counts], aside[counts])
 
 
+def _touch(
+    ahead: Array,
+    left: Array,
+    cos: Array,
+    sin: Array,
+    half: tuple[float, float],
+    length: Array,
+    width: Array,
+    way: Array,
+    way_left: Array,
+) -> Array:
+    """(n,) bool: two boxes touch while one goes from ``-way`` to ``+way`` around where it is.
+
+    In the frame of the first box, of half extents ``half``; the other one is at ``ahead``, ``left``
+    and turned by ``cos``, ``sin``. Separating axes: the first's two, the other's two, and the one
+    across the way.
+    """
+    a_cos, a_sin = np.abs(cos), np.abs(sin)
+    apart = np.abs(ahead) > half[0] + length * a_cos + width * a_sin + np.abs(way)
+    apart |= np.abs(left) > half[1] + length * a_sin + width * a_cos + np.abs(way_left)
+    along, across = cos * ahead + sin * left, cos * left - sin * ahead
+    way_along, way_across = cos * way + sin * way_left, cos * way_left - sin * way
+    apart |= np.abs(along) > length + half[0] * a_cos + half[1] * a_sin + np.abs(way_along)
+    apart |= np.abs(across) > width + half[0] * a_sin + half[1] * a_cos + np.abs(way_across)
+    # across the way, everything times its length
+    off = np.abs(way * left - way_left * ahead)
+    mine = half[0] * np.abs(way_left) + half[1] * np.abs(way)
+    theirs = length * np.abs(way_across) + width * np.abs(way_along)
+    return ~(apart | (off > mine + theirs))
+
+
 def _close_pairs(x: Array, y: Array, radius: float, futures: Futures) -> tuple[Array, Array, Array]:
-    """Candidate, row and moment where the boxes' circles overlap, in this order."""
+    """Candidate, row and moment where the boxes' circles may touch, in this order."""
     until = slice(0, x.shape[1])
     dx = x[:, None, :] - futures.x[None, :, until]
     dy = y[:, None, :] - futures.y[None, :, until]
     reach = radius + np.hypot(futures.half_length.max(1), futures.half_width.max(1))
-    c, row, k = np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
-    return c, row, k
+    # and what is gone in half a step
+    reach += 0.5 * (_longest_step(futures.x) + _longest_step(futures.y))
+    reach += 0.5 * (_longest_step(x).max(initial=0.0) + _longest_step(y).max(initial=0.0))
+    return np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
+
+
+def _longest_step(values: Array) -> Array:
+    """(rows,) from one moment to the next."""
+    return np.abs(values[:, 1:] - values[:, :-1]).max(1, initial=0.0)
+
+
+def _half_step(values: Array, rows: Array, k: Array) -> Array:
+    """(n,) half of what the values change by from one moment to the next, around moments ``k``."""
+    before, after = np.maximum(k - 1, 0), np.minimum(k + 1, values.shape[1] - 1)
+    change = values[rows, after] - values[rows, before]
+    return 0.5 * change / np.maximum(after - before, 1)
 
 
 def _velocities(futures: Futures, row: Array, k: Array) -> tuple[Array, Array]:
@@ -254,7 +372,7 @@ def _velocities(futures: Futures, row: Array, k: Array) -> tuple[Array, Array]:
 
     Not their headings: pedestrians have none to speak of.
     """
-    before, after = np.maximum(k - 1, 0), np.minimum(k + 1, len(MOMENTS) - 1)
+    before, after = np.maximum(k - 1, 0), np.minimum(k + 1, LAST)
     seconds = MOMENTS[after] - MOMENTS[before]
     dx = futures.x[row, after] - futures.x[row, before]
     dy = futures.y[row, after] - futures.y[row, before]

@@ -23,7 +23,6 @@ from planning.reachable import RESPONSE, STILL
 from planning.track_watch import RoadUsers
 from roadloop.geometry import wrap_angle
 from roadloop.maps.path import Path, route_path
-from roadloop.scoring.area_map import LEVEL
 from roadloop.scoring.rss import RssParameters, safe_distance_lateral
 from roadloop.types import AgentKind, EgoState, Scenario
 
@@ -113,7 +112,9 @@ def no_dangers() -> Dangers:
 
 
 def dangers(frame: RoadFrame, ego: EgoState, users: RoadUsers) -> Dangers:
-    """Who is laterally unsafe: longitudinally is for `short_of` to say, motion by motion.
+    """Who of those on the ego's level is laterally unsafe.
+
+    Whether longitudinally, too, is for `short_of` to say, motion by motion.
 
     As in `roadloop.scoring.rss_margins`: not judged are pedestrians, what crosses, what comes
     towards the ego within a junction, and who follows the ego unless the ego pushes in from the
@@ -125,16 +126,24 @@ def dangers(frame: RoadFrame, ego: EgoState, users: RoadUsers) -> Dangers:
     offset = ego.vehicle.centre_offset
     ego_s = s + offset * np.cos(turned)
     near = (np.abs(users.x - x) < AHEAD) & (np.abs(users.y - y) < AHEAD)
-    near &= (np.abs(users.z - ego.z) < LEVEL) & (users.speed > STILL)
+    near &= users.speed > STILL
     near &= (users.kind != AgentKind.PEDESTRIAN) & (users.kind != AgentKind.STATIC)
     row = np.flatnonzero(near)
     if len(row) == 0:
         return no_dangers()
-    at, left, direction, in_junction = frame.around(users.x[row], users.y[row])
-    ego_left = float(frame.around(np.array([x]), np.array([y]))[1][0])
+    # the ego itself last
+    placed = frame.around(np.append(users.x[row], x), np.append(users.y[row], y))
+    at, left, direction, in_junction = (values[:-1] for values in placed)
+    ego_left = float(placed[1][-1])
     angle = wrap_angle(users.heading[row] - direction)
+    off = np.abs(angle)
+    kept = np.flatnonzero(
+        (np.abs(left) < BESIDE) & ((off < ALIGNED) | ((off > np.pi - ALIGNED) & ~in_junction))
+    )
+    if len(kept) == 0:
+        return no_dangers()
+    row, at, left, direction, angle = (v[kept] for v in (row, at, left, direction, angle))
     with_route = np.abs(angle) < ALIGNED
-    against = (np.abs(angle) > np.pi - ALIGNED) & ~in_junction
     half_length, half_width = _half_extents(angle, users.length[row], users.width[row])
     my_length, my_width = _half_extents(np.asarray(turned), ego.vehicle.length, ego.vehicle.width)
     ahead, aside = at - ego_s, left - ego_left
@@ -145,20 +154,19 @@ def dangers(frame: RoadFrame, ego: EgoState, users: RoadUsers) -> Dangers:
     grown = np.minimum(users.std[row], 0.5)
     lateral_gap = np.abs(aside) - half_width - my_width - grown
     # RSS counts speeds to the right; of the two the left one is named first
-    on_left = aside >= 0.0
     needed = np.where(
-        on_left,
+        aside >= 0.0,
         safe_distance_lateral(-leftward, -mine, OTHERS, EGO),
         safe_distance_lateral(-mine, -leftward, EGO, OTHERS),
     )
-    unsafe = (lateral_gap < needed) & (np.abs(left) < BESIDE)
+    unsafe = lateral_gap < needed
     faced = ahead >= 0.0
     side = np.sign(aside)
     pushed = mine * side > np.maximum(-leftward * side, PUSHES)
     near_behind = ~faced & (gap < _follower_needs(along, ego))
     beside = with_route & (near_behind | (gap < 0.0)) & (lateral_gap > 0.0) & pushed
     leads = with_route & faced & ~beside
-    comes = against & faced
+    comes = ~with_route & faced
     brakes = np.maximum(along, 0.0) ** 2 / (2.0 * np.asarray(OTHERS.brake_max))
     relief = np.where(comes, -_comes_on(np.maximum(-along, 0.0)), brakes)
     picked = np.flatnonzero(unsafe & (leads | comes | beside))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from roadloop.types import AgentKind, Observation, Tracks
@@ -32,56 +30,56 @@ TOO_FAST = 90.0
 """m/s"""
 
 
-@dataclasses.dataclass(frozen=True)
 class RoadUsers:
-    """Who is believed to be there; fields ``(users,)``, box centres in the world frame."""
+    """Who is believed to be there, ``(users,)``: box centres in the world frame.
 
-    row: Array
-    """of the tracks, -1 for a ghost: somebody believed to be there although no track says so"""
-    id: Array
-    kind: Array
-    x: Array
-    y: Array
-    z: Array
-    heading: Array
-    speed: Array
-    """m/s, magnitude of the velocity"""
-    course: Array
-    """rad, direction of the velocity; the heading where it hardly moves"""
-    yaw_rate: Array
-    """rad/s, 0 where it is not known well"""
-    length: Array
-    width: Array
-    std: Array
-    """m, standard deviation of the position"""
+    All numbers stand in two arrays, so that picking some of the users is picking columns.
+
+    Attributes:
+        row: of the tracks, -1 for a ghost: somebody believed to be there although no track says so.
+        id, kind: as in the tracks.
+        x, y, z: m.
+        heading: rad.
+        length, width: m.
+        std: m, standard deviation of the position.
+        speed: m/s, magnitude of the velocity.
+        course: rad, direction of the velocity; the heading where it hardly moves.
+        yaw_rate: rad/s, 0 where it is not known well.
+    """
+
+    def __init__(self, whole: Array, numbers: Array) -> None:
+        """``(3, users)`` whole numbers and ``(10, users)`` others, rows as they are unpacked."""
+        self.whole, self.numbers = whole, numbers
+        self.row, self.id, self.kind = whole
+        self.x, self.y, self.heading, self.length, self.width, self.std = numbers[:6]
+        self.speed, self.course, self.yaw_rate, self.z = numbers[6:]
 
     def __len__(self) -> int:
         return len(self.id)
 
     def pick(self, rows: Array) -> RoadUsers:
-        """Those of ``rows``, indices or mask."""
-        return RoadUsers(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
+        """Those of ``rows``, indices."""
+        return RoadUsers(self.whole.take(rows, axis=1), self.numbers.take(rows, axis=1))
 
     def after(self, seconds: float) -> RoadUsers:
         """Going on at constant velocity; no rows of tracks any more."""
-        return dataclasses.replace(
-            self,
-            row=np.full(len(self), -1),
-            x=self.x + self.speed * np.cos(self.course) * seconds,
-            y=self.y + self.speed * np.sin(self.course) * seconds,
-        )
+        gone = RoadUsers(self.whole.copy(), self.numbers.copy())
+        gone.row[:] = -1
+        gone.x += self.speed * np.cos(self.course) * seconds
+        gone.y += self.speed * np.sin(self.course) * seconds
+        return gone
 
 
 def nobody() -> RoadUsers:
     """An empty road."""
-    whole = np.zeros(0, np.int64)
-    return RoadUsers(whole, whole, whole, *(np.zeros(0) for _ in range(10)))
+    return RoadUsers(np.zeros((3, 0), np.int64), np.zeros((10, 0)))
 
 
 def together(a: RoadUsers, b: RoadUsers) -> RoadUsers:
     """Both, ``a`` first."""
-    names = [f.name for f in dataclasses.fields(RoadUsers)]
-    return RoadUsers(*(np.concatenate([getattr(a, n), getattr(b, n)]) for n in names))
+    if not len(a) or not len(b):
+        return a if len(a) else b
+    return RoadUsers(np.hstack([a.whole, b.whole]), np.hstack([a.numbers, b.numbers]))
 
 
 class TrackWatch:
@@ -97,12 +95,13 @@ class TrackWatch:
         self.jumped: tuple[int, ...] = ()
         """ids whose jump of this step is not believed"""
         self._seen = nobody()
+        self._ids = _Ids(self._seen.id)
         self._ghosts = nobody()
         self._ghost_since = np.zeros(0)
         self._time: float | None = None
         self.clock = 0.0
         """s since the first observation"""
-        self._unseen = 0.0
+        self._unseen = np.inf  # what was never seen cannot be bridged
         self._frozen = 0.0
         self._faulty, self._why = -np.inf, ""
 
@@ -139,18 +138,24 @@ class TrackWatch:
             self._seen = self._seen.after(passed)
             self._keep_ghosts(nobody(), passed)
             if self._unseen > MISSING:
-                return self.late or f"no tracks for {self._unseen:.1f} s"
+                for_how_long = f"for {self._unseen:.1f} s" if self._unseen < np.inf else "yet"
+                return self.late or f"no tracks {for_how_long}"
             return ""
         self._unseen = 0.0
-        seen = road_users(tracks)
-        mine, theirs = _matches(self._seen.id, seen.id)
+        seen, valid = road_users(tracks), tracks.states.valid
+        ids = _Ids(seen.id)
+        mine, theirs = self._ids.shared_with(ids)
         stuck = self._frozen
         self._frozen = stuck + passed if self._is_frozen(seen, mine, theirs) else 0.0
-        broken = np.isin(self._seen.id, tracks.states.id[tracks.states.valid])
-        broken[mine] = False
-        lost = self._seen.pick(broken).after(passed)
+        gone = nobody()
+        if len(seen) < np.count_nonzero(valid) or not (ids.unique and self._ids.unique):
+            # somebody is still tracked, but his numbers make no sense any more
+            broken = np.isin(self._seen.id, tracks.states.id[valid])
+            broken[mine] = False
+            gone = self._seen.pick(np.flatnonzero(broken)).after(passed)
         jumped = self._turn(seen, mine, theirs, passed, stuck + self._frozen)
-        self._keep_ghosts(together(lost, jumped), passed)
+        self._ids = ids
+        self._keep_ghosts(together(gone, jumped), passed)
         if self._frozen > MISSING and float(observation.ego.speed) > MOVES:
             return f"tracks have not moved for {self._frozen:.1f} s"
         return ""
@@ -180,17 +185,18 @@ class TrackWatch:
         turn = np.pi - np.mod(np.pi - (seen.heading[theirs] - was.heading), 2.0 * np.pi)
         known = (seen.std[theirs] < 0.1) & ~jumped & (seen.speed[theirs] > 1.0)
         rate[theirs] = np.where(known, np.clip(turn / passed, -1.0, 1.0), 0.0)
-        self._seen = dataclasses.replace(seen, yaw_rate=rate)
+        seen.yaw_rate[:] = rate
+        self._seen = seen
         if not jumped.any():
             return nobody()
         self.jumped = tuple(int(i) for i in was.id[jumped])
-        return there.pick(jumped)
+        return there.pick(np.flatnonzero(jumped))
 
     def _keep_ghosts(self, new: RoadUsers, passed: float) -> None:
         """Ghosts move on; they go after `GHOST` s."""
         if len(self._ghosts):
             keep = self.clock - self._ghost_since < GHOST
-            self._ghosts = self._ghosts.pick(keep).after(passed)
+            self._ghosts = self._ghosts.pick(np.flatnonzero(keep)).after(passed)
             self._ghost_since = self._ghost_since[keep]
         if len(new):
             self._ghosts = together(self._ghosts, new)
@@ -201,34 +207,37 @@ class TrackWatch:
 def road_users(tracks: Tracks) -> RoadUsers:
     """The valid tracks whose numbers make sense; yaw rates are not known."""
     states = tracks.states
-    numbers = np.stack([states.x, states.y, states.heading, states.vx, states.vy])
-    sizes = np.stack([states.length, states.width, tracks.position_std])
+    numbers = np.zeros((10, len(states.x)))
+    numbers[0], numbers[1], numbers[2] = states.x, states.y, states.heading
+    numbers[3], numbers[4], numbers[5] = states.length, states.width, tracks.position_std
+    numbers[6], numbers[7] = states.vx, states.vy
+    good = np.isfinite(numbers[:8]).all(0) & states.valid & (states.length > 0.0)
     with np.errstate(invalid="ignore", over="ignore"):
         speed = np.hypot(states.vx, states.vy)
-        good = states.valid & np.isfinite(numbers).all(0) & np.isfinite(sizes).all(0)
-        row = np.flatnonzero(good & (speed < TOO_FAST) & (states.length > 0.0))
-    kind = states.kind[row]
-    speed = np.where(kind == AgentKind.STATIC, 0.0, speed[row])
-    heading = states.heading[row]
-    course = np.where(speed > MOVES, np.arctan2(states.vy[row], states.vx[row]), heading)
-    return RoadUsers(
-        row=row,
-        id=states.id[row],
-        kind=kind,
-        x=states.x[row],
-        y=states.y[row],
-        z=states.z[row],
-        heading=heading,
-        speed=speed,
-        course=course,
-        yaw_rate=np.zeros(len(row)),
-        length=states.length[row],
-        width=states.width[row],
-        std=np.maximum(tracks.position_std[row], 0.0),
-    )
+        good &= speed < TOO_FAST
+    numbers[6], numbers[9] = speed, states.z
+    row = np.flatnonzero(good)
+    whole = np.array([row, states.id[row], states.kind[row]], np.int64)
+    users = RoadUsers(whole, numbers.take(row, axis=1))
+    users.speed[users.kind == AgentKind.STATIC] = 0.0
+    course = np.arctan2(users.course, states.vx[row])
+    users.course[:] = np.where(users.speed > MOVES, course, users.heading)
+    np.maximum(users.std, 0.0, out=users.std)
+    return users
 
 
-def _matches(before: Array, now: Array) -> tuple[Array, Array]:
-    """Rows of the same id in both; of ids that appear twice, the first."""
-    _, mine, theirs = np.intersect1d(before, now, return_indices=True)
-    return mine, theirs
+class _Ids:
+    """Ids of one moment, sorted; of those that appear twice, the first counts."""
+
+    def __init__(self, ids: Array) -> None:
+        self.sorted, self.first = np.unique(ids, return_index=True)
+        self.unique = len(self.sorted) == len(ids)
+
+    def shared_with(self, later: _Ids) -> tuple[Array, Array]:
+        """Rows of the ids that both have, in mine and in ``later``."""
+        if not len(self.sorted):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        at = np.searchsorted(self.sorted, later.sorted)
+        at[at == len(self.sorted)] = 0
+        same = self.sorted[at] == later.sorted
+        return self.first[at[same]], later.first[same]

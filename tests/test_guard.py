@@ -297,6 +297,13 @@ def test_tracks_may_be_missing_for_half_a_second():
     assert guard.state == "free"
 
 
+def test_before_the_first_tracks_there_is_nothing_to_bridge_with():
+    guard = started()
+    driven = guard.check(observe(), None, None, ahead())
+    assert guard.state == "minimal-risk" and driven.speed[-1] == 0.0
+    assert guard.interventions[0].what == "no tracks yet"
+
+
 @pytest.mark.parametrize("kind", ["frozen", "stale"])
 def test_frozen_tracks_and_stale_stamps_stop_the_car(kind):
     guard, actor = started(), Actor(constant(80.0, 0.0, 10.0))
@@ -431,14 +438,14 @@ def test_a_planner_that_talks_nonsense_half_of_the_time_still_gets_somewhere():
 
 
 def test_nothing_gets_through_that_braking_would_prevent():
-    *_, table = fuzz(cases=140, seed=1)
+    *_, table = fuzz(cases=84, seed=1)
     assert {kind: row for kind, row in table.items() if row.failures} == {}
-    assert sum(row.changed for row in table.values()) > 40
+    assert sum(row.changed for row in table.values()) > 25
 
 
-def test_the_fuzz_counts_the_same_by_processes_and_one_case_alone():
-    *_, alone = fuzz(cases=112, seed=2)
-    *_, shared = fuzz(cases=112, seed=2, workers=2)
-    assert alone == shared
-    one = run_cases([30], case_seeds(31, seed=2)[-1:])
-    assert total_of(one).cases == 1 and one[KINDS[30 - len(KINDS)]].cases == 1
+def test_the_fuzz_counts_the_same_however_the_cases_are_shared_out():
+    seeds = case_seeds(8, seed=2)
+    *_, together = fuzz(cases=8, seed=2)
+    first, last = run_cases(range(5), seeds[:5]), run_cases(range(5, 8), seeds[5:])
+    assert together == {kind: first[kind].plus(last[kind]) for kind in KINDS}
+    assert total_of(together).cases == 8
