@@ -24,6 +24,7 @@ from planning.constant_speed import ConstantSpeed
 from planning.idm_planner import IdmPlanner
 from planning.pdm_closed import PdmClosed
 from planning.route_follower import RouteFollower
+from planning.rule_planner import RulePlanner
 from roadloop.interfaces import Planner
 from roadloop.maps.path import Path, route_path
 from roadloop.maps.road_map import RoadMap
@@ -32,6 +33,7 @@ from sim.scenarios import build_scenario
 
 PLANNERS: dict[str, Callable[[], Planner]] = {
     "pdm-closed": PdmClosed,
+    "rule": RulePlanner,
     "idm": IdmPlanner,
     "route-follower": RouteFollower,
     "constant-speed": ConstantSpeed,

@@ -1,5 +1,7 @@
 """Lane changes the route asks for: on time when there is a gap, later when there is none.
 
+A planner may `leave` the route's lane for the one beside it; coming back is then such a change.
+
 The path itself moves over to the neighbour lane by a quintic step. The offset kept here cancels
 that step, so that the ego stays on its lane, and adds a new one as soon as there is a gap, from
 where the path's own begins. Without a gap the ego stops before the room for the change runs out.
@@ -41,6 +43,10 @@ class LaneChanges:
         """m along the path by which the change must be over"""
         self.decided = np.zeros(count, dtype=bool)
         """whether the gap was taken, so that the ego changes lane or has done so"""
+        self.held = np.zeros(count, dtype=bool)
+        """whether it is not wanted yet"""
+        self._left: list[OffsetStep] = []
+        """steps away from the route's lane"""
         self.offset = LateralOffset()
         """m left of the path, so that undecided changes do not happen"""
         if count == 0:
@@ -72,10 +78,11 @@ class LaneChanges:
         Positions are m along the path.
         """
         self.offset.forget_before(rear_axle - 5.0)
-        waiting = np.flatnonzero(~self.decided & (self.start < front + 15.0 + speed * speed / 4.0))
+        due = self.start < front + 15.0 + speed * speed / 4.0
+        waiting = np.flatnonzero(~self.decided & ~self.held & due)
         if len(waiting) == 0:
             return None
-        i = int(waiting[0])
+        i = int(waiting[np.argmin(self.last[waiting])])
         length = min(
             step_length(self.by[i], speed, TIGHTEST), max(self.last[i] - rear_axle, LEAST_ROOM)
         )
@@ -91,8 +98,32 @@ class LaneChanges:
 
     def under_way(self, rear_axle: float) -> float:
         """m to the left by which the ego is changing lane now, 0 where it is not."""
-        own = [s for s in self.offset.steps if s.start <= rear_axle < s.end and s.by in self.by]
+        now = [s for s in self.offset.steps if s.start <= rear_axle < s.end]
+        own = [s for s in now if s.by in self.by or s in self._left]
         return own[-1].by if own else 0.0
+
+    @property
+    def away(self) -> bool:
+        """Whether the ego has left the route's lane and not begun to come back."""
+        return bool((~self.decided & np.isneginf(self.start)).any())
+
+    def leave(self, out: OffsetStep, last: float) -> None:
+        """Drive ``out`` to the lane beside, from where the ego must be back by ``last`` m."""
+        self._left.append(out)
+        self.offset.steps.append(out)
+        for name, value in (("start", -np.inf), ("end", -np.inf), ("by", -out.by), ("last", last)):
+            setattr(self, name, np.append(getattr(self, name), value))
+        self.decided, self.held = np.append(self.decided, False), np.append(self.held, True)
+
+    def come_back(self) -> None:
+        """The ego comes back to the route's lane as soon as there is a gap."""
+        self.held[:] = False
+
+    def undo(self, step: OffsetStep) -> None:
+        """Come back by ``step`` at once, whoever is there: `leave` was a mistake."""
+        self._left.append(step)
+        self.offset.steps.append(step)
+        self.decided[np.isneginf(self.start)] = True
 
     def _gap(
         self,
@@ -107,7 +138,9 @@ class LaneChanges:
     ) -> bool:
         """Whether the neighbour lane is free for a change of ``length`` m that begins now."""
         middle = (agents.s_low + agents.s_high) / 2.0
-        u = np.clip((middle - self.start[i]) / max(self.end[i] - self.start[i], 0.1), 0.0, 1.0)
+        u = np.ones(len(agents))  # who comes back finds the path where it has always been
+        if np.isfinite(self.start[i]):
+            u = np.clip((middle - self.start[i]) / max(self.end[i] - self.start[i], 0.1), 0.0, 1.0)
         lane_d = self.by[i] * (1.0 - u**3 * (10.0 - 15.0 * u + 6.0 * u * u))
         beside = dataclasses.replace(
             agents, d_low=agents.d_low - lane_d, d_high=agents.d_high - lane_d

@@ -7,11 +7,12 @@ Everything is one-dimensional. ``s`` is m along the path of the *rear axle*; the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from roadloop.idm import IdmParameters, gap_term
+from roadloop.idm import LEAST_GAP, IdmParameters, gap_term
 
 Array = np.ndarray
 
@@ -131,6 +132,26 @@ def following_acceleration(
     return np.maximum(wanted, -np.maximum(2.8 + touching, 1.6 * needed))
 
 
+def _following_one(idm: IdmParameters) -> Callable[[float, float, float, float], float]:
+    """`following_acceleration` of ``v, free, gap, speed`` for one leader, in plain numbers.
+
+    A roll-out asks it hundreds of times, of a few leaders each.
+    """
+    pull, headway = float(np.asarray(idm.acceleration)), float(np.asarray(idm.time_headway))
+    standstill = float(np.asarray(idm.minimum_gap))
+    braking = 1.0 / (2.0 * math.sqrt(pull * float(np.asarray(idm.deceleration))))
+
+    def follow(v: float, free: float, gap: float, speed: float) -> float:
+        closing = v - speed
+        wish = standstill + max(v * headway + v * closing * braking, 0.0)
+        wanted = free - pull * (wish / max(gap, LEAST_GAP)) ** 2
+        needed = max(closing, 0.0) ** 2 / (2.0 * max(gap - 1.0, 0.1))
+        touching = 2.2 * min(max(1.5 - gap, 0.0), 1.0)
+        return max(wanted, -max(2.8 + touching, 1.6 * needed))
+
+    return follow
+
+
 def roll_out(
     s: float,
     v: float,
@@ -161,6 +182,8 @@ def roll_out(
         i = int(k)
         return caps[last] if i >= last else caps[i] + (k - i) * (caps[i + 1] - caps[i])
 
+    follow = _following_one(idm)
+    ahead = list(zip(leaders.s.tolist(), leaders.speed.tolist(), strict=True))
     out_s, out_v, out_a = [s], [v], [a]
     jerk, hardest = style.jerk * dt, style.max_deceleration
     for k in range(steps):
@@ -169,10 +192,8 @@ def roll_out(
         want = min(free, (cap(s + v * PREVIEW) - v) / PREVIEW)
         want = max(want, -3.0)  # being over the limit is no emergency
         want = min(want, stopping_acceleration(v, stop_at - s, style))
-        if len(leaders):
-            gap = leaders.s + leaders.speed * (k * dt) - (s + front)
-            following = following_acceleration(v, free, gap, leaders.speed, idm)
-            want = min(want, float(following.min()))
+        for place, speed in ahead:
+            want = min(want, follow(v, free, place + speed * (k * dt) - (s + front), speed))
         want = max(want, -hardest)
         if want > -HARD_BRAKING:
             want = min(max(want, a - jerk), a + jerk) if a > -HARD_BRAKING else want

@@ -42,8 +42,6 @@ NEIGHBOUR_REACH = 15.0
 KERB_ASIDE = 0.75
 """m between the path and the middle of a standing vehicle from which it is parked at the kerb:
 who queues stands in the middle of the lane"""
-CENTRE_MARGIN = 0.2
-"""m inside the own lane that the ego's centre keeps where a smaller side gap makes that possible"""
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,9 @@ class Manners:
     side_gap: float = SIDE_GAP
     """m kept beside one"""
     least_gap: float = SIDE_GAP
-    """m kept where that keeps the ego's centre on its own lane"""
+    """m kept where more would bring the ego further out of its own lane"""
     passing_speed: float = PASSING_SPEED
-    """m/s"""
-    wrong_way_speed: float = PASSING_SPEED
-    """m/s while the ego's centre is on the opposite lane"""
+    """m/s with ``side_gap``; in proportion less where less is kept"""
     hidden_speed: float = math.inf
     """m/s at crosswalks that standing vehicles hide"""
     kerb_patience: float = QUEUE_PATIENCE
@@ -70,6 +66,8 @@ class Passing:
 
     out: OffsetStep
     back: OffsetStep
+    speed: float = PASSING_SPEED
+    """m/s"""
     opposite: bool = False
     """whether the ego's centre is on the opposite lane meanwhile"""
 
@@ -94,13 +92,8 @@ def obstructions(
     in_junction = (
         (agents.s_high[:, None] > rules.visit_from) & (agents.s_low[:, None] < rules.visit_to)
     ).any(axis=1)
-    behind_other = np.array(
-        [
-            bool((blocks & ~static & (agents.s_low > high) & (agents.s_low < high + 12.0)).any())
-            for high in agents.s_high
-        ],
-        dtype=bool,
-    )
+    room = agents.s_low[blocks & ~static] - agents.s_high[:, None]
+    behind_other = ((room > 0.0) & (room < 12.0)).any(axis=1)
     vehicle = (agents.kind <= AgentKind.CYCLIST) & (agents.speed < 0.2)
     queueing = before_line | in_junction | behind_other
     patience = np.where(queueing, QUEUE_PATIENCE, STANDING_LONG)
@@ -138,23 +131,24 @@ def way_around(
             group.append(i)
     first, last = float(agents.s_low[group].min()), float(agents.s_high[group].max())
     low, high = float(agents.d_low[group].min()), float(agents.d_high[group].max())
+    bend = line.curvature[line.window(first - front_length, last)[0]]
     out_end = first - front_length + 0.3
     back_start = last + rear_length + 0.5
 
     options = []
     for side in (1, -1):
-        shift = shift_past(low, high, half_width, side, manners.side_gap)
-        if shift * side <= 0.0:
+        # in a bend the front sweeps outside
+        sweep = max(float((side * bend).max()), 0.0) * front_length**2 / 2.0
+        wide = side * shift_past(low, high, half_width, side, manners.side_gap + sweep)
+        if wide <= 0.0:
             continue
-        own_half = _own_half(line, first)
-        inside = own_half - CENTRE_MARGIN
-        if abs(shift) > inside >= abs(shift) - manners.side_gap + manners.least_gap:
-            shift = side * inside
+        # no further out of the own lane than needed: the less room is kept, the slower
+        least = wide - max(manners.side_gap - manners.least_gap, 0.0)
+        shift = side * min(wide, max(_own_half(line, first) - half_width, least))
+        kept = manners.side_gap - wide + abs(shift)
+        pass_at = manners.passing_speed * kept / manners.side_gap
         reach = abs(shift) + half_width
-        # who crawls on the opposite lane anyway leaves the own one late
-        pace = min(speed, manners.passing_speed)
-        pace = min(pace, 2.0 * manners.wrong_way_speed) if abs(shift) > inside + 0.01 else pace
-        length = step_length(shift, pace, TIGHTEST)
+        length = step_length(shift, min(speed, pass_at), TIGHTEST)
         shortest = np.sqrt(STEP_CURVATURE * abs(shift) / TIGHTEST)
         start = max(out_end - length, rear_s)
         if out_end - rear_s < shortest:
@@ -166,8 +160,8 @@ def way_around(
         if start > rear_s + 1.5 * speed + 6.0:
             continue  # decide when it begins: until then traffic changes
         over = opposite and reach > _own_half(line, start) + 0.3
-        options.append((over, abs(shift), shift, start, back_end))
-    for opposite, _, shift, start, back_end in sorted(options):
+        options.append((over, abs(shift), shift, start, back_end, pass_at))
+    for opposite, _, shift, start, back_end, pass_at in sorted(options):
         crosses_junction = (
             (rules.visit_from < back_end + front_length) & (rules.visit_to > start)
         ).any()
@@ -175,9 +169,7 @@ def way_around(
             continue
         band = (shift - half_width - 0.3, shift + half_width + 0.3)
         centre_over = opposite and abs(shift) > _own_half(line, start)
-        crawl = (back_start - out_end) if centre_over else 0.0
-        duration = (back_end - rear_s - crawl) / manners.passing_speed + 3.0
-        duration += crawl / min(manners.wrong_way_speed, manners.passing_speed)
+        duration = (back_end - rear_s) / pass_at + 3.0
         skip = np.zeros(len(agents), dtype=bool)
         skip[group] = True
         leaves_lane = abs(shift) + half_width > _own_half(line, start) + 0.3
@@ -185,7 +177,7 @@ def way_around(
             agents, skip, band, rear_s - rear_length, front_s, back_end, speed, duration
         ):
             out = OffsetStep(start, out_end, shift)
-            return Passing(out, OffsetStep(back_start, back_end, -shift), centre_over)
+            return Passing(out, OffsetStep(back_start, back_end, -shift), pass_at, centre_over)
     return None
 
 

@@ -10,7 +10,7 @@ risk): a mode of probability `WORST_SHARE` is taken as seriously as a certain on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from roadloop.scoring.collision import BEHIND, STOPPED, time_to_collision
 from roadloop.scoring.comfort import BOUNDS
 from roadloop.scoring.navsim_motion import box_gap
 from roadloop.scoring.nuplan import MIN_TTC
-from roadloop.scoring.nuplan_progress import AGAINST_FULLY, AGAINST_PARTLY
-from roadloop.types import AgentKind, AgentStates, EgoState, VehicleParameters
+from roadloop.types import AgentStates, EgoState, VehicleParameters
 
 Array = np.ndarray
 
@@ -41,7 +40,7 @@ TTC_FREE = 1.3
 """s of time to collision that costs nothing"""
 SIDE_NEED = (0.25, 0.03)
 """m, and m per m/s: room to others that costs nothing"""
-RISKS = ("no collision", "right of way", "drivable area", "direction")
+RISKS = ("no collision", "right of way", "drivable area")
 """hard terms: they multiply"""
 
 
@@ -199,19 +198,6 @@ def least_ttc(
     return ttc.reshape(count, len(moments))
 
 
-def metres_against(proposals: Proposals, around: Surroundings) -> Array:
-    """``(P,)`` m at most driven within a second with the ego's centre on the opposite lane."""
-    against = ((proposals.d > around.own_half) & around.opposite_left) | (
-        (proposals.d < -around.own_half) & around.opposite_right
-    )
-    if not against.any():
-        return np.zeros(len(proposals.s))
-    step = float(proposals.t[1] - proposals.t[0])
-    metres = np.cumsum(np.where(against, proposals.v * step, 0.0), axis=1)
-    window = max(round(1.0 / step), 1)
-    return np.max(metres[:, window:] - metres[:, :-window], axis=1)
-
-
 def score_proposals(
     proposals: Proposals,
     met: Encounters,
@@ -231,7 +217,6 @@ def score_proposals(
     count, dt = len(proposals.s), float(proposals.t[1] - proposals.t[0])
     travelled = proposals.s[:, -1] - proposals.s[:, 0]
     possible = np.maximum(around.speed_limit[:, 0] * proposals.t[-1], 5.0)
-    against = metres_against(proposals, around)
     half = vehicle.width / 2.0
     outside = np.maximum(
         proposals.d + half - around.room_left, -proposals.d + half - around.room_right
@@ -259,9 +244,6 @@ def score_proposals(
         "right of way": right_of_way,
         # above 0: where every proposal breaks them, the others still decide
         "drivable area": np.where(outside > 0.05, 0.3, 1.0),
-        "direction": np.where(
-            against >= AGAINST_FULLY, 0.1, np.where(against >= AGAINST_PARTLY, 0.5, 1.0)
-        ),
         "progress": np.clip(travelled / possible, 0.0, 1.0),
         "time to collision": safe_time,
         "comfort": comfort,
@@ -285,6 +267,8 @@ def weighted(terms: Mapping[str, Array], weights: Weights, count: int) -> Array:
     return factor * total / weight
 
 
-def vulnerable(kind: Array) -> Array:
-    """Whether road users are on foot or on two wheels."""
-    return (kind >= AgentKind.MOTORCYCLE) & (kind <= AgentKind.PEDESTRIAN)
+def loss_shares(weights: Weights) -> dict[str, float]:
+    """Share of the score that is lost where one term alone falls from 1 to 0, by name."""
+    soft = {f.name.replace("_", " "): getattr(weights, f.name) for f in fields(weights)}
+    total = sum(soft.values())
+    return dict.fromkeys(RISKS, 1.0) | {name: value / total for name, value in soft.items()}

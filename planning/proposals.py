@@ -1,8 +1,8 @@
 """Ways to go on from here: sideways offsets x speeds x places to stop, rolled out all at once.
 
-P proposals are rows of arrays; the loop over time is the only one. The longitudinal motion is that
-of `planning.longitudinal.roll_out` for every row; rows that *anticipate* also expect who brakes to
-go on braking to a standstill, and so brake earlier and less.
+P proposals are rows of arrays; the loop over time is the only one. The longitudinal motion is much
+like that of `planning.longitudinal.roll_out`, but *anticipates*: who brakes is expected to go on
+braking to a standstill, so that braking begins earlier and is less.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 
 from planning.corridor import PathWindow
 from planning.lateral_offset import LateralOffset
-from planning.longitudinal import HARD_BRAKING, PREVIEW, DrivingStyle, following_acceleration
-from roadloop.idm import IdmParameters
+from planning.longitudinal import HARD_BRAKING, PREVIEW, DrivingStyle
+from roadloop.idm import LEAST_GAP, IdmParameters
 
 Array = np.ndarray
 
 BRAKES = -0.5
 """m/s^2, a leader that slows down more than this is expected to go on doing so"""
 ROOM_BEHIND = 1.5
-"""m left behind a leader where an anticipating row will have stopped"""
+"""m left behind a leader where a row will have stopped"""
 EAGER_JERK = 3.5
-"""m/s^3 with which anticipating rows begin to brake, inside nuPlan's bound of 4.13"""
+"""m/s^3 with which rows begin to brake, inside nuPlan's bound of 4.13"""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class Options:
     """m along the path at which the rear axle stops, inf: nowhere"""
     braking: Array
     """m/s^2 of braking that is kept up whatever happens, 0: none"""
-    anticipates: Array
-    """bool"""
     led: Array
     """(P, leaders) bool, whom each follows"""
 
@@ -57,12 +55,21 @@ class FollowedAgents:
     acceleration: Array
     """m/s^2, likewise"""
 
+    @property
+    def brakes(self) -> Array:
+        """bool, is expected to go on braking"""
+        return (self.acceleration < BRAKES) & (self.speed > 0.0)
+
+    def only(self, which: Array) -> FollowedAgents:
+        """Some of them, by mask or index."""
+        return FollowedAgents(self.s[which], self.speed[which], self.acceleration[which])
+
     def predicted(self, t: Array) -> tuple[Array, Array]:
         """Place and speed at constant speed or, of those that brake, at constant braking.
 
         ``t`` ``(times,)`` s; each ``(times, leaders)``.
         """
-        a = np.where((self.acceleration < BRAKES) & (self.speed > 0.0), self.acceleration, 0.0)
+        a = np.where(self.brakes, self.acceleration, 0.0)
         until = np.where(a < 0.0, self.speed / np.maximum(-a, 1e-6), np.inf)
         moving = np.minimum(t[:, None], until)
         return self.s + self.speed * moving + 0.5 * a * moving**2, self.speed + a * moving
@@ -123,73 +130,73 @@ def roll_out_all(
     ``profiles`` ``(lines, samples)`` m/s allowed every ``spacing`` m from ``start``; ``front`` m
     from the rear axle to the front bumper.
     """
-    count, last = len(options.line), profiles.shape[1] - 1
-    flat, row = np.ravel(profiles), options.line * profiles.shape[1]
+    count, (lines, samples) = len(options.line), profiles.shape
     t = np.arange(steps + 1) * dt
-    # (steps + 1, P, leaders): rows that anticipate see leaders brake, the others do not
-    who = options.anticipates[:, None]
-    steady = leaders.s + leaders.speed * t[:, None]
-    braked_s, braked_v = leaders.predicted(t)
-    place = np.where(who, braked_s[:, None], steady[:, None]) - front
-    pace = np.where(who, braked_v[:, None], leaders.speed)
-    rests = braked_s[-1] - front - ROOM_BEHIND
-    brakes = (leaders.acceleration < BRAKES) & (leaders.speed > 0.0)
+    # the profiles of all lines one behind the other, so that one look-up serves all rows
+    length = samples * spacing
+    grid = (np.arange(samples) * spacing + length * np.arange(lines)[:, None]).ravel()
+    allowed, end = profiles.ravel(), (samples - 1) * spacing
+    line = np.concatenate([options.line, options.line])
+    behind, shares = line * length, np.concatenate([options.pace, options.pace])
+
     unseen = np.where(options.led, 0.0, np.inf)
-    follows = bool(options.led.any())
-    braking = np.where(options.braking > 0.0, -options.braking, np.inf)
-    down = np.where(options.anticipates, EAGER_JERK, style.jerk) * dt
-    jerk = style.jerk * dt
+    counts = unseen.min(axis=0, initial=np.inf) == 0.0
+    unseen, leaders = unseen[:, counts], leaders.only(counts)
+    follows = bool(counts.any())
+    place, pace = leaders.predicted(t)
+    place = place - front
+    rests = place[-1] - ROOM_BEHIND
+    brakes = leaders.brakes
+    any_brakes = bool(brakes.any())
+    pull_idm, headway = float(np.asarray(idm.acceleration)), float(np.asarray(idm.time_headway))
+    standstill = float(np.asarray(idm.minimum_gap))
+    dynamic = 0.5 / np.sqrt(pull_idm * float(np.asarray(idm.deceleration)))
+
+    least = np.where(options.braking > 0.0, -options.braking, np.inf)
+    down, up = EAGER_JERK * dt, style.jerk * dt
     # what is asked for is done at once: no jerk bound holds back an emergency
     at_once = options.braking > HARD_BRAKING
-
-    row, pace_of = np.concatenate([row, row]), np.concatenate([options.pace, options.pace])
     # where the fastest could be braking for a stop by the end; most of the time nobody is
     reach = (v + style.acceleration * t[-1]) * (t[-1] + 4.0) + v * v / style.deceleration
     may_stop = bool((options.stop_at < s + reach).any())
 
-    def caps(at: Array, soon: Array) -> tuple[Array, Array]:
-        k = (np.concatenate([at, soon]) - start) / spacing
-        k = np.minimum(np.maximum(k, 0.0), last)
-        i = np.minimum(k.astype(np.int64), last - 1)
-        low = flat[row + i]
-        both = pace_of * (low + (k - i) * (flat[row + i + 1] - low))
-        return both[:count], both[count:]
-
     at, fast, pull = np.full(count, s), np.full(count, v), np.full(count, a)
-    out_s, out_v, out_a = [at], [fast], [pull]
+    out = np.empty((3, steps + 1, count))
+    out[:, 0] = at, fast, pull
     for k in range(steps):
-        here, soon = caps(at, at + fast * PREVIEW)
-        share = fast / np.maximum(here, 0.5)
+        ahead = np.concatenate([at, at + fast * PREVIEW]) - start
+        caps = np.interp(np.minimum(np.maximum(ahead, 0.0), end) + behind, grid, allowed) * shares
+        share = fast / np.maximum(caps[:count], 0.5)
         share *= share
         free = style.acceleration * (1.0 - share * share)
-        want = np.maximum(np.minimum(free, (soon - fast) / PREVIEW), -3.0)
+        want = np.maximum(np.minimum(free, (caps[count:] - fast) / PREVIEW), -3.0)
         if may_stop:
             want = np.minimum(want, stopping_accelerations(fast, options.stop_at - at, style))
         if follows:
             speed, gap = fast[:, None], place[k] - at[:, None]
-            following = following_acceleration(speed, free[:, None], gap, pace[k], idm)
-            closing = np.maximum(speed - pace[k], 0.0)
-            needed = closing * closing / (2.0 * np.maximum(gap - ROOM_BEHIND, 0.1))
-            to_rest = speed * speed / (2.0 * np.maximum(rests - at[:, None], 0.1))
-            needed = np.where(brakes, to_rest, needed)
-            soft = np.maximum(following, -np.maximum(2.8, 1.15 * needed))
+            closing = speed - pace[k]
+            wish = np.maximum(speed * (headway + dynamic * closing), 0.0) + standstill
+            wish /= np.maximum(gap, LEAST_GAP)
+            wanted = free[:, None] - pull_idm * wish * wish
+            closing = np.maximum(closing, 0.0)
+            needed = closing * closing / np.maximum(2.0 * gap - 2.0 * ROOM_BEHIND, 0.2)
+            if any_brakes:
+                to_rest = speed * speed / np.maximum(2.0 * rests - 2.0 * at[:, None], 0.2)
+                needed = np.where(brakes, to_rest, needed)
+            soft = np.maximum(wanted, -np.maximum(2.8, 1.15 * needed))
             soft = np.where(needed > 1.0, np.minimum(soft, -1.05 * needed), soft)
-            following = np.where(who, soft, following) + unseen
-            want = np.minimum(want, following.min(axis=1))
-        want = np.maximum(np.minimum(want, braking), -style.max_deceleration)
-        bounded = np.where(want < -1.0, pull - down, pull - jerk)
-        bounded = np.minimum(np.maximum(want, bounded), pull + jerk)
-        gentle = (want > -HARD_BRAKING) & (pull > -HARD_BRAKING) & ~at_once
-        pull = np.where(gentle, bounded, want)
-        then = fast + pull * dt
-        stops = then <= 0.0
-        rest = np.where(pull < 0.0, fast * fast / np.maximum(-2.0 * pull, 1e-9), 0.0)
-        at = at + np.where(stops, rest, 0.5 * (fast + then) * dt)
-        fast, pull = np.where(stops, 0.0, then), np.where(stops, 0.0, pull)
-        out_s.append(at)
-        out_v.append(fast)
-        out_a.append(pull)
-    return t, np.stack(out_s, axis=1), np.stack(out_v, axis=1), np.stack(out_a, axis=1)
+            want = np.minimum(want, (soft + unseen).min(axis=1))
+        want = np.maximum(np.minimum(want, least), -style.max_deceleration)
+        bounded = np.maximum(want, pull - np.where(want < -1.0, down, up))
+        gentle = (np.minimum(want, pull) > -HARD_BRAKING) & ~at_once
+        pull = np.where(gentle, np.minimum(bounded, pull + up), want)
+        then = np.maximum(fast + pull * dt, 0.0)
+        at = at + (0.5 * dt) * (fast + then)
+        fast = then
+        pull = np.where(then > 0.0, pull, 0.0)
+        out[:, k + 1] = at, fast, pull
+    place_of, speed_of, pull_of = out.transpose(0, 2, 1)
+    return t, place_of.copy(), speed_of.copy(), pull_of.copy()
 
 
 def lay_out(

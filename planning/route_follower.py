@@ -9,10 +9,11 @@ sideways where an obstruction is passed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from planning.corridor import AgentsOnPath, agents_on_path, in_the_way, swing_out
+from planning.corridor import AgentsOnPath, PathWindow, agents_on_path, in_the_way, swing_out
 from planning.lane_change import LaneChanges
 from planning.lateral_offset import LateralOffset, OffsetStep, band_is_free
 from planning.longitudinal import (
@@ -53,16 +54,15 @@ BEHIND = 40.0
 """m of path behind the ego on which road users are still placed"""
 FAR_VIEW = 220.0
 """m of path looked at before passing on the opposite lane: 14 s of somebody coming at 50 km/h"""
-LINE_MARGIN = 0.15
-"""m before the middle line at which the ego's centre counts as on the opposite lane"""
 NO_STOP = Stop(math.inf, "free")
 
 
 class RouteFollower:
     """A `Planner` that needs tracks and, where the map has lights, their states.
 
-    ``reason`` says in a few words what decides the speed now, for reports. `assess` and `drive` are
-    its two halves, for planners that compare its plan with others.
+    ``reason`` says in a few words what decides the speed now, for reports. `assess` and
+    `lay_on_path` are its two halves, for planners that compare its plan with others; such a planner
+    may set ``halt``, a place to stop of its own.
     """
 
     def __init__(self, style: DrivingStyle | None = None, manners: Manners | None = None) -> None:
@@ -87,11 +87,13 @@ class RouteFollower:
         self._rules: RouteRules = compile_route(self._map, path)
         self._right_of_way = RightOfWay(self._map, self._rules)
         self._passing = LateralOffset()
-        self._wrong_way = np.zeros(len(self._line.s), dtype=bool)
+        self._passing_speed = self.manners.passing_speed
+        self._opposite = False
         self._s: float | None = None
         self._obstructed = False
         self._standing: dict[int, float] = {}
         self._changes = LaneChanges(self._map, path, self._rules)
+        self.halt: Stop | None = None
         self.reason = "free"
 
     def plan(
@@ -142,20 +144,7 @@ class RouteFollower:
         )
         self._obstructed = bool(blocking.any())
         self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
-        # an obstruction is passed where the ego's front reaches it, a lane is left where one is
-        passing = self._passing.at(np.maximum(agents.s_low - 2.0, s))
-        changing = self._changes.offset.at((agents.s_low + agents.s_high) / 2.0)
-        beside, slope = passing[0] + changing[0], passing[1] + changing[1]
-        out_right, out_left = swing_out(window, agents.s_low, front_length)
-        leading = in_the_way(
-            agents,
-            beside - half_width - out_right,
-            beside + half_width + out_left,
-            slope,
-            front,
-            s - vehicle.rear_overhang,
-            speed,
-        )
+        leading = self._leading(window, agents, s, front_length, speed, vehicle, blocking)
 
         law = self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP
         stop = self._blocked_stop(law, agents, leading, blocking, front, speed)
@@ -178,6 +167,7 @@ class RouteFollower:
             self._right_of_way.crossings(agents, motion, front, speed),
             self._room_behind_junction(agents, leading, front, vehicle.length, speed),
             self._changes.update(agents, s, front, s - vehicle.rear_overhang, speed, half_width),
+            self.halt,
         ]
         yielding = min([NO_STOP, *(d for d in demands if d is not None)], key=lambda d: d.s)
         if yielding.s < stop.s:
@@ -203,6 +193,45 @@ class RouteFollower:
             motion=motion,
         )
 
+    def _leading(
+        self,
+        window: PathWindow,
+        agents: AgentsOnPath,
+        s: float,
+        front_length: float,
+        speed: float,
+        vehicle: VehicleParameters,
+        blocking: Array,
+        more: Sequence[OffsetStep] = (),
+    ) -> Array:
+        """(agents,) bool, to be followed on the planned line, or with ``more`` steps."""
+        # an obstruction is passed where the ego's front reaches it, a lane is left where one is
+        passing = self._passing.at(np.maximum(agents.s_low - 2.0, s))
+        changes = LateralOffset([*self._changes.offset.steps, *more])
+        changing = changes.at((agents.s_low + agents.s_high) / 2.0)
+        beside, slope = passing[0] + changing[0], passing[1] + changing[1]
+        out_right, out_left = swing_out(window, agents.s_low, front_length)
+        half = vehicle.width / 2.0
+        return in_the_way(
+            agents,
+            beside - half - out_right,
+            beside + half + out_left,
+            slope,
+            s + front_length,
+            s - vehicle.rear_overhang,
+            speed,
+            # the way around what blocks the lane leaves it as much as it shall
+            np.where(blocking, min(0.3, self.manners.least_gap - 0.1), 0.3),
+        )
+
+    def leading_on(self, now: Situation, step: OffsetStep) -> Array:
+        """(agents,) bool: who would have to be followed if ``step`` were driven as well."""
+        front_length = now.front - now.s
+        return self._leading(
+            now.window, now.agents, now.s, front_length, now.speed, now.vehicle,
+            now.blocking, [step],
+        )  # fmt: skip
+
     @property
     def line(self) -> RouteLine:
         """The route's line."""
@@ -212,6 +241,21 @@ class RouteFollower:
     def road_map(self) -> RoadMap:
         """The map of the route."""
         return self._map
+
+    @property
+    def rules(self) -> RouteRules:
+        """What the law says along the route."""
+        return self._rules
+
+    @property
+    def changes(self) -> LaneChanges:
+        """The lane changes, the route's and those a planner has added."""
+        return self._changes
+
+    @property
+    def passes(self) -> bool:
+        """Whether a way around an obstruction is planned."""
+        return bool(self._passing.steps)
 
     def conflicts_end(self, front: float) -> float:
         """m along the path where the last conflict of the junction at or after ``front`` ends."""
@@ -230,6 +274,8 @@ class RouteFollower:
 
     def manoeuvre(self) -> str:
         """What is being done sideways, in words."""
+        if self.halt is not None:
+            return "pull over"
         if self._passing.steps:
             return "go around"
         changing = self._changes.under_way(self._s or 0.0)
@@ -241,13 +287,12 @@ class RouteFollower:
         """The step to the opposite lane that has begun, None where it was given up or is none."""
         steps = self._passing.steps
         begun = bool(steps) and steps[0].start < (self._s or 0.0)
-        return steps[0] if begun and self._crosses(slice(None)) else None
+        return steps[0] if begun and self._crosses() else None
 
-    def _crosses(self, rows: slice) -> bool:
+    def _crosses(self) -> bool:
         """Whether a way around that was not given up leads over the opposite lane."""
         steps = self._passing.steps
-        whole = len(steps) == 2 and steps[1].start >= steps[0].end
-        return whole and bool(self._wrong_way[rows].any())
+        return self._opposite and len(steps) == 2 and steps[1].start >= steps[0].end
 
     def give_up_passing(self, steps: list[OffsetStep]) -> None:
         """Go back to the own lane: ``steps`` take the place of the way around."""
@@ -291,7 +336,7 @@ class RouteFollower:
         speed: float,
     ) -> None:
         """Plan a way around what blocks the lane, unless one is under way."""
-        if not blocking.any() or s < self._passing.active_until():
+        if not blocking.any() or s < self._passing.active_until() or self._changes.away:
             return
         passing = way_around(
             agents,
@@ -309,11 +354,7 @@ class RouteFollower:
         if passing is None:
             return
         self._passing.steps += [passing.out, passing.back]
-        if passing.opposite:
-            line = self._line
-            beside = np.abs(self._passing.at(line.s)[0]) > line.width / 2.0 - LINE_MARGIN
-            reach = round(max(front_length, vehicle.rear_overhang) / 2.0 / SPACING)
-            self._wrong_way |= np.convolve(beside, np.ones(2 * reach + 1), mode="same") > 0.5
+        self._passing_speed, self._opposite = passing.speed, passing.opposite
 
     def _blocked_stop(
         self,
@@ -339,23 +380,21 @@ class RouteFollower:
     def is_met(self, now: Situation) -> bool:
         """Whether somebody comes on the opposite lane before the way around there is over."""
         steps = self._passing.steps
-        if not self._crosses(now.rows):
+        if not self._crosses():
             return False
         agents, half, end = now.agents, now.vehicle.width / 2.0, steps[1].end
         rear, side = now.s - now.vehicle.rear_overhang, steps[0].by
-        crawl = max(steps[1].start - max(steps[0].end, now.s), 0.0)
-        duration = crawl / self.manners.wrong_way_speed + 1.0
-        duration += max(end - now.s - crawl, 0.0) / self.manners.passing_speed
+        duration = max(end - now.s, 0.0) / self._passing_speed + 1.0
         band = (side - half - 0.3, side + half + 0.3)
         others = now.blocking | (agents.speed_along > -0.5)
         return not band_is_free(agents, others, band, rear, now.front, end, now.speed, duration)
 
     def hurried_profile(self, rows: slice) -> Array | None:
-        """m/s allowed where somebody comes while the ego crawls on the opposite lane.
+        """m/s allowed where somebody comes while the ego passes slowly on the opposite lane.
 
         None where it does not.
         """
-        if not self._crosses(rows) or self._passing.steps[0].start > (self._s or 0.0):
+        if not self._crosses() or self._passing.steps[0].start > (self._s or 0.0):
             return None
         return self._profile(rows, np.zeros(0), hurries=True)
 
@@ -367,9 +406,8 @@ class RouteFollower:
         if self._passing.steps:
             first = min(step.start for step in self._passing.steps)
             passing = (line.s[rows] > first) & (line.s[rows] < self._passing.active_until())
-            limit = np.where(passing, np.minimum(limit, self.manners.passing_speed), limit)
-            slow = np.minimum(limit, self.manners.wrong_way_speed)
-            limit = np.where(self._wrong_way[rows] & (not hurries), slow, limit)
+            pace = self.manners.passing_speed if hurries else self._passing_speed
+            limit = np.where(passing, np.minimum(limit, pace), limit)
         for place in hidden.tolist():
             beside = np.abs(line.s[rows] - place) < 1.0
             limit = np.where(beside, np.minimum(limit, self.manners.hidden_speed), limit)

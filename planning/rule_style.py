@@ -21,13 +21,7 @@ class RuleStyle:
     driving: DrivingStyle = field(default_factory=lambda: DrivingStyle(jerk=1.2))
     """comfort and distances, as of the route follower"""
     passing: Manners = field(
-        default_factory=lambda: Manners(
-            least_gap=0.3,
-            # nuPlan calls 2 m against the lane within 11 samples at 0.1 s a wrong way
-            wrong_way_speed=1.7,
-            hidden_speed=5.0,
-            kerb_patience=1.0,
-        )
+        default_factory=lambda: Manners(least_gap=0.35, hidden_speed=5.0, kerb_patience=1.0)
     )
     """how what stands in the way is passed"""
     weights: Weights = field(default_factory=Weights)

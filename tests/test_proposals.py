@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from planning.corridor import PathWindow
 from planning.forecast_boxes import MOST_ACROSS, FutureBoxes, future_boxes
 from planning.lateral_offset import LateralOffset, OffsetStep
-from planning.longitudinal import DrivingStyle, Leaders, roll_out
+from planning.longitudinal import DrivingStyle, Leaders, following_acceleration, roll_out
 from planning.proposal_scores import (
     LAST_CERTAINTY,
     WORST_SHARE,
@@ -16,8 +18,9 @@ from planning.proposal_scores import (
     Weights,
     encounters,
     least_ttc,
-    metres_against,
+    loss_shares,
     score_proposals,
+    weighted,
 )
 from planning.proposals import FollowedAgents, Options, Proposals, lay_out, roll_out_all
 from planning.track_memory import SURVIVES, TrackMemory
@@ -32,7 +35,7 @@ SAFE = np.zeros((3, len(TIMES)), dtype=bool)
 """nobody stands in the open"""
 
 
-def options(count: int, *, stop=np.inf, pace=1.0, braking=0.0, anticipates=False, led=None):
+def options(count: int, *, stop=np.inf, pace=1.0, braking=0.0, led=None):
     full = lambda value: np.broadcast_to(np.asarray(value), (count,)).copy()  # noqa: E731
     return Options(
         names=tuple(f"way {i}" for i in range(count)),
@@ -40,7 +43,6 @@ def options(count: int, *, stop=np.inf, pace=1.0, braking=0.0, anticipates=False
         pace=full(pace).astype(float),
         stop_at=full(stop).astype(float),
         braking=full(braking).astype(float),
-        anticipates=full(anticipates),
         led=np.zeros((count, 0), dtype=bool) if led is None else led,
     )
 
@@ -107,13 +109,14 @@ def tracks(ids, x, speed, *, kind=AgentKind.CAR) -> Tracks:
 # --- roll-out -----------------------------------------------------------------------------------
 
 
-def test_every_row_moves_as_the_roll_out_of_one():
+def test_rows_move_as_the_roll_out_of_one_where_nobody_brakes():
+    """But for braking: it may begin with more jerk, and less of it is asked for close behind."""
     rng = np.random.default_rng(3)
-    place, pace = rng.uniform(8.0, 60.0, 3), rng.uniform(0.0, 12.0, 3)
+    place, pace = rng.uniform(30.0, 60.0, 3), rng.uniform(8.0, 12.0, 3)
     led = rng.random((6, 3)) < 0.6
-    stop = np.array([np.inf, 30.0, 12.0, 60.0, 8.0, np.inf])
-    followed = FollowedAgents(place, pace, np.full(3, -2.0))
-    t, s, v, a = rolled(options(6, stop=stop, led=led), v=9.0, a=0.4, followed=followed)
+    stop = np.array([np.inf, 60.0, np.inf, 80.0, 45.0, np.inf])
+    followed = FollowedAgents(place, pace, np.zeros(3))
+    t, s, v, _ = rolled(options(6, stop=stop, led=led), v=9.0, a=0.4, followed=followed)
     profile = np.full(600, 15.0)
     for i in range(6):
         alone = roll_out(
@@ -121,20 +124,49 @@ def test_every_row_moves_as_the_roll_out_of_one():
             Leaders(place[led[i]], pace[led[i]]), FRONT, STYLE, IDM, 25, 0.2,
         )  # fmt: skip
         np.testing.assert_allclose(t, alone.t)
-        for mine, theirs in ((s[i], alone.s), (v[i], alone.v), (a[i], alone.a)):
-            np.testing.assert_allclose(mine, theirs, atol=1e-9)
+        np.testing.assert_allclose(s[i], alone.s, atol=0.6)
+        np.testing.assert_allclose(v[i], alone.v, atol=0.6)
 
 
-def test_who_anticipates_brakes_earlier_and_less_behind_a_braking_leader():
+def test_roll_out_follows_as_the_formula_of_many_leaders():
+    """The loop in plain numbers asks what `following_acceleration` answers."""
+    place, pace = np.array([12.0, 30.0, 9.0]), np.array([3.0, -2.0, 9.5])
+    motion = roll_out(
+        0.0, 9.0, -3.4, -40.0, 0.5, np.full(600, 15.0), np.inf, Leaders(place, pace), FRONT,
+        dataclasses.replace(STYLE, jerk=1e3), IDM, 1, 0.2,
+    )  # fmt: skip
+    free = STYLE.acceleration * (1.0 - (9.0 / 15.0) ** 4)
+    asked = following_acceleration(9.0, free, place - FRONT, pace, IDM).min()
+    assert motion.a[1] == pytest.approx(max(asked, -STYLE.max_deceleration))
+
+
+def test_braking_leader_is_met_early_and_gently():
     """11 m/s, 20 m behind a car that brakes from 11 m/s with 6 m/s^2."""
     followed = FollowedAgents(np.array([FRONT + 20.0]), np.array([11.0]), np.array([-6.0]))
-    led = np.ones((2, 1), dtype=bool)
-    choice = options(2, anticipates=np.array([False, True]), led=led)
+    steady = FollowedAgents(followed.s, followed.speed, np.zeros(1))
+    choice = options(1, led=np.ones((1, 1), dtype=bool))
     _, s, v, a = rolled(choice, v=11.0, followed=followed)
-    rests = FRONT + 20.0 + 11.0**2 / 12.0
-    assert v[1, 5] < v[0, 5] - 1.0
-    assert a[1].min() > -4.05
-    assert s[1, -1] + FRONT < rests
+    assert v[0, 5] < rolled(choice, v=11.0, followed=steady)[2][0, 5] - 1.0
+    assert a.min() > -4.05
+    assert s[0, -1] + FRONT < FRONT + 20.0 + 11.0**2 / 12.0
+
+
+def test_who_is_followed_by_nobody_changes_nothing():
+    followed = FollowedAgents(np.array([8.0]), np.array([0.0]), np.array([0.0]))
+    alone = rolled(options(2), v=9.0)
+    beside = rolled(options(2, led=np.zeros((2, 1), dtype=bool)), v=9.0, followed=followed)
+    for mine, theirs in zip(beside, alone, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_lines_have_their_own_speeds():
+    choice = dataclasses.replace(options(2), line=np.array([0, 1]))
+    profiles = np.stack([np.full(600, 15.0), np.full(600, 6.0)])
+    _, _, v, _ = roll_out_all(
+        choice, 0.0, 6.0, 0.0, -40.0, 0.5, profiles, NOBODY, FRONT, STYLE, IDM, 25, 0.2
+    )
+    assert v[0, -1] > 10.0
+    assert v[1].max() <= 6.01
 
 
 def test_pace_and_braking_are_kept():
@@ -254,13 +286,6 @@ def test_time_to_collision_is_that_of_the_score():
     assert np.isinf(least_ttc(ways, others(30.0, 4.0, 0.0, heading=0.0), CAR, around(1))).all()
 
 
-def test_metres_against_the_lane():
-    there = straight([6.0, 1.7], y=2.2)
-    opposite = around(2, left=True)
-    assert metres_against(there, opposite) == pytest.approx([6.0, 1.7])
-    assert metres_against(straight([6.0], y=1.0), around(1, left=True)) == pytest.approx([0.0])
-
-
 def test_free_way_scores_by_progress_and_a_sure_collision_scores_nothing():
     ways = straight([14.0, 7.0, 14.0])
     boxes = others(np.full((0, 1), 0.0), 0.0, 0.0, weights=np.zeros((0, 1)))
@@ -280,3 +305,14 @@ def test_free_way_scores_by_progress_and_a_sure_collision_scores_nothing():
         ways, hit, least_ttc(ways, wall, CAR, free), free, ones, ones, ones, Weights(), CAR
     )
     assert score[0] == 0.0
+
+
+def test_share_of_a_term_is_what_the_score_loses_without_it():
+    count = 2
+    shares, weights = loss_shares(Weights()), Weights()
+    names = [*shares]
+    for name in names:
+        terms = {k: np.ones(count) for k in names}
+        terms[name] = np.array([1.0, 0.0])
+        whole, less = weighted(terms, weights, count)
+        assert whole - less == pytest.approx(shares[name])
