@@ -1,12 +1,14 @@
 """A forecaster's weights on disk, as `perception.checkpoint` says, and its network as ONNX.
 
-The header's ``kind`` is "forecaster", its ``config`` a `ForecastConfig`. An ONNX file beside the
-weights says by a fingerprint which weights it was made of.
+The header's ``kind`` is "forecaster", its ``config`` a `ForecastConfig`. An ONNX file says by a
+fingerprint which weights it was made of, and holds their ``config``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +105,9 @@ def export_forecaster(path: str | Path) -> Path:
                 opset_version=OPSET, dynamo=False,
             )  # fmt: skip
         model = onnx.load(hidden)
-        entry = model.metadata_props.add()
-        entry.key, entry.value = "weights", fingerprint(file)
+        made_of = json.dumps(dataclasses.asdict(config))
+        for key, value in (("weights", fingerprint(file)), ("config", made_of)):
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value
         onnx.save(model, hidden)
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 Array = np.ndarray
@@ -34,6 +36,22 @@ def along_points(position: Array, velocity: Array, times: Array, step: float) ->
     place = points[:, :, k] + (3.0 - 2.0 * w) * w * w * moved[:, :, k]
     place += w * (1.0 - w) ** 2 * tangent[:, :, k] - w * w * (1.0 - w) * tangent[:, :, k + 1]
     return place + beyond * moved[:, :, -1:]
+
+
+@lru_cache(maxsize=16)
+def path_weights(points: int, step: float, count: int, dt: float) -> tuple[Array, Array]:
+    """`along_points` and `linear` as matrices, for ``count`` times from 0, ``dt`` s apart.
+
+    The first is (points + 1, count): places are the points, and last the velocity, times its rows.
+    The second is (points + 1, count), of values at 0 and at the points.
+    """
+    times = dt * np.arange(count)
+    position, velocity = np.zeros((points + 1, 1, points, 2)), np.zeros((points + 1, 2))
+    each = np.arange(points)
+    position[each, 0, each, 0], velocity[points, 0] = 1.0, 1.0
+    curve = along_points(position, velocity, times, step)[:, 0, :, 0]
+    values = np.eye(points + 1)[:, None, :, None]
+    return curve, linear(values, times / step)[:, 0, :, 0]
 
 
 def headings_along(path: Array, times: Array, backwards: Array) -> Array:

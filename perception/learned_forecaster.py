@@ -8,26 +8,24 @@ constant velocity. What cannot move (``AgentKind.STATIC``) stays where it is.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from perception.forecast_checkpoint import (
-    ONNX,
-    fingerprint,
-    forecaster_file,
-    load_forecaster,
-    load_forecaster_weights,
-)
+from perception.forecast_checkpoint import ONNX, fingerprint, forecaster_file, load_forecaster
 from perception.forecast_config import HISTORY_STEP, ForecastConfig
 from perception.forecast_inputs import MapPieces, cut_map, forecast_inputs, rows_for
-from perception.forecast_paths import SLOW, along_points, headings_along, linear
+from perception.forecast_paths import SLOW, headings_along, path_weights
 from perception.kinematic_forecast import ConstantVelocity
 from roadloop.errors import RoadloopError
+from roadloop.geometry import wrap_angle
 from roadloop.types import AgentKind, AgentStates, Forecasts, Observation, Scenario, Tracks
 
 Array = np.ndarray
@@ -36,6 +34,8 @@ Engine = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 LATE = 0.5 * HISTORY_STEP + 1e-6
 """s by which a step of the history may be off"""
+SHIPPED = Path(__file__).parent / "weights" / "forecaster.safetensors"
+"""the forecaster that comes with roadloop"""
 _EGO = -1
 """id of the ego among the tracks"""
 
@@ -46,19 +46,23 @@ class LearnedForecaster:
     Beyond the network's horizon its futures go on as they ended, their spread grows as it did.
 
     Args:
-        path: ``forecaster.safetensors`` or the folder of a run. Where `export_forecaster` has
-            written an .onnx beside it and ONNX Runtime is installed, that computes, else PyTorch.
+        path: ``forecaster.safetensors`` or the folder of a run; empty: the forecaster that comes
+            with roadloop. Where `export_forecaster` has written an .onnx beside it and ONNX Runtime
+            is installed, that computes, else PyTorch.
         threads: of the processor.
+        everybody: those who are farther off than the network takes in are forecast too, it is asked
+            once for each neighbourhood.
 
     Raises:
-        RoadloopError: no such file, one that is not a forecaster's, or an .onnx beside it that was
-            made of other weights.
+        RoadloopError: no such file, one that is not a forecaster's, an .onnx beside it that was
+            made of other weights, or neither ONNX Runtime nor PyTorch is installed.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
+    def __init__(self, path: str | Path = "", threads: int = 1, *, everybody: bool = False) -> None:
         if threads < 1:
             raise RoadloopError(f"threads is {threads}; it must be 1 or more")
-        self.file = forecaster_file(path)
+        self.file = forecaster_file(path or SHIPPED)
+        self.everybody = everybody
         self.config, self._engine = open_engine(self.file, threads)
         self._pieces = cut_map(None, self.config.points, self.config.spacing)
         self._past: deque[tuple[float, AgentStates]] = deque()
@@ -79,19 +83,35 @@ class LearnedForecaster:
         count = now.valid.shape[-1]
         self._remember(observation, now)
         past = self._history(observation.time)
-        ego = past.valid.shape[1] - 1
-        x, y = past.x[-1, ego], past.y[-1, ego]
-        rows = rows_for(self.config, _now(past), float(x), float(y))
-        outputs = self._engine(
-            forecast_inputs(self.config, past, rows, self._pieces, observation.lights)
-        )
         made = self._straight_on(observation, tracks, horizon, dt)
-        learnt = np.flatnonzero((rows < count) & (past.kind[-1, rows] != AgentKind.STATIC))
-        if len(learnt):
-            picked = {name: value[learnt] for name, value in outputs.items()}
-            times = dt * np.arange(made["x"].shape[-1])
-            _fill(made, tracks, rows[learnt], picked, times, self.config.step)
+        times = dt * np.arange(made["x"].shape[-1])
+        for rows, seats in self._neighbourhoods(_now(past), count):
+            outputs = self._engine(
+                forecast_inputs(self.config, past, rows, self._pieces, observation.lights)
+            )
+            picked = {name: value[seats] for name, value in outputs.items()}
+            _fill(made, tracks, rows[seats], picked, times, self.config.step)
         return Forecasts(dt=dt, **made)
+
+    def observe(self, observation: Observation, tracks: Tracks) -> None:
+        """Remember a step without a forecast of it."""
+        self._remember(observation, tracks.states)
+
+    def _neighbourhoods(self, now: AgentStates, count: int) -> Iterator[tuple[Array, Array]]:
+        """Rows that the network sees together, and which of these seats are forecast: tracks that
+        move and were not before. The first neighbourhood is the ego's, row ``count``."""
+        left = now.valid & (now.kind != AgentKind.STATIC)
+        left[count] = False
+        middle = count
+        while left.any():
+            rows = rows_for(self.config, now, float(now.x[middle]), float(now.y[middle]))
+            seats = np.flatnonzero(left[rows])
+            if len(seats):
+                yield rows, seats
+            left[rows] = left[middle] = False
+            if not self.everybody:
+                return
+            middle = int(left.argmax())
 
     def _straight_on(
         self, observation: Observation, tracks: Tracks, horizon: float, dt: float
@@ -168,13 +188,22 @@ class LearnedForecaster:
 def open_engine(file: Path, threads: int = 1) -> tuple[ForecastConfig, Engine]:
     """What a checkpoint is made of, and what computes it; see `LearnedForecaster`."""
     beside = file.with_suffix(ONNX)
-    if beside.is_file():
-        try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            return _torch_engine(file, threads)
-        return _onnx_engine(onnxruntime, file, beside, threads)
+    runtime = _installed("onnxruntime") if beside.is_file() else None
+    if runtime is not None:
+        return _onnx_engine(runtime, file, beside, threads)
+    if _installed("torch") is None:
+        raise RoadloopError(
+            "a learned forecaster needs ONNX Runtime or PyTorch: pip install 'roadloop[onnx]', or "
+            "'roadloop[train]'"
+        )
     return _torch_engine(file, threads)
+
+
+def _installed(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
 
 
 def _torch_engine(file: Path, threads: int) -> tuple[ForecastConfig, Engine]:
@@ -195,7 +224,6 @@ def _torch_engine(file: Path, threads: int) -> tuple[ForecastConfig, Engine]:
 def _onnx_engine(
     runtime: ModuleType, file: Path, beside: Path, threads: int
 ) -> tuple[ForecastConfig, Engine]:
-    config, _, _ = load_forecaster_weights(file)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -206,11 +234,17 @@ def _onnx_engine(
         raise RoadloopError(
             f"{beside} cannot be read ({first}): delete it, or export again"
         ) from error
-    made_of = session.get_modelmeta().custom_metadata_map.get("weights", "")
-    if made_of != fingerprint(file):
+    about: dict[str, Any] = session.get_modelmeta().custom_metadata_map
+    if about.get("weights", "") != fingerprint(file):
         raise RoadloopError(
             f"{beside} was not made of the weights in {file.name}: delete it, or export again"
         )
+    try:
+        config = ForecastConfig(**json.loads(about["config"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise RoadloopError(
+            f"{beside} was made by another version of roadloop: delete it, or export again"
+        ) from error
     names = list(config.outputs())
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -252,15 +286,18 @@ def _fill(
     c, s = np.cos(heading), np.sin(heading)
     velocity = np.stack([c * now.vx[rows] + s * now.vy[rows],
                          c * now.vy[rows] - s * now.vx[rows]], axis=-1)  # fmt: skip
-    path = along_points(position, velocity, times, step)  # (n, K, T, 2)
-    ahead, left = np.moveaxis(path, -1, 0)
+    points, count = position.shape[2], len(times)
+    curve, between = path_weights(points, step, count, float(times[1]))
+    # (n, K, 2, T) @ (T, T')
+    path = position.swapaxes(2, 3) @ curve[:-1] + velocity[:, None, :, None] * curve[-1]
+    ahead, left = path[:, :, 0], path[:, :, 1]
     c, s = c[:, None, None], s[:, None, None]
     made["x"][rows] = now.x[rows][:, None, None] + c * ahead - s * left
     made["y"][rows] = now.y[rows][:, None, None] + s * ahead + c * left
-    turned = headings_along(path, times, backwards=velocity[:, 0] < -SLOW)
-    made["heading"][rows] = np.angle(np.exp(1j * (turned + heading[:, None, None])))
-    known = np.concatenate([np.zeros_like(std[:, :, :1]), std], axis=2)
+    turned = headings_along(path.swapaxes(2, 3), times, backwards=velocity[:, 0] < -SLOW)
+    made["heading"][rows] = wrap_angle(turned + heading[:, None, None])
     # the position now is not known exactly either
     first = tracks.position_std[rows][:, None, None]
-    along, across = np.moveaxis(linear(known, times / step), -1, 0)
-    made["along_std"][rows], made["across_std"][rows] = np.hypot(first, (along, across))
+    spread = std.swapaxes(2, 3) @ between[1:]
+    made["along_std"][rows] = np.hypot(first, spread[:, :, 0])
+    made["across_std"][rows] = np.hypot(first, spread[:, :, 1])

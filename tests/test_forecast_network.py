@@ -460,6 +460,36 @@ def test_who_is_beyond_its_number_goes_straight_on(run_folder: Path) -> None:
     assert set(np.flatnonzero(plain & (now.kind != AgentKind.STATIC))) == set(far) and len(far) == 3
 
 
+def test_everybody_is_forecast_where_that_is_asked_for(run_folder: Path) -> None:
+    past = people(10)
+    near, now = drive(LearnedForecaster(run_folder), past)
+    all_of_them, _ = drive(LearnedForecaster(run_folder, everybody=True), past)
+    times = 0.1 * np.arange(21)
+    straight_on = now.x[:, None, None] + now.vx[:, None, None] * times
+    plain = np.isclose(all_of_them.x, straight_on, atol=1e-9).all((1, 2))
+    assert not plain[now.kind != AgentKind.STATIC].any()
+    was = np.isclose(near.x, straight_on, atol=1e-9).all((1, 2))
+    assert np.array_equal(all_of_them.x[~was], near.x[~was])  # the nearest as ever
+
+
+def test_what_is_only_observed_is_remembered(run_folder: Path) -> None:
+    asked, shown = LearnedForecaster(run_folder), LearnedForecaster(run_folder)
+    past = people(5)
+    one, _ = drive(asked, past)
+    shown.reset(scenario(road()))
+    for step in range(len(past.valid)):
+        now = AgentStates(**{f.name: getattr(past, f.name)[step] for f in dataclasses.fields(past)})
+        tracks = Tracks(now, np.full(5, 0.3), np.full(5, step))
+        observation = Observation(
+            step=step, time=0.1 * step, dt=0.1, ego=ego_at(20.0, 0.0), tracks=tracks,
+            lights=np.array([LightState.RED, LightState.OFF]),
+        )  # fmt: skip
+        if step < len(past.valid) - 1:
+            shown.observe(observation, tracks)
+    two = shown.forecast(observation, tracks, 2.0, 0.1)
+    assert np.array_equal(one.x, two.x)
+
+
 def test_tracks_are_known_by_their_id(run_folder: Path) -> None:
     forecaster, past = LearnedForecaster(run_folder), people(5)
     one, first = drive(forecaster, past)
@@ -528,6 +558,18 @@ def test_onnx_runtime_says_the_same(tmp_path: Path) -> None:
     save_file(weights, file, metadata={"roadloop": json.dumps(
         {"format": FORMAT, "kind": KIND, "config": dataclasses.asdict(TINY)})})  # fmt: skip
     with pytest.raises(RoadloopError, match=r"was not made of the weights in forecaster\.safe"):
+        LearnedForecaster(tmp_path)
+    import onnx
+
+    save_file(load_forecaster_weights(file)[1], file, metadata={"roadloop": json.dumps(
+        {"format": FORMAT, "kind": KIND, "config": dataclasses.asdict(TINY)})})  # fmt: skip
+    model = onnx.load(export_forecaster(tmp_path))
+    assert LearnedForecaster(tmp_path).config == TINY
+    for entry in model.metadata_props:
+        if entry.key == "config":
+            entry.value = '{"wings": 2}'
+    onnx.save(model, made)
+    with pytest.raises(RoadloopError, match="another version of roadloop"):
         LearnedForecaster(tmp_path)
     made.write_bytes(b"no network")
     with pytest.raises(RoadloopError, match="cannot be read") as error:
