@@ -33,11 +33,11 @@ SPEED_TIME = 0.4
 """s in which the speed of the future is taken up"""
 CATCH_UP = 1.0
 """1/s^2, acceleration by the distance one is behind"""
-LOOK = 0.7
+LOOK = 0.6
 """s at the present speed that steering looks ahead ..."""
 LOOK_LEAST = 3.0
 """... m at least"""
-OVER = 0.3
+OVER = 0.0
 """m that the side of a vehicle may be beyond the edge of the road"""
 SEEN = 40.0
 """m within which others are minded"""
@@ -136,9 +136,11 @@ class ForecastTraffic:
         wanted = np.clip(wanted, LEAST, MOST)
 
         end = np.stack([np.cos(self._facing[rows]), np.sin(self._facing[rows])], axis=-1)
-        line = np.concatenate([path, (path[:, -1] + 30.0 * end)[:, None]], axis=1)
-        wanted = np.minimum(wanted, self._room(now, rows, line, speed))
+        # who drives straight on beyond the end meets everybody that comes along a bend
+        way = np.concatenate([path, (path[:, -1] + GAP * end)[:, None]], axis=1)
+        wanted = np.minimum(wanted, self._room(now, rows, way, speed))
         axle = here - t["centre_offset"][:, None] * facing
+        line = np.concatenate([path, (path[:, -1] + 30.0 * end)[:, None]], axis=1)
         reach = np.maximum(LOOK * speed, LOOK_LEAST) + t["centre_offset"]
         goal = _at_distance(line, reach) - axle
         aside = facing[:, 0] * goal[:, 1] - facing[:, 1] * goal[:, 0]
