@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from planning.explanation import POINT_STEP, Explanation
-from planning.learned_config import SIDEWAYS, TERMS, PlannerConfig
+from planning.learned_config import MOMENTS, SIDEWAYS, TERMS, PlannerConfig
 from planning.learned_inputs import Look, Watched, beside, look_around, poses_of
 from planning.learned_proposals import HORIZON, STEP, TIMES, Sideways
 from planning.learned_route import RouteGuide
@@ -28,6 +28,8 @@ PLAN_STEP = 0.1
 """s between the plan's points"""
 ALIKE = 3.0
 """`likeness` up to which proposals are averaged with the best"""
+CREEPING = 0.1
+"""m within the horizon up to which a proposal stands"""
 OFF_PLAN, OFF_HEADING = 0.5, 0.2
 """m and slope beside the last plan from which sideways motion begins anew at the ego"""
 CAUTION = {"no collision": 0.5, "lights": 0.5}
@@ -37,10 +39,12 @@ EARLY = np.array([1.5, 1.5, 1.25, 1.0, 0.8, 0.75, 0.7, 0.5])
 
 
 def likeness(s: Array, d: Array, other_s: Array, other_d: Array) -> Array:
-    """(...) how far motions (..., T) at `MOMENTS` are apart; 1 is 0.3 m/s^2 or 0.25 m sideways."""
-    t = 0.5 * np.arange(1, len(EARLY) + 1)
-    along = (s - other_s) / (0.08 + 0.17 * t * t)
-    across = (d - other_d) / 0.25
+    """(...) how far motions (..., T) at `MOMENTS` are apart; 1 is 0.3 m/s^2, or 0.3 m sideways.
+
+    What is far ahead counts less, along and across: the next plans will change it.
+    """
+    along = (s - other_s) / (0.08 + 0.17 * MOMENTS**2)
+    across = (d - other_d) / (0.15 + 0.12 * MOMENTS)
     return ((along**2 + across**2) * EARLY).mean(axis=-1)
 
 
@@ -118,7 +122,10 @@ class LearnedPlanner:
         best = int(np.argmax(score))
 
         s, d = proposals.at_moments(proposals.s), proposals.at_moments(proposals.d)
-        weight = np.exp(score - score[best]) * (likeness(s, d, s[best], d[best]) < ALIKE)
+        alike = likeness(s, d, s[best], d[best]) < ALIKE
+        # standing and going are not averaged: that would be creeping
+        stands = proposals.s[:, -1] - look.start.s < CREEPING
+        weight = np.exp(score - score[best]) * (alike & (stands == stands[best]))
         weight /= weight.sum()
         self._sideways = _mixed(proposals.steps, np.bincount(proposals.aim, weight, SIDEWAYS))
         plan = _laid_out(look, weight @ proposals.s, weight @ proposals.v, self._sideways)

@@ -252,6 +252,16 @@ def test_neighbours_are_averaged_and_others_are_not():
     assert np.abs(far.y).max() < 1e-6 or far.y[-1] == pytest.approx(3.2, abs=1e-3)
 
 
+def test_standing_and_going_are_not_averaged_to_creeping():
+    def network(inputs):
+        logit = np.full(PROPOSALS, -30.0)
+        logit[HOLD], logit[HOLD + 1] = 0.1, 0.0
+        return {"logit": logit, "terms": np.full((PROPOSALS, len(TERMS)), 20.0)}
+
+    plan = ready(two_way(), along(), network).plan(seen(speed=0.0), NOBODY)
+    np.testing.assert_allclose(plan.speed, 0.0)
+
+
 def test_what_is_expected_to_collide_is_avoided():
     def network(inputs):
         terms = np.full((PROPOSALS, len(TERMS)), 20.0)

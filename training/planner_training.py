@@ -47,10 +47,10 @@ FAMILIES = (
     "roundabout", "uncontrolled_junction", "random_route", "dense_town",
 )  # fmt: skip
 ROUNDS = (
-    Round(drives=6, teacher=0.8, passes=4.0, chance=0.2),
-    Round(drives=5, teacher=0.4, passes=3.0),
-    Round(drives=5, teacher=0.2, passes=3.0),
-    Round(drives=5, teacher=0.0, passes=6.0),
+    Round(drives=5, teacher=0.8, passes=3.0, chance=0.2),
+    Round(drives=4, teacher=0.4, passes=2.0),
+    Round(drives=3, teacher=0.2, passes=2.0),
+    Round(drives=3, teacher=0.0, passes=5.0),
 )
 
 
