@@ -29,7 +29,6 @@ OVER_GRID = ("lidar", "radar", "heat", "heat_weight", "box", "box_weight", "velo
              "raster", "raster_weight", "lane", "lane_weight")  # fmt: skip
 """arrays whose last axis is the grid's, from right to left"""
 PER_CAMERA = ("images", "camera_valid", "pixel_from_ego", "depth", "semantic")
-PER_LIGHT = ("light_heat", "light_box", "light_state", "light_weight", "light_valid")
 ALIKE = 1e-3
 """m, px and (of rotations) 1, up to which a rig counts as the mirror image of itself"""
 
