@@ -25,6 +25,7 @@ from perception.lights import LightHead
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from perception.point_grid import LIDAR_PLANES, RADAR_PLANES
 from perception.raster_map import RasterHead
+from perception.velocity import VelocityHead
 from roadloop.rig import load_rig
 
 
@@ -99,6 +100,7 @@ class DetectorNetwork(nn.Module):
         self.memory = Memory(depth, config.grid) if config.temporal else None
         self.trunk = Trunk(config)
         self.objects = ObjectHead(depth, config)
+        self.velocity = VelocityHead(depth, config.trail) if config.trail else None
         self.raster = RasterHead(depth, config)
         self.lights = LightHead(config.channels, config) if config.light_cameras else None
         self.labels = ImageLabelHead(config.channels, config)
@@ -117,20 +119,31 @@ class DetectorNetwork(nn.Module):
 
         Args:
             frame: the inputs of `perception.frame` with one leading axis B.
-            state: (B, D, X, Y), ``state`` of the outputs ``motion`` ago; None: there is none.
+            state: (B, *config.state_shape), ``state`` of the outputs ``motion`` ago; None: there is
+                none.
             state_valid: (B,) bool; by default the frame's ``motion_valid``.
             auxiliary: also ``depth`` and ``semantic``, for training.
         """
         x, maps, normal = self._see(frame)
         outputs: dict[str, Tensor] = {}
+        trail = None
         if self.memory is not None:
             if state is None:
-                state, state_valid = torch.zeros_like(x), x.new_zeros(len(x))
+                state = x.new_zeros(len(x), *self.config.state_shape)
+                state_valid = x.new_zeros(len(x))
             elif state_valid is None:
                 state_valid = frame["motion_valid"]
-            x, outputs["state"] = self.memory(x, state, frame["motion"], state_valid)
-            x = self.memory.finish(x)
-        return outputs | self._say(x, maps, normal, auxiliary)
+            depth = x.shape[1]
+            x, after = self.memory(x, state[:, :depth], frame["motion"], state_valid)
+            x = self.trunk(self.memory.finish(x))
+            outputs["state"] = after
+            if self.velocity is not None:
+                trail = self.memory.before(state[:, depth:], frame["motion"], state_valid)
+                kept = [self.velocity.kept(x), trail[:, : self.velocity.trail]]
+                outputs["state"] = torch.cat([after, *kept], 1)
+        else:
+            x = self.trunk(x)
+        return outputs | self._say(x, trail, maps, normal, auxiliary)
 
     def clip(
         self, frames: Mapping[str, Tensor], usable: Tensor, detach: int = 2
@@ -158,9 +171,17 @@ class DetectorNetwork(nn.Module):
                 seen.append(after)
                 if t % detach == detach - 1:
                     state = state.detach()
-            x = torch.stack(seen, 1).flatten(0, 1)
-            x = self.memory.finish(x)
-        return self._say(x, maps, normal, auxiliary=True)
+            x = self.memory.finish(torch.stack(seen, 1).flatten(0, 1))
+        x = self.trunk(x)
+        trail = None
+        if self.velocity is not None and self.memory is not None:
+            kept = self.velocity.kept(x).unflatten(0, (-1, moments))
+            trails = [torch.cat([torch.zeros_like(kept[:, 0])] * 2, 1)]
+            for t in range(1, moments):
+                known = torch.cat([kept[:, t - 1], trails[-1][:, : self.velocity.trail]], 1)
+                trails.append(self.memory.before(known, frames["motion"][:, t], usable[:, t]))
+            trail = torch.stack(trails, 1).flatten(0, 1)
+        return self._say(x, trail, maps, normal, auxiliary=True)
 
     def _see(self, frame: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """This moment's map (B, D, X, Y), the features (B, N, C, h, w), the pictures normalised."""
@@ -177,11 +198,14 @@ class DetectorNetwork(nn.Module):
         planes.append(self.where.to(maps.dtype).expand(batch, -1, -1, -1))
         return self.enter(torch.cat(planes, 1)), maps, normal
 
-    def _say(self, x: Tensor, maps: Tensor, normal: Tensor, auxiliary: bool) -> dict[str, Tensor]:
+    def _say(
+        self, x: Tensor, trail: Tensor | None, maps: Tensor, normal: Tensor, auxiliary: bool
+    ) -> dict[str, Tensor]:
         """The heads' outputs."""
         batch, cameras = maps.shape[:2]
-        x = self.trunk(x)
         outputs = self.objects(x) | self.raster(x)
+        if self.velocity is not None and trail is not None:
+            outputs |= self.velocity(x, trail, outputs)
         if self.lights is not None:
             rows = self.light_rows
             seen = normal.view(batch, cameras, *normal.shape[1:])[:, rows].flatten(0, 1)
