@@ -183,7 +183,9 @@ def _export_forecaster(file: Path, target: Target, out: Path) -> Exported:
         }
     model = write_graph(graph, _batched(cases["random"]), target.opset, out)
     label = checkpoint_label(file)
-    _save(model, out, {"weights": fingerprint(file)})
+    made_of = json.dumps(dataclasses.asdict(config))
+    # beside its weights it is what perception.learned_forecaster runs
+    _save(model, out, {"weights": fingerprint(file), "config": made_of})
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     again, _ = load_forecaster(file)
     batches = {case: _batched(inputs) for case, inputs in cases.items()}

@@ -37,3 +37,6 @@ CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Max", "Min", "Sum", "CumSum",
                         "ReduceSum", "ReduceProd", "Abs", "Neg"})  # fmt: skip
 """operators that compute with whole numbers"""
+ONE_TYPE = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Concat", "Where", "Conv",
+                      "ConvTranspose", "MatMul", "Gemm", "LayerNormalization"})  # fmt: skip
+"""operators whose inputs of real numbers have one type"""

@@ -12,6 +12,7 @@ from deploy.lint_operators import (
     ARITHMETIC,
     CONTROL_FLOW,
     NOT_IN_RTX,
+    ONE_TYPE,
     PARSED,
     SHAPE_OF_DATA,
 )
@@ -254,6 +255,19 @@ def quantised(graph: Graph, target: Target) -> Iterator[Finding]:
             yield Finding("quantised", name_of(node), reason, "quantise symmetrically to INT8")
 
 
+def one_type(graph: Graph, target: Target) -> Iterator[Finding]:
+    """Builders that are strongly typed cast nothing by themselves."""
+    from onnx import TensorProto
+
+    reals = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+    for node in graph.of(*ONE_TYPE):
+        kinds = {graph.types.get(name) for name in node.input} & reals
+        if len(kinds) > 1:
+            mixed = " and ".join(sorted(TensorProto.DataType.Name(kind) for kind in kinds))
+            reason = f"{node.op_type} of {mixed}"
+            yield Finding("types", name_of(node), reason, "give constants the tensor's own type")
+
+
 def low_precision(graph: Graph, target: Target) -> Iterator[Finding]:
     """FP8 and FP4 are for Ada, Blackwell and Thor; Orin is Ampere."""
     from onnx import TensorProto
@@ -322,6 +336,7 @@ RULES: tuple[Callable[[Graph, Target], Iterator[Finding]], ...] = (
     whole_numbers,
     pictures,
     quantised,
+    one_type,
     low_precision,
     islands,
 )

@@ -27,7 +27,7 @@ class Target:
     board: str = ""
     runtime: Literal["tensorrt", "tensorrt-rtx", "onnxruntime"] = "onnxruntime"
     """what runs the network"""
-    version: str = ""
+    version: str = "1.20"
     """of it, e.g. 10.3: the oldest that the file is to work with"""
     jetpack: str = ""
     compute_capability: tuple[str, ...] = ()
@@ -53,8 +53,7 @@ class Target:
         if not 17 <= self.opset <= 19:
             # 17 is the first with LayerNormalization; see deploy.lint_rules for 20
             raise RoadloopError(f"opset is {self.opset}: expected 17, 18 or 19")
-        parts = self.version.split(".")
-        if not all(part.isdigit() for part in parts):
+        if not all(part.isdigit() for part in self.version.split(".")):
             raise RoadloopError(f'version is "{self.version}": expected numbers, e.g. 10.3')
         if self.workspace < 0 or self.dla_cores < 0:
             raise RoadloopError("workspace and dla_cores must be 0 or more")
