@@ -37,9 +37,11 @@ from roadloop.suites.results import CaseResult, log_folder, read_results
 SETS = {
     "argoverse2-sensor": ("argoverse2/sensor/val", "argoverse2"),
     "argoverse2-mining": ("argoverse2/scenario_mining", "argoverse2"),
+    "argoverse2-motion": ("argoverse2/motion-forecasting/val", "argoverse2-motion"),
     "scenarionet": ("scenarionet", "scenarionet"),
     "waymo-tfrecord": ("waymo_motion/tfrecord", "waymo-motion"),
     "waymo-json": ("waymo_motion/json", "waymo-motion"),
+    "waymo-nocturne": ("waymo_motion/json_nocturne", "waymo-motion"),
     "commonroad": ("commonroad", "commonroad"),
 }
 """name -> folder and format"""
@@ -151,6 +153,8 @@ def _means(drives: list[Drive], drivers: list[str]) -> str:
     """Mean score in percent per set and driver, over the drives that all of them drove."""
     rows = [["drives", *(f"`{driver}`" for driver in drivers)]]
     kept = [d for d in drives if all(np.isfinite(d.score(driver)) for driver in drivers)]
+    if not kept:
+        return "no drive was driven by all of them"
     for name in [*dict.fromkeys(drive.set for drive in kept), ""]:
         mine = [drive for drive in kept if name in ("", drive.set)]
         means = [f"{100 * np.mean([d.score(driver) for d in mine]):.1f}" for driver in drivers]
@@ -162,12 +166,16 @@ def against_expert(drives: list[Drive], driver: str) -> str:
     """How much less a driver gets than the recorded ego, and why, drive by drive."""
     expert, mine = (np.array([drive.score(d) for drive in drives]) for d in (EXPERT, driver))
     found = paired_difference(expert, mine, strata=np.array([drive.set for drive in drives]))
+    if not found.pairs:
+        return f"`{driver}` drove nothing to compare"
     lines = [
         f"`{driver}` less `{EXPERT}`: {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] over "
         f"{found.pairs} drives"
     ]
     for drive, a, b in zip(drives, expert, mine):
         recorded, other = drive.cases[EXPERT], drive.cases[driver]
+        if other is not None and other.failed:
+            lines.append(f"* {drive.set} {drive.name}: not driven: {other.failed}")
         if b < a - LOSS and recorded is not None and other is not None:
             lines.append(f"* {drive.set} {drive.name}: {b:.3f} beside {a:.3f}")
             lines += [f"    * {reason}" for reason in lost_terms(recorded, other)]
