@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.checkpoint import check_weights, load_weights, weights_file
+from perception.checkpoint import load_weights, weights_file, with_weights
 from perception.forecast_config import ForecastConfig
 from roadloop.files import replaced
 
@@ -54,11 +54,7 @@ def load_forecaster(path: str | Path) -> tuple[ForecastNetwork, dict[str, Any]]:
     """
     from perception.forecast_network import ForecastNetwork
 
-    config, weights, metadata = load_forecaster_weights(path)
-    network = ForecastNetwork(config)
-    check_weights(path, weights, network.state_dict())
-    network.load_state_dict(weights)
-    return network.eval(), metadata
+    return with_weights(path, ForecastNetwork, *load_forecaster_weights(path))
 
 
 def forecaster_file(path: str | Path) -> Path:
