@@ -35,7 +35,8 @@ PAST = (0.5, 1.0, 1.5)
 TERMS = ("no collision", "time to collision", "lights", "progress", "comfort")
 """what is learnt of each proposal beside how like the teacher's plan it is; 1 is best"""
 
-EGO = 8
+EGO, MOTION = 8, 5
+"""features of the ego, and how many of them, the first ones, say how it moves"""
 ROUTE = 9
 MARK = len(MARKS) + len(LightState) + 9
 AGENT = len(AgentKind) + 12 + 2 * len(PAST)

@@ -161,8 +161,8 @@ def look_around(
     limit = float(np.interp(s, window.s, limits))
     arrays["ego"][:] = (
         speed / FAST, float(ego.acceleration) / 3.0, guide.side * float(ego.steering) / 0.3,
-        min(waited, LONG) / LONG, guide.side * (own[0] - lane_d) / 2.0, guide.side * own[1],
-        limit / LIMIT, speed < 0.2,
+        min(waited, LONG) / LONG, speed < 0.2, guide.side * (own[0] - lane_d) / 2.0,
+        guide.side * own[1], limit / LIMIT,
     )  # fmt: skip
     assert len(arrays["ego"]) == EGO
     xy, features = guide.points(s)

@@ -171,9 +171,11 @@ class RouteGuide:
 
     def light_states(self, rows: Array, lights: Array | None) -> Array:
         """(n,) LightState at marks; OFF for what is no light."""
-        if lights is None or not len(rows):
-            return np.zeros(len(rows), np.int64)
-        return np.where(self._is_light[rows], np.asarray(lights)[self._signal[rows]], 0)
+        states = np.zeros(len(rows), np.int64)
+        lit = self._is_light[rows]
+        if lights is not None and lit.any():
+            states[lit] = np.asarray(lights)[self._signal[rows[lit]]]
+        return states
 
     @property
     def lit(self) -> Array:

@@ -193,6 +193,12 @@ def test_left_hand_traffic_is_shown_mirrored():
     same(scene(1.0), scene(-1.0))
 
 
+def test_a_map_may_have_no_signals_at_all():
+    planner = ready(two_way(), along(goal=120.0))
+    arrays = planner.look(seen(lights=0), NOBODY).arrays  # the goal is a mark
+    assert arrays["mark_valid"].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
 def test_a_light_is_shown_by_its_state_and_a_served_stop_as_served():
     road_map = two_way(kind=SignalKind.TRAFFIC_LIGHT, lane=0, s=100.0)
     planner = ready(road_map, along())

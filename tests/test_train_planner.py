@@ -12,13 +12,21 @@ from test_planner import Actor, along, constant, tracks_of, two_way
 
 from planning.learned_config import ACCELERATIONS, OFFSETS, PROPOSALS, TERMS, PlannerConfig
 from planning.learned_engine import planner_engine
+from planning.rule_planner import RulePlanner
 from roadloop.config import find_config, load_config
 from roadloop.errors import RoadloopError
 from roadloop.maps.road_map import SignalKind
 from roadloop.types import LightState, Trajectory
 from sim.scenarios import build_scenario
 from training.planner_batches import batch_of, irrelevant, loss_terms, measures
-from training.planner_counterfactual import BEHIND, LEADER, Probe, passes, with_car
+from training.planner_counterfactual import (
+    BEHIND,
+    LEADER,
+    Probe,
+    find_probes,
+    passes,
+    with_car,
+)
 from training.planner_drives import drive_and_label, jobs_of
 from training.planner_export import export_planner
 from training.planner_labels import Happened, apart_from, terms_of
@@ -265,6 +273,15 @@ def test_counterfactuals_tell_who_minds_whom():
     assert passes(leader, Follower(behind=False)) and passes(behind, Follower(behind=False))
     assert not passes(behind, Follower(behind=True))
     assert not passes(leader, type("Blind", (Follower,), {"plan": _straight})(False))
+
+
+def test_probes_are_found_in_drives_and_the_teacher_passes_them():
+    probes = find_probes(build_scenario("lead_vehicle_brake", seed=3000, duration=9.0))
+    found = [probe.what for probe in probes]
+    assert found.count(LEADER) >= 1 and found.count(BEHIND) >= 4
+    rule = RulePlanner()
+    assert all(passes(probe, rule) for probe in probes if probe.what == LEADER)
+    assert passes(probes[found.index(BEHIND)], rule)
 
 
 def _straight(self, observation, tracks, forecasts=None):

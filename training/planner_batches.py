@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from planning.learned import CAUTION
-from planning.learned_config import ACCELERATIONS, PROPOSALS, STOPS, TERMS
+from planning.learned_config import ACCELERATIONS, MOTION, PROPOSALS, STOPS, TERMS
 from training.planner_labels import FAR_APART
 from training.planner_training import PlannerLoss
 
@@ -18,8 +18,6 @@ Array = np.ndarray
 
 IRRELEVANT = 9.0
 """m between the ego, on every proposal, and the middle of a box that may be left out"""
-MOTION = 4
-"""of the ego's features that are dropped together: speed, acceleration, steering, s waited"""
 ALIKE = 2.0
 """by which the chosen proposal may be less like the teacher's plan than the likest one"""
 

@@ -15,6 +15,7 @@ from planning.learned import likeness
 from planning.learned_config import MOMENTS, TERMS
 from planning.learned_inputs import Look, poses_of
 from planning.learned_proposals import STEP
+from planning.learned_route import LIMIT
 from roadloop.scoring.comfort import BOUNDS
 from roadloop.scoring.navsim_motion import box_gap
 from roadloop.types import AgentStates, LightState, Trajectory
@@ -71,13 +72,13 @@ def terms_of(look: Look, step: int, happened: Happened, lines: tuple[Array, Arra
     pose = poses_of(look.window, s, d, slope)
     steps = happened.steps_at(step)
     hit, near = _meets(look, pose, v, steps, happened)
-    limit = look.arrays["ego"][6] * 20.0
+    limit = float(look.arrays["ego"][-1]) * LIMIT
     travelled = s[:, -1] - look.start.s
     terms = {
         "no collision": 1.0 - hit,
         "time to collision": 1.0 - near,
         "lights": 1.0 - _runs_red(look, s, steps, happened, lines),
-        "progress": np.clip(travelled / max(float(limit) * MOMENTS[-1], 5.0), 0.0, 1.0),
+        "progress": np.clip(travelled / max(limit * MOMENTS[-1], 5.0), 0.0, 1.0),
         "comfort": _comfort(look, s, v),
     }
     return np.stack([terms[name] for name in TERMS], axis=1)

@@ -28,6 +28,8 @@ Array = np.ndarray
 
 APART = 50_000
 """between the first seed that judges and the first one that is scored"""
+LONGER = 1.5
+"""times the seconds of a drive to learn from that one to be scored lasts"""
 
 
 class GuardedDriver:
@@ -100,7 +102,7 @@ def score_pupil(
     for family in data.families:
         scores = []
         for seed in range(first, first + data.scored):
-            scenario = build_scenario(family, seed=seed, duration=2.0 * data.seconds)
+            scenario = build_scenario(family, seed=seed, duration=LONGER * data.seconds)
             scores.append(drive_and_score(scenario, LearnedPlanner(engine, config)))
         found[family] = float(np.mean(scores))
     if found:
