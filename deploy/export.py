@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from deploy.detectors import SHIPPED, checkpoint_of
+from deploy.detectors import WEIGHTS as OUR_WEIGHTS
 from deploy.export_parity import (
     Difference,
     calibration,
@@ -220,6 +221,7 @@ def _finish(
     manifest = make_manifest(
         kind=kind, label=label, target=target, model=model, config=config, checkpoint=checkpoint,
         parity=parity, about=about, hashes=hashes,
+        shipped=checkpoint.resolve().parent == OUR_WEIGHTS,
     )  # fmt: skip
     write_manifest(out.with_suffix(".json"), manifest)
     return Exported(

@@ -24,7 +24,7 @@ Array = np.ndarray
 
 FORMAT = 1
 LICENCE = "Apache-2.0"
-"""of roadloop and of the weights that come with it; that of other weights is their maker's"""
+"""of roadloop and of the weights that come with it"""
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 MEANING = {
@@ -69,6 +69,7 @@ def make_manifest(
     parity: Sequence[Difference],
     about: Mapping[str, Any],
     hashes: Mapping[str, str],
+    shipped: bool,
 ) -> dict[str, Any]:
     """The manifest of an exported model.
 
@@ -77,13 +78,17 @@ def make_manifest(
         label: name and beginning of the SHA-256 of the weights.
         about: what only this kind of network has, e.g. its calibration.
         hashes: SHA-256 of ``model`` and ``reference``, the files.
+        shipped: whether the weights come with roadloop.
     """
     graph = model.graph
     return {
         "format": FORMAT,
         "kind": kind,
         "label": label,
-        "licence": LICENCE,
+        "licence": {
+            "roadloop": LICENCE,
+            "weights": LICENCE if shipped else "as whoever trained them says",
+        },
         "target": dataclasses.asdict(target),
         "precision": target.precision,
         "opset": int(model.opset_import[0].version),

@@ -86,7 +86,8 @@ def test_the_manifest_says_all_and_the_references_repeat(exported: Exported) -> 
     manifest = json.loads(beside.read_text())
     assert manifest["hashes"]["model"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert manifest["hashes"]["reference"] == hashlib.sha256(reference.read_bytes()).hexdigest()
-    assert manifest["kind"] == "detector" and manifest["licence"] == "Apache-2.0"
+    assert manifest["kind"] == "detector" and manifest["licence"]["roadloop"] == "Apache-2.0"
+    assert "whoever" in manifest["licence"]["weights"]
     assert manifest["calibration"]["rig"] == "compact-fusion"
     assert np.shape(manifest["calibration"]["pixel_from_ego"]) == (4, 3, 4)
     assert all(each["unit"] and each["meaning"] for each in manifest["inputs"])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roadloop import __version__
+from roadloop.cli.build import Build
 from roadloop.cli.compare import Compare
 from roadloop.cli.convert import Convert
 from roadloop.cli.drive import Drive
@@ -81,6 +82,7 @@ VERBS: dict[str, type] = {
     "identify": Identify,
     "export": Export,
     "lint": Lint,
+    "build": Build,
     "shard": Shard,
     "train": Train,
     "doctor": Doctor,

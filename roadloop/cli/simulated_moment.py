@@ -25,10 +25,12 @@ def simulated_moments(config: DetectorConfig, checkpoint: Path) -> dict[str, dic
     from perception.checkpoint import load_detector
     from perception.detector import CameraDetector
     from perception.torch_engine import torch_engine
+    from roadloop.terminal import start_warp
     from roadloop.types import Control
     from sim.scenarios import build_scenario
     from sim.simulator import SimWorld
 
+    start_warp()
     network, _ = load_detector(checkpoint)
     run = torch_engine(network)
     seen: list[dict[str, Array]] = []
