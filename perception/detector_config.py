@@ -159,7 +159,8 @@ class DetectorConfig:
     state_age: float = 0.5
     """s between two moments of the state"""
     trail: int = 0
-    """channels of what was seen in the two moments before, kept to tell velocities; 0: none"""
+    """channels of what was seen, heatmaps among them, that are kept for two moments to tell
+    velocities; 0: none"""
 
     bev_channels: int = 48
     bev_down: tuple[int, ...] = (80,)
@@ -187,9 +188,10 @@ class DetectorConfig:
                 raise RoadloopError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if not self.heights or not np.isfinite(self.heights).all():
             raise RoadloopError(f"heights are {self.heights}: expected metres above the ground")
-        if self.trail and (self.trail < 2 or not self.temporal):
+        least = len(ObjectClass) + 2
+        if self.trail and (self.trail < least or not self.temporal):
             raise RoadloopError(
-                f"trail is {self.trail}: it needs 2 channels or more, and temporal; or 0"
+                f"trail is {self.trail}: it needs {least} channels or more, and temporal; or 0"
             )
         if not 0.0 < self.state_age < math.inf:
             raise RoadloopError(f"state_age is {self.state_age}: expected seconds above 0")

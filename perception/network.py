@@ -125,8 +125,7 @@ class DetectorNetwork(nn.Module):
             auxiliary: also ``depth`` and ``semantic``, for training.
         """
         x, maps, normal = self._see(frame)
-        outputs: dict[str, Tensor] = {}
-        trail = None
+        after = trail = x
         if self.memory is not None:
             if state is None:
                 state = x.new_zeros(len(x), *self.config.state_shape)
@@ -135,15 +134,17 @@ class DetectorNetwork(nn.Module):
                 state_valid = frame["motion_valid"]
             depth = x.shape[1]
             x, after = self.memory(x, state[:, :depth], frame["motion"], state_valid)
-            x = self.trunk(self.memory.finish(x))
+            x = self.memory.finish(x)
+            trail = self.memory.before(state[:, depth:], frame["motion"], state_valid)
+        x = self.trunk(x)
+        outputs = self._say(x, maps, normal, auxiliary)
+        if self.memory is not None:
             outputs["state"] = after
             if self.velocity is not None:
-                trail = self.memory.before(state[:, depth:], frame["motion"], state_valid)
-                kept = [self.velocity.kept(x), trail[:, : self.velocity.trail]]
-                outputs["state"] = torch.cat([after, *kept], 1)
-        else:
-            x = self.trunk(x)
-        return outputs | self._say(x, trail, maps, normal, auxiliary)
+                kept = self.velocity.kept(x, outputs["heat"])
+                outputs["state"] = torch.cat([after, kept, trail[:, : self.velocity.trail]], 1)
+                outputs |= self.velocity(x, trail, outputs)
+        return outputs
 
     def clip(
         self, frames: Mapping[str, Tensor], usable: Tensor, detach: int = 2
@@ -173,15 +174,15 @@ class DetectorNetwork(nn.Module):
                     state = state.detach()
             x = self.memory.finish(torch.stack(seen, 1).flatten(0, 1))
         x = self.trunk(x)
-        trail = None
+        outputs = self._say(x, maps, normal, auxiliary=True)
         if self.velocity is not None and self.memory is not None:
-            kept = self.velocity.kept(x).unflatten(0, (-1, moments))
+            kept = self.velocity.kept(x, outputs["heat"]).unflatten(0, (-1, moments))
             trails = [torch.cat([torch.zeros_like(kept[:, 0])] * 2, 1)]
             for t in range(1, moments):
                 known = torch.cat([kept[:, t - 1], trails[-1][:, : self.velocity.trail]], 1)
                 trails.append(self.memory.before(known, frames["motion"][:, t], usable[:, t]))
-            trail = torch.stack(trails, 1).flatten(0, 1)
-        return self._say(x, trail, maps, normal, auxiliary=True)
+            outputs |= self.velocity(x, torch.stack(trails, 1).flatten(0, 1), outputs)
+        return outputs
 
     def _see(self, frame: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """This moment's map (B, D, X, Y), the features (B, N, C, h, w), the pictures normalised."""
@@ -198,14 +199,10 @@ class DetectorNetwork(nn.Module):
         planes.append(self.where.to(maps.dtype).expand(batch, -1, -1, -1))
         return self.enter(torch.cat(planes, 1)), maps, normal
 
-    def _say(
-        self, x: Tensor, trail: Tensor | None, maps: Tensor, normal: Tensor, auxiliary: bool
-    ) -> dict[str, Tensor]:
+    def _say(self, x: Tensor, maps: Tensor, normal: Tensor, auxiliary: bool) -> dict[str, Tensor]:
         """The heads' outputs."""
         batch, cameras = maps.shape[:2]
         outputs = self.objects(x) | self.raster(x)
-        if self.velocity is not None and trail is not None:
-            outputs |= self.velocity(x, trail, outputs)
         if self.lights is not None:
             rows = self.light_rows
             seen = normal.view(batch, cameras, *normal.shape[1:])[:, rows].flatten(0, 1)

@@ -1,9 +1,9 @@
 """How fast road users move, from where the network saw them in the two moments before.
 
-The map behind the trunk says what is where. A few channels of it go on in the state, and the head
-compares the present ones with those of two moments before, moved with the ego: who stands is in the
-same cells, who moves has left others behind. A network that is given what it saw before tells
-velocities better than one that finds them in features (CenterTrack, Zhou et al., ECCV 2020).
+Where somebody is, the heatmaps say. They go on in the state, beside a few channels of the map they
+are made from, and the head compares the present ones with those of two moments before, moved with
+the ego: who stands is in the same cells, who moves has left others behind. The heatmaps of before
+as an input are after CenterTrack (Zhou et al., ECCV 2020).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.backbone import conv, resized
+from perception.detector_config import ObjectClass
 
 WIDTH = 48
 DILATIONS = (1, 2, 4, 4)
@@ -27,14 +28,15 @@ class VelocityHead(nn.Module):
 
     Args:
         channels: C.
-        trail: K.
+        trail: K, more than the classes of objects.
     """
 
     def __init__(self, channels: int, trail: int) -> None:
         super().__init__()
         self.trail = trail
-        self.keep = conv(channels, trail - 1, kernel=1)
-        self.join = conv(channels + 2 * trail, WIDTH, stride=2)
+        classes = len(ObjectClass)
+        self.keep = conv(channels, trail - classes - 1, kernel=1)
+        self.join = conv(channels + classes + 2 * trail, WIDTH, stride=2)
         self.wide = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(WIDTH, WIDTH, 3, padding=d, dilation=d, bias=False),
@@ -47,13 +49,14 @@ class VelocityHead(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
-    def kept(self, x: Tensor) -> Tensor:
-        """(B, K, X, Y) of a map, for the trail of later moments."""
-        return torch.cat([self.keep(x), torch.ones_like(x[:, :1])], 1)
+    def kept(self, x: Tensor, heat: Tensor) -> Tensor:
+        """(B, K, X, Y) of a map and its heatmaps (logits), for the trail of later moments."""
+        return torch.cat([heat.detach().sigmoid(), self.keep(x), torch.ones_like(x[:, :1])], 1)
 
     def forward(self, x: Tensor, trail: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """``box`` and ``box_log_var`` of ``outputs`` with the velocities that this head tells."""
-        seen = self.join(torch.cat([x, trail], 1))
+        # detached: where somebody is must not depend on what that does for velocities
+        seen = self.join(torch.cat([x, outputs["heat"].detach().sigmoid(), trail], 1))
         for layer in self.wide:
             seen = seen + layer(seen)
         velocity, log_var = resized(self.out(seen), x.shape[-2:]).chunk(2, 1)
