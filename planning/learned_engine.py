@@ -46,8 +46,15 @@ def planner_engine(path: str | Path = "") -> tuple[Engine, PlannerConfig, str]:
             f"no learned planner at {file}: give the {NETWORK} or the folder of a run of "
             "roadloop train planner"
         )
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore[attr-defined]
+    try:
+        import onnxruntime
+        from onnxruntime.capi import (  # type: ignore[attr-defined]
+            onnxruntime_pybind11_state as faults,
+        )
+    except ModuleNotFoundError as error:
+        raise RoadloopError(
+            f"the learned planner needs {error.name}: pip install 'roadloop[onnx]'"
+        ) from error
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -9,9 +9,13 @@ scenario, the seed and the pupil's weights alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +24,14 @@ from perception.ground_truth import GroundTruth
 from planning.controllers import TrackingController
 from planning.learned import Engine, LearnedPlanner
 from planning.learned_config import PROPOSALS, TERMS, PlannerConfig
+from planning.learned_engine import planner_engine
 from planning.learned_inputs import Look
 from planning.plan_sanity import from_now
 from planning.rule_planner import RulePlanner
 from roadloop.errors import RoadloopError
 from roadloop.files import replaced
 from roadloop.scoring.navsim_motion import box_gap
+from roadloop.terminal import start_warp
 from roadloop.types import AgentStates, Observation, Scenario, Trajectory
 from sim.scenarios import build_scenario
 from sim.simulator import SimWorld
@@ -220,6 +226,57 @@ def jobs_of(
         for seed in range(first, first + count)
         for family in data.families
     ]
+
+
+def make_drives(
+    jobs: Sequence[DriveJob],
+    config: PlannerConfig,
+    data: PlannerData,
+    pupil: Path | None,
+    workers: int,
+    ended: Callable[[], bool],
+) -> bool:
+    """Make the drives that are not there yet; False where it was asked to stop before the last.
+
+    Args:
+        pupil: the network that drives, an .onnx file; None: there is none yet.
+        workers: processes that drive at once; 0: this one alone. The files do not depend on it.
+        ended: called after every drive; True asks to stop.
+    """
+    if workers == 0:
+        engine = planner_engine(pupil)[0] if pupil else None
+        for job in jobs:
+            make_drive(job, config, engine, data)
+            if ended():
+                return job is jobs[-1]
+        return True
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _begin, (config, data, pupil)
+    ) as pool:
+        todo = [pool.submit(_work, job) for job in jobs]
+        left = len(todo)
+        for future in as_completed(todo):
+            future.result()
+            left -= 1
+            if ended():
+                pool.shutdown(cancel_futures=True)
+                return left == 0
+    return True
+
+
+_worker: dict[str, Any] = {}
+"""what a process that drives knows: ``config``, ``data``, ``engine``"""
+
+
+def _begin(config: PlannerConfig, data: PlannerData, pupil: Path | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
+    start_warp()
+    engine = planner_engine(pupil)[0] if pupil else None
+    _worker.update(config=config, data=data, engine=engine)
+
+
+def _work(job: DriveJob) -> None:
+    make_drive(job, _worker["config"], _worker["engine"], _worker["data"])
 
 
 def make_drive(

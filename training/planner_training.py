@@ -143,6 +143,8 @@ class PlannerTraining:
     """same seed, same machine, same run"""
     device: str = "auto"
     """auto: cuda where there is one, else cpu"""
+    workers: int = 0
+    """processes that drive at once; 0: this one alone"""
     threads: int = 0
     """of PyTorch on the CPU; 0: all cores"""
     checkpoint_every: int = 250
@@ -155,6 +157,9 @@ class PlannerTraining:
         for name in ("batch", "learning_rate", "clip", "checkpoint_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise RoadloopError(f"{name} is {getattr(self, name)}: it must be above 0")
+        for name in ("workers", "threads", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise RoadloopError(f"{name} is {getattr(self, name)}: it must be 0 or more")
         for name in ("warmup", "ema"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise RoadloopError(f"{name} is {getattr(self, name)}: it must be in [0, 1)")

@@ -12,6 +12,7 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +23,12 @@ import tyro
 from planning.learned_engine import NETWORK
 from roadloop.command_line import INTERRUPTED, parse
 from roadloop.config import dump_config
+from roadloop.errors import RoadloopError
 from roadloop.terminal import progress_bar
 from training.checkpoint import drop_checkpoints, newest_checkpoint, prepare_run, publish
 from training.optim import Average, adamw
 from training.planner_batches import batch_of, loss_terms, measures, order
-from training.planner_drives import jobs_of, make_drive, read_drives
+from training.planner_drives import jobs_of, make_drives, read_drives
 from training.planner_export import export_planner
 from training.planner_network import PlannerNetwork
 from training.planner_score import network_engine, score_pupil
@@ -96,6 +98,9 @@ def train(
     """
     from roadloop.terminal import start_warp
 
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise RoadloopError(f"a planner needs {missing[0]}: pip install 'roadloop[train,onnx]'")
     device = device_of(config.device)
     share_threads(config.threads)
     start_warp()
@@ -122,7 +127,7 @@ class School:
         self.network = PlannerNetwork(config.model).to(device)
         self.optimiser = adamw(self.network, config.learning_rate, config.weight_decay)
         self.average = Average(self.network, config.ema)
-        self.at, self.round, self.step = Progress(), 0, 0
+        self.at, self.round, self.step, self.moments = Progress(), 0, 0, 0
         self.drives = config.data.made or out / DRIVES
         self.say = line_writer(out)
 
@@ -149,16 +154,18 @@ class School:
     def _drive(self, number: int, stop: StopSignal) -> bool:
         """Make the drives of a round that are not there yet."""
         c = self.config
-        jobs = jobs_of(self.drives, c.data, c.rounds, number)
-        engine = network_engine(self.average.network) if number > 0 else None
+        jobs = [j for j in jobs_of(self.drives, c.data, c.rounds, number) if not j.file.is_file()]
         title = "drives that judge" if number < 0 else f"drives of round {number + 1}"
+        pupil = self.out / NETWORK if number > 0 else None  # as the last round left it
         with contextlib.closing(progress_bar(title, "drive", len(jobs), quiet=False)) as bar:
-            for job in jobs:
-                if stop.asked:
-                    return False
-                make_drive(job, c.model, engine, c.data)
+
+            def ended() -> bool:
                 bar.update(1)
-        return True
+                return stop.asked
+
+            if not jobs:
+                return not stop.asked
+            return make_drives(jobs, c.model, c.data, pupil, c.workers, ended)
 
     def _read(self, numbers: range) -> dict[str, Array]:
         c = self.config
@@ -211,9 +218,9 @@ class School:
         self.at.metrics = {**said, **scores}
         self.say(f"round {done + 1}, {self.moments} moments: {metrics_line(self.at.metrics)}")
         self.round, self.step = done + 1, 0
-        made = self._save()
-        publish(made, WEIGHTS, self.out)
+        # before the checkpoint: the next round's drives are this network's
         export_planner(self.average.network, self.out / NETWORK, f"{self.out.name}-{self.at.step}")
+        publish(self._save(), WEIGHTS, self.out)
 
     def _save(self) -> Path:
         fed = {"round": self.round, "step": self.step}
