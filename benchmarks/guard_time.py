@@ -18,7 +18,7 @@ import pstats
 import time
 
 import numpy as np
-from planner_time import steps_of
+from planner_time import DT, HOLD, steps_of
 
 from perception.forecaster import make_forecaster
 from planning.constant_speed import ConstantSpeed
@@ -33,7 +33,7 @@ Step = tuple[Observation, Tracks, Forecasts, Trajectory]
 
 
 def moved_aside(tracks: Tracks, path: Path) -> Tracks:
-    """Everybody as far off the route as `ROOM`, going along it."""
+    """Everybody at least `ROOM` off the route, going along it."""
     states = tracks.states
     s, left = path.project(states.x, states.y)
     at = path.at(s)
@@ -50,15 +50,26 @@ def moved_aside(tracks: Tracks, path: Path) -> Tracks:
     return dataclasses.replace(tracks, states=moved)
 
 
+def gone_on(tracks: Tracks, seconds: float) -> Tracks:
+    """Everybody straight on."""
+    states = tracks.states
+    x, y = states.x + states.vx * seconds, states.y + states.vy * seconds
+    return dataclasses.replace(tracks, states=dataclasses.replace(states, x=x, y=y))
+
+
 def shown(scenario: Scenario, path: Path, agents: int, steps: int, aside: bool) -> list[Step]:
     """What the guard is given."""
     forecaster, planner = make_forecaster("lane-following"), ConstantSpeed()
     forecaster.reset(scenario)
     planner.reset(scenario)
-    found = []
+    found: list[Step] = []
     for seen in steps_of(scenario, path, agents, steps):
         assert seen.tracks is not None
-        tracks = moved_aside(seen.tracks, path) if aside else seen.tracks
+        tracks = seen.tracks
+        if aside and seen.step % HOLD:
+            tracks = gone_on(found[-1][1], DT)
+        elif aside:
+            tracks = moved_aside(tracks, path)
         seen = dataclasses.replace(seen, tracks=tracks)
         forecasts = forecaster.forecast(seen, tracks, 6.0, 0.2)
         found.append((seen, tracks, forecasts, planner.plan(seen, tracks, None)))

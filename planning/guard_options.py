@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -29,9 +30,8 @@ BENDS = 3.0
 """s of the motion whose lateral acceleration must stay within the tyres' grip"""
 GRIP_SLACK = 1.05
 """of the grip: curvature is known to some per cent"""
-ROOM = 3.0
-"""m around the path, beyond the ego's length, in which road users are looked at: the ego may stand
-beside its path, and brake a little later than the plan"""
+ROOM = 0.5
+"""m around where the ego may be in which road users are looked at: paths bend between moments"""
 CLEAR = 0.5
 """m a plan that braking would not save must itself stay away from everybody"""
 AT_RESPONSE = int(np.searchsorted(MOMENTS, RESPONSE - 1e-9))
@@ -71,6 +71,10 @@ class Options:
             beside = self.found.side[worst] != 0.0
             what = "cuts in on it from the side" if beside else "RSS distance violated"
             return "rss", what, int(self.users.id[self.found.user[worst]])
+        bends = self._bends(self.way[None], self.pace[None])[0]
+        met = meetings(self._own, self.ego.vehicle, self.futures, CLEAR)
+        if not bends and not len(met.user):
+            return None
         way, pace = (values[None] for values in delayed(self.way, self.pace, level))
         if not self._bends(way, pace)[0]:
             # once it stands, nothing that happens is the ego's doing
@@ -78,25 +82,30 @@ class Options:
             motions = self.course.motions(way[:, stands], pace[:, stands])
             if not len(meetings(motions, self.ego.vehicle, self.futures).user):
                 return None
-        bends = self._bends(self.way[None], self.pace[None])[0]
-        met = meetings(self._own, self.ego.vehicle, self.futures, CLEAR)
         if len(met.user):
             first = int(np.argmin(met.time))
             what = f"meets it in {met.time[first]:.1f} s"
             return "collision", what, int(self.users.id[met.user[first]])
-        return ("bend", "faster than the tyres hold in the bend", -1) if bends else None
+        return "bend", "faster than the tyres hold in the bend", -1
 
     def judge(self, levels: Array) -> tuple[Array, Array]:
-        """Which of the braking ``levels`` do not comply, bool, and the impact (m/s) of each."""
+        """Which of the braking ``levels`` do not comply, bool, and the impact (m/s) of each.
+
+        They are to stay `CLEAR` of everybody; where none can, free of contacts.
+        """
         acceleration, speed = float(self.ego.acceleration), max(float(self.ego.speed), 0.0)
         braked, slower = braking(MOMENTS, speed, acceleration, levels)
         way, pace = np.minimum(self.way, braked), np.minimum(self.pace, slower)
         motions = self.course.motions(way, pace)
-        met = meetings(motions, self.ego.vehicle, self.futures)
         short = self._short(motions, way, pace, np.maximum(levels, self._brake_min))
         # braking that hard is the proper response, however near the other is
         short &= (levels < self._brake_min - 1e-6)[:, None] | (self.found.side != 0.0)
-        wrong = self._meets(met, len(levels)) | short.any(1) | self._bends(way, pace)
+        other = short.any(1) | self._bends(way, pace)
+        met = meetings(motions, self.ego.vehicle, self.futures, CLEAR)
+        wrong = other | self._meets(met, len(levels))
+        if wrong.all():
+            met = meetings(motions, self.ego.vehicle, self.futures)
+            wrong = other | self._meets(met, len(levels))
         harm = np.zeros(len(levels))
         np.maximum.at(harm, met.candidate, met.speed)
         return wrong, harm
@@ -112,7 +121,9 @@ class Options:
     @cached_property
     def futures(self) -> Futures:
         """Of everybody who may come near the path."""
-        reach = Reach.of(self._own, self.ego.vehicle.length + ROOM)
+        vehicle, off = self.ego.vehicle, math.hypot(*self.course.off)
+        corner = 0.5 * math.hypot(vehicle.length, vehicle.width) + vehicle.centre_offset
+        reach = Reach.of(self._own, corner + off + CLEAR + ROOM)
         return futures_of(self.users, self.forecasts, reach)
 
     @cached_property

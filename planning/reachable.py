@@ -42,8 +42,8 @@ WALKER_ACCELERATION = 2.0
 SIGMAS, LARGEST_GROWTH = 1.0, 0.5
 """standard deviations of a position by which its box grows to every side, and m of that at most:
 more than that and no lane is free any more"""
-ROUND_ABOUT = 2.0
-"""m around where somebody will be that is looked at: more than all growth above together"""
+MOST_BRAKED = 0.5 * BRAKING * RESPONSE**2
+"""m by which a box grows along its heading within the response time, at most"""
 STILL = 0.3
 """m/s below which somebody stands"""
 WITH = np.deg2rad(45.0)
@@ -105,10 +105,10 @@ class Reach:
     def of(cls, motions: Motions, room: float) -> Reach:
         """Of the first candidate and of all that are nowhere ahead of it on the same path.
 
-        ``room`` (m) goes to every side; added is what is driven between two moments.
+        ``room`` (m) goes to every side; added is what is driven in half a step.
         """
         x, y = motions.x[0], motions.y[0]
-        room += LONGEST_STEP * float(motions.speed.max())
+        room += 0.5 * LONGEST_STEP * float(motions.speed.max())
         return cls(
             np.minimum.accumulate(x) - room,
             np.maximum.accumulate(x) + room,
@@ -222,7 +222,8 @@ def _straight_on(everybody: RoadUsers, reach: Reach) -> Futures:
     still = everybody.speed < STILL
     until = np.where(still, MOMENTS[-1], np.where(walker, WALKS_ON, STRAIGHT_ON))
     last = np.where(still, LAST, np.where(walker, AT_WALKS_ON, AT_STRAIGHT_ON))
-    gone = everybody.speed * (np.where(still, 0.0, until) + LONGEST_STEP) + ROUND_ABOUT
+    gone = everybody.speed * (until + 0.5 * LONGEST_STEP) + MOST_BRAKED
+    gone += math.sqrt(2.0) * np.minimum(SIGMAS * everybody.std, LARGEST_GROWTH)
     gone += 0.5 * np.hypot(everybody.length, everybody.width)
     x, y = everybody.x, everybody.y
     user = np.flatnonzero(reach.touches(x - gone, x + gone, y - gone, y + gone, last))

@@ -15,6 +15,7 @@ has the sources); the 4 m/s^2 of ad-rss-lib with its response time of 1 s ask fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,13 @@ BESIDE = 15.0
 """m to the side of the route up to which road users are placed"""
 SEARCH = 15.0
 """m along the route within which the ego is looked for around where it was"""
+SIDEWAYS = np.linspace(0.0, 100.0, 201)
+"""m/s sideways, of ego and other, for which `NEEDED` is worked out"""
+NEEDED = np.maximum(
+    safe_distance_lateral(SIDEWAYS, -SIDEWAYS, OTHERS, EGO),
+    safe_distance_lateral(SIDEWAYS, -SIDEWAYS, EGO, OTHERS),
+)
+"""m that nobody needs more of; it is convex, so between the points the chord is above it"""
 PUSHES = 0.2
 """m/s sideways from which the ego comes in on somebody beside it; within a lane one sways less"""
 
@@ -135,22 +143,27 @@ def dangers(frame: RoadFrame, ego: EgoState, users: RoadUsers) -> Dangers:
     placed = frame.around(np.append(users.x[row], x), np.append(users.y[row], y))
     at, left, direction, in_junction = (values[:-1] for values in placed)
     ego_left = float(placed[1][-1])
+    mine = max(float(ego.speed), 0.0) * math.sin(turned)
+    swaying = abs(mine)
+    my_length, my_width = _half_extents(np.asarray(turned), ego.vehicle.length, ego.vehicle.width)
     angle = wrap_angle(users.heading[row] - direction)
     off = np.abs(angle)
-    kept = np.flatnonzero(
-        (np.abs(left) < BESIDE) & ((off < ALIGNED) | ((off > np.pi - ALIGNED) & ~in_junction))
-    )
+    # nobody farther aside than any two need at such speeds sideways
+    sideways = np.maximum(users.speed[row] * np.abs(np.sin(users.course[row] - direction)), swaying)
+    most = np.interp(sideways, SIDEWAYS, NEEDED)
+    most += 0.5 * np.hypot(users.length[row], users.width[row]) + 0.5 + my_width
+    near = (np.abs(left) < BESIDE) & (np.abs(left - ego_left) < most)
+    near &= (off < ALIGNED) | ((off > np.pi - ALIGNED) & ~in_junction)
+    kept = np.flatnonzero(near)
     if len(kept) == 0:
         return no_dangers()
     row, at, left, direction, angle = (v[kept] for v in (row, at, left, direction, angle))
     with_route = np.abs(angle) < ALIGNED
     half_length, half_width = _half_extents(angle, users.length[row], users.width[row])
-    my_length, my_width = _half_extents(np.asarray(turned), ego.vehicle.length, ego.vehicle.width)
     ahead, aside = at - ego_s, left - ego_left
     gap = np.abs(ahead) - half_length - my_length
     course = users.course[row] - direction
     along, leftward = users.speed[row] * np.cos(course), users.speed[row] * np.sin(course)
-    mine = max(float(ego.speed), 0.0) * np.sin(turned)
     grown = np.minimum(users.std[row], 0.5)
     lateral_gap = np.abs(aside) - half_width - my_width - grown
     # RSS counts speeds to the right; of the two the left one is named first

@@ -176,21 +176,23 @@ class TrackWatch:
         ``stuck``: s for which the tracks were frozen; what they missed in that time is no jump.
         """
         was = self._seen.pick(mine)
-        there = was.after(passed)
-        miss = np.hypot(seen.x[theirs] - there.x, seen.y[theirs] - there.y)
+        there_x = was.x + was.speed * np.cos(was.course) * passed
+        there_y = was.y + was.speed * np.sin(was.course) * passed
+        std, heading, speed = seen.std[theirs], seen.heading[theirs], seen.speed[theirs]
+        miss = np.hypot(seen.x[theirs] - there_x, seen.y[theirs] - there_y)
         bound = JUMP + 0.5 * JUMP_ACCELERATION * passed**2
-        bound = bound + SIGMAS * (was.std + seen.std[theirs]) + was.speed * stuck
+        bound = bound + SIGMAS * (was.std + std) + was.speed * stuck
         jumped = miss > bound
-        rate = np.zeros(len(seen))
-        turn = np.pi - np.mod(np.pi - (seen.heading[theirs] - was.heading), 2.0 * np.pi)
-        known = (seen.std[theirs] < 0.1) & ~jumped & (seen.speed[theirs] > 1.0)
-        rate[theirs] = np.where(known, np.clip(turn / passed, -1.0, 1.0), 0.0)
-        seen.yaw_rate[:] = rate
+        turn = np.pi - np.mod(np.pi - (heading - was.heading), 2.0 * np.pi)
+        known = (std < 0.1) & ~jumped & (speed > 1.0)
+        rate = np.minimum(np.maximum(turn / passed, -1.0), 1.0)
+        seen.yaw_rate[theirs] = np.where(known, rate, 0.0)
         self._seen = seen
         if not jumped.any():
             return nobody()
-        self.jumped = tuple(int(i) for i in was.id[jumped])
-        return there.pick(np.flatnonzero(jumped))
+        gone = was.pick(np.flatnonzero(jumped)).after(passed)
+        self.jumped = tuple(gone.id.tolist())
+        return gone
 
     def _keep_ghosts(self, new: RoadUsers, passed: float) -> None:
         """Ghosts move on; they go after `GHOST` s."""

@@ -10,15 +10,24 @@ from guard_fuzz import KINDS, case_seeds, fuzz, run_cases, total_of
 from test_controllers import LaggedBicycle
 from test_planner import Actor, along, constant, tracks_of, two_way
 
+from planning import rss_check
 from planning.constant_speed import ConstantSpeed
 from planning.controllers import TrackingController
 from planning.guard import Guard
 from planning.plan_sanity import fault_of_plan, from_now
+from planning.reachable import MOMENTS, Futures, Motions, Reach, meetings
 from planning.route_follower import RouteFollower
 from planning.track_watch import TrackWatch
 from roadloop.errors import RoadloopError
 from roadloop.geometry import box_corners, boxes_overlap
-from roadloop.types import AgentKind, Forecasts, Observation, Scenario, Trajectory
+from roadloop.types import (
+    AgentKind,
+    Forecasts,
+    Observation,
+    Scenario,
+    Trajectory,
+    VehicleParameters,
+)
 
 DT = 0.1
 
@@ -360,6 +369,76 @@ def test_a_track_that_becomes_nan_is_kept_where_it_must_be():
     broken = observe([Actor(lambda t: (np.nan, 0.0, 0.0, 10.0, 0.0))], 1)
     watch.update(broken, broken.tracks)
     assert watch.users.x.tolist() == pytest.approx([61.0])
+
+
+# --- who is left out ----------------------------------------------------------------------------
+
+
+def crowd(rng: np.random.Generator) -> list[Actor]:
+    """Eighteen around the ego's next seconds, near and far."""
+    found = []
+    for _ in range(18):
+        x, y, heading = rng.uniform(0.0, 130.0), rng.normal(0.0, 9.0), rng.uniform(-3.1, 3.1)
+        speed = float(rng.choice([0.0, 0.2, rng.uniform(0.5, 15.0)]))
+        vx, vy = speed * np.cos(heading), speed * np.sin(heading)
+        kind, size = AgentKind.CAR, (4.5, 1.8)
+        if rng.random() < 0.3:
+            kind, size = AgentKind.PEDESTRIAN, (0.6, 0.6)
+        found.append(Actor(constant(x, y, vx, vy), kind, *size))
+    return found
+
+
+def foretold(rng: np.random.Generator, tracks) -> Forecasts:
+    """Two futures of everybody, at some speed round some bend; now and then with a spread."""
+    states = tracks.states
+    t = np.arange(31) * 0.2
+    speed = rng.uniform(0.0, 12.0, (len(states.x), 2, 1))
+    turn = rng.normal(0.0, 0.2, speed.shape) * t
+    heading = states.heading[:, None, None] + turn
+    way = np.cumsum(speed * np.stack([np.cos(heading), np.sin(heading)]) * 0.2, axis=-1)
+    place = np.stack([states.x, states.y])[:, :, None, None]
+    x, y = place + np.concatenate([np.zeros((*way.shape[:3], 1)), way[..., :-1]], axis=-1)
+    probability = np.tile([0.7, 0.3], (len(states.x), 1))
+    spread = rng.uniform(0.0, 0.8, heading.shape) if rng.random() < 0.5 else None
+    return Forecasts(x, y, heading, probability, 0.2, spread, spread)
+
+
+def test_nobody_is_left_out_who_matters(monkeypatch):
+    """Near ones picked out early or everybody looked at: the same answers, and the same notes."""
+    answers = []
+    for everybody in (False, True):
+        if everybody:
+            monkeypatch.setattr(Reach, "touches", lambda self, low, *rest: np.isfinite(low))
+            monkeypatch.setattr(rss_check, "NEEDED", rss_check.NEEDED + 1e6)
+        rng, found = np.random.default_rng(5), []
+        for _ in range(30):
+            speed = rng.uniform(3.0, 16.0)
+            seen, guard = observe(crowd(rng), speed=speed), started()
+            driven = check(guard, seen, ahead(speed), foretold(rng, seen.tracks))
+            found.append((driven.x, driven.y, driven.speed, guard.interventions))
+        answers.append(found)
+    assert sum(bool(notes) for *_, notes in answers[0]) not in (0, 30)
+    for one, other in zip(*answers, strict=True):
+        assert one[-1] == other[-1]
+        assert all(np.array_equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def test_contacts_between_two_moments_count():
+    """A car that crosses at 14 m/s is past between two looks; the plan would clip its tail."""
+    ego = Motions(*(np.zeros((1, len(MOMENTS))) for _ in range(4)))
+    ego = dataclasses.replace(ego, x=10.0 * MOMENTS[None], speed=np.full((1, len(MOMENTS)), 10.0))
+    car = VehicleParameters(length=1.0, width=1.0, wheelbase=0.6, rear_overhang=0.2)
+    shape = (1, len(MOMENTS))
+    # both pass the crossing at 0.55 s, half-way between two moments
+    other = Futures(
+        np.zeros(1, np.int64), np.full(shape, 5.5 + car.centre_offset),
+        14.0 * (MOMENTS - 0.55)[None],
+        np.full(shape, np.pi / 2.0), np.full(shape, 0.1), np.full(shape, 0.1), np.full(1, 2.0),
+    )  # fmt: skip
+    met = meetings(ego, car, other)
+    assert len(met.time) == 1 and met.time[0] == pytest.approx(0.5, abs=0.11)
+    late = dataclasses.replace(other, y=other.y - 1.8)
+    assert not len(meetings(ego, car, late).time)
 
 
 # --- closed loop --------------------------------------------------------------------------------
