@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.rig import load_rig
 from roadloop.types import AgentKind
@@ -210,6 +209,7 @@ def light_rows(config: DetectorConfig) -> list[int]:
     names = [camera.name for camera in load_rig(config.rig).cameras]
     for name in config.light_cameras:
         if name not in names:
-            noun = f"camera of rig {config.rig}"
-            raise RoadloopError(f"light_cameras: {unknown(noun, name, names)}")
+            raise RoadloopError(
+                f'light_cameras: rig {config.rig} has no camera "{name}"; it has {", ".join(names)}'
+            )
     return [names.index(name) for name in config.light_cameras]
