@@ -14,6 +14,7 @@ FORECASTERS: dict[str, str] = {
     "constant-velocity": "everybody goes on as now, blind to the map",
     "constant-turn-rate": "the speed of now along the present bend, which fades",
     "lane-following": "along the lanes and their branches, behind the one ahead, up to red lights",
+    "learned": "a network that has seen traffic; learned:PATH is one of your own",
 }
 """name -> one line on what it is"""
 
@@ -32,10 +33,17 @@ def _plain(kind: Callable[[], Forecaster]) -> Builder:
     return build
 
 
+def _learned(argument: str) -> Forecaster:
+    from perception.learned_forecaster import LearnedForecaster
+
+    return LearnedForecaster(argument)
+
+
 _BUILDERS: dict[str, Builder] = {
     "constant-velocity": _plain(ConstantVelocity),
     "constant-turn-rate": _plain(ConstantTurnRate),
     "lane-following": _plain(LaneFollowing),
+    "learned": _learned,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import importlib.util
 import weakref
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from perception.lane_forecast import MODES, LaneFollowing
 from perception.lane_paths import lane_ways
 from perception.track_memory import FORGET, MotionHistory, TrackMemory
 from roadloop.errors import RoadloopError
+from roadloop.interfaces import Forecaster
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.types import (
     AgentKind,
@@ -93,10 +95,20 @@ def fork() -> RoadMap:
     ).build()
 
 
+BY_RULE = [name for name in FORECASTERS if name != "learned"]
+
+
+def learned() -> Forecaster:
+    """The forecaster that comes with roadloop, where what it needs is installed."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        pytest.importorskip("torch")
+    return make_forecaster("learned")
+
+
 # --- without a map --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FORECASTERS)
+@pytest.mark.parametrize("name", BY_RULE)
 def test_every_forecaster_goes_straight_on_a_straight_road(name: str) -> None:
     seen = tracks((50.0, 0.0, 0.0, 13.9), (20.0, 300.0, 1.0, 7.0))
     forecaster = make_forecaster(name)
@@ -115,7 +127,7 @@ def test_every_forecaster_goes_straight_on_a_straight_road(name: str) -> None:
 def test_invalid_rows_are_finite_and_nothing_is_no_problem(name: str) -> None:
     seen = tracks((50.0, 0.0, 0.0, 10.0), (np.nan, np.inf, np.nan, np.nan), valid=[True, False])
     seen = dataclasses.replace(seen, position_std=np.array([0.3, np.nan]))
-    forecaster = make_forecaster(name)
+    forecaster = learned() if name == "learned" else make_forecaster(name)
     forecaster.reset(SimpleNamespace(road_map=road(), name="by hand"))  # type: ignore[arg-type]
     f = forecaster.forecast(observe(seen), seen, HORIZON, DT)
     for field in (f.x, f.y, f.heading, f.probability, f.along_std, f.across_std):
@@ -126,7 +138,7 @@ def test_invalid_rows_are_finite_and_nothing_is_no_problem(name: str) -> None:
     assert f.x.shape[0] == 0 and f.x.shape[-1] == POINTS
 
 
-@pytest.mark.parametrize("name", FORECASTERS)
+@pytest.mark.parametrize("name", BY_RULE)
 def test_spread_starts_at_that_of_the_track_and_grows(name: str) -> None:
     seen = tracks((50.0, 0.0, 0.0, 10.0), (80.0, 0.0, 0.0, 0.0), kind=[0, 7], std=0.4)
     forecaster = make_forecaster(name)
@@ -396,6 +408,19 @@ def test_ways_are_kept_no_longer_than_their_map() -> None:
     del road_map
     gc.collect()
     assert gone() is None
+
+
+def test_the_shipped_network_has_learnt_to_drive() -> None:
+    """On a straight road it goes on, in its lane, and says less the farther ahead."""
+    forecaster = learned()
+    forecaster.reset(SimpleNamespace(road_map=road(), name="by hand"))  # type: ignore[arg-type]
+    for k in range(11):
+        seen = tracks((50.0 + 1.2 * k, 0.0, 0.0, 12.0))
+        f = forecaster.forecast(observe(seen, 0.1 * k), seen, HORIZON, DT)
+    best = int(f.probability[0].argmax())
+    assert best == 0 and np.abs(f.y[0, 0]).max() < 1.5  # within its lane
+    assert 45.0 < f.x[0, 0, -1] - f.x[0, 0, 0] < 95.0
+    assert (f.along_std[0, 0, -1] > f.along_std[0, 0, 1]) and np.isfinite(f.across_std).all()
 
 
 def test_bad_input_is_refused_in_a_line() -> None:
