@@ -27,6 +27,10 @@ LOOK = 3.5
 """s, step and length of the judge's own simulation"""
 STRAIGHT_ON = 2.0
 """s for which moving road users are believed to go straight on"""
+FRONT, FROM_BEHIND = np.deg2rad(45.0), np.deg2rad(25.0)
+"""rad off straight ahead of the ego's middle: in front of it, and where it runs into a tail"""
+BESIDE = 1.0
+"""s for which who drives the same way is believed to come in from the side"""
 LAG = 0.15
 """s until the brakes answer, for the braking profiles that are tried"""
 
@@ -132,8 +136,11 @@ class Judge:
         # what comes from behind or from the side is not always for braking to avoid
         bearing, first = np.abs(bearing), np.argmax(touch, axis=1)
         rows = np.flatnonzero(touch.any(1))
-        angle = bearing[rows, first[rows]]
-        return bool((angle < np.deg2rad(45.0)).any()), bool((angle < np.deg2rad(135.0)).any())
+        when, angle = first[rows], bearing[rows, first[rows]]
+        # beside somebody on the same way, straight on is soon no more than the tangent of a bend
+        same_way = np.cos(uh[rows] - h[when]) > np.cos(np.deg2rad(45.0))
+        front = np.where(same_way & (t[when] > BESIDE), FROM_BEHIND, FRONT)
+        return bool((angle < front).any()), bool((angle < np.deg2rad(135.0)).any())
 
 
 def _path_of(plan: Trajectory) -> tuple[Array, ...]:
