@@ -22,7 +22,7 @@ GROWTH_SHARE = 0.5
 MOST_ALONG = 1.0
 """m a box grows at most at each end ..."""
 MOST_ACROSS = 0.3
-"""... and at each side: half of the gap kept beside an obstacle"""
+"""... and at each side: less than the least gap kept beside an obstacle"""
 UNCERTAIN_TURN = 0.15
 """m/s, growth of the position's standard deviation where there is no forecaster"""
 

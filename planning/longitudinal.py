@@ -59,6 +59,18 @@ class Leaders:
     def __len__(self) -> int:
         return len(self.s)
 
+    def decisive(self) -> list[tuple[float, float]]:
+        """``s`` and ``speed`` of those without whom one would drive otherwise.
+
+        Who is farther away than another one and not slower never is the one to brake for.
+        """
+        kept, slowest = [], math.inf
+        for s, speed in sorted(zip(self.s.tolist(), self.speed.tolist(), strict=True)):
+            if speed < slowest:
+                kept.append((s, speed))
+                slowest = speed
+        return kept
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -182,8 +194,7 @@ def roll_out(
         i = int(k)
         return caps[last] if i >= last else caps[i] + (k - i) * (caps[i + 1] - caps[i])
 
-    follow = _following_one(idm)
-    ahead = list(zip(leaders.s.tolist(), leaders.speed.tolist(), strict=True))
+    follow, ahead = _following_one(idm), leaders.decisive()
     out_s, out_v, out_a = [s], [v], [a]
     jerk, hardest = style.jerk * dt, style.max_deceleration
     for k in range(steps):

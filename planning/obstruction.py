@@ -37,11 +37,11 @@ QUEUE_PATIENCE = 40.0
 """s after which even those are passed"""
 NEIGHBOUR_REACH = 15.0
 """m between obstacles that are passed in one go"""
-
-
 KERB_ASIDE = 0.75
 """m between the path and the middle of a standing vehicle from which it is parked at the kerb:
 who queues stands in the middle of the lane"""
+MOST_DOUBT = 0.3
+"""m that are kept more beside who is not seen well"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def obstructions(
 def way_around(
     agents: AgentsOnPath,
     blocking: Array,
+    unsure: Array,
     line: RouteLine,
     rules: RouteRules,
     road_map: RoadMap,
@@ -117,6 +118,7 @@ def way_around(
 ) -> Passing | None:
     """Out, past and back for the first of the ``blocking`` ``(agents,)``, or None when not free.
 
+    ``unsure`` ``(agents,)`` m is what is not known about where they are: that much more is kept.
     Own lane first, then the neighbour of the same direction, then the opposite lane. Not through
     junctions. Positions are of the rear axle, m along the path.
     """
@@ -131,6 +133,7 @@ def way_around(
             group.append(i)
     first, last = float(agents.s_low[group].min()), float(agents.s_high[group].max())
     low, high = float(agents.d_low[group].min()), float(agents.d_high[group].max())
+    doubt = min(float(unsure[group].max()), MOST_DOUBT)
     bend = line.curvature[line.window(first - front_length, last)[0]]
     out_end = first - front_length + 0.3
     back_start = last + rear_length + 0.5
@@ -139,7 +142,8 @@ def way_around(
     for side in (1, -1):
         # in a bend the front sweeps outside
         sweep = max(float((side * bend).max()), 0.0) * front_length**2 / 2.0
-        wide = side * shift_past(low, high, half_width, side, manners.side_gap + sweep)
+        beside = manners.side_gap + sweep + doubt
+        wide = side * shift_past(low, high, half_width, side, beside)
         if wide <= 0.0:
             continue
         # no further out of the own lane than needed: the less room is kept, the slower

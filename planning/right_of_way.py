@@ -33,6 +33,12 @@ STARVED = 20.0
 """s of waiting after which smaller gaps are accepted"""
 DIVERGING = 8.0
 """m into a junction up to which an agent's lane is taken to be open (lanes overlap there)"""
+ON_LANE = 4.0
+"""m from its centreline up to which a vehicle can be on a lane"""
+FACING = 1.0
+"""rad between a vehicle and its lane at most"""
+THINNED = 4.0
+"""m between points of lanes by which vehicles are sorted out that cannot be on them"""
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,9 @@ def locate_vehicles(
         states.y[rows],
         states.heading[rows],
         z=states.z[rows],
-        max_distance=4.0,
+        max_distance=ON_LANE,
     )
-    good = (place.lane >= 0) & (np.abs(place.heading_error) < 1.0)
+    good = (place.lane >= 0) & (np.abs(place.heading_error) < FACING)
     rows, lane, s = rows[good], place.lane[good].astype(np.int64), place.s[good].copy()
     junction = road_map.lane_junction[lane]
     start = road_map.predecessor_start
@@ -113,6 +119,7 @@ class RightOfWay:
         self._light_lane = road_map.stop_lane[light]
         self._light_s = road_map.stop_s[light]
         self._light_signal = road_map.stop_signal[light]
+        self._approaches: dict[int, tuple[Array, Array]] = {}
 
     def lines(self, lights: Array, front: float, speed: float, reach: float) -> Stop | None:
         """The first line within ``reach`` m at which a light or stop sign stops the ego.
@@ -160,6 +167,45 @@ class RightOfWay:
         decide = min(front + 15.0 + speed * speed / 4.0, limit)
         visit, rear = rules.conflict_visit, front - front_length - rear_length
         return np.flatnonzero((rules.visit_hold[visit] < decide) & (rules.conflict_to > rear))
+
+    def concerned(self, rows: Array, states: AgentStates, reach: Array) -> Array:
+        """Those of ``reach`` (indices into ``states``) who may come to the conflicts ``rows``.
+
+        Cheaper than `locate_vehicles`, which then has fewer to place; leaves out nobody it would
+        place on a lane that leads there.
+        """
+        visits = np.unique(self.rules.conflict_visit[rows]).tolist()
+        near = [self._approach(visit) for visit in visits]
+        xy = np.concatenate([points for points, _ in near])
+        facing = np.concatenate([directions for _, directions in near])
+        dx = states.x[reach, None] - xy[:, 0]
+        dy = states.y[reach, None] - xy[:, 1]
+        heading = states.heading[reach]
+        along = np.cos(heading)[:, None] * facing[:, 0] + np.sin(heading)[:, None] * facing[:, 1]
+        # lanes bend a little between the points
+        there = dx * dx + dy * dy < (ON_LANE + 0.6 * THINNED) ** 2
+        return reach[(there & (along > np.cos(FACING + 0.6))).any(axis=1)]
+
+    def _approach(self, visit: int) -> tuple[Array, Array]:
+        """Points (n, 2) and directions (n, 2) of the lanes that lead to a visit's conflicts."""
+        if visit not in self._approaches:
+            road_map, rules = self.road_map, self.rules
+            leads = np.isfinite(rules.conflict_reach[rules.conflict_visit == visit]).any(axis=0)
+            # who has just entered a junction on another of its lanes counts to the lane before
+            beyond = [road_map.successors_of(int(lane)) for lane in np.flatnonzero(leads)]
+            lanes = leads.copy()
+            lanes[np.concatenate([np.zeros(0, dtype=np.int64), *beyond]).astype(np.int64)] = True
+            counts = np.diff(road_map.point_start)
+            owner = np.repeat(np.arange(road_map.lanes), counts)
+            place = np.arange(len(owner)) - road_map.point_start[owner]
+            step = road_map.lane_length / np.maximum(counts - 1, 1)
+            stride = np.maximum((THINNED / np.maximum(step, 1e-3)).astype(np.int64), 1)
+            last = place == counts[owner] - 1
+            kept = lanes[owner] & ((place % stride[owner] == 0) | last)
+            heading = road_map.point_heading[kept]
+            directions = np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+            self._approaches[visit] = road_map.point_xyz[kept, :2], directions
+        return self._approaches[visit]
 
     def junctions(
         self,

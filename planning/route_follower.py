@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from planning.corridor import AgentsOnPath, PathWindow, agents_on_path, in_the_way, swing_out
+from planning.detour import Detour
 from planning.lane_change import LaneChanges
-from planning.lateral_offset import LateralOffset, OffsetStep, band_is_free
+from planning.lateral_offset import LateralOffset, OffsetStep
 from planning.longitudinal import (
     DrivingStyle,
     Leaders,
@@ -23,7 +24,7 @@ from planning.longitudinal import (
     roll_out,
     speed_profile,
 )
-from planning.obstruction import ROOM_TO_PASS, Manners, obstructions, way_around
+from planning.obstruction import ROOM_TO_PASS, Manners, obstructions
 from planning.occlusion import hidden_crossings
 from planning.right_of_way import RightOfWay, Stop, locate_vehicles
 from planning.route_line import SPACING, RouteLine, build_route_line
@@ -86,9 +87,7 @@ class RouteFollower:
         path, self._line = build_route_line(self._map, scenario.route)
         self._rules: RouteRules = compile_route(self._map, path)
         self._right_of_way = RightOfWay(self._map, self._rules)
-        self._passing = LateralOffset()
-        self._passing_speed = self.manners.passing_speed
-        self._opposite = False
+        self.detour = Detour(self.manners)
         self._s: float | None = None
         self._obstructed = False
         self._standing: dict[int, float] = {}
@@ -137,13 +136,17 @@ class RouteFollower:
         reach = np.flatnonzero(near & tracks.states.valid)
         standing = self._standing_times(tracks, observation.dt)
         agents = agents_on_path(window, tracks.states, reach)
-        self._passing.forget_before(s - 5.0)
+        self.detour.offset.forget_before(s - 5.0)
 
         blocking = obstructions(
             agents, standing[agents.row], self._rules, half_width, self.manners.kerb_patience
         )
         self._obstructed = bool(blocking.any())
-        self._pass_obstructions(agents, blocking, s, front_length, vehicle, speed)
+        if not self._changes.away:
+            unsure = np.nan_to_num(tracks.position_std[agents.row])
+            self.detour.consider(
+                agents, blocking, unsure, self._line, self._rules, self._map, s, vehicle, speed
+            )
         leading = self._leading(window, agents, s, front_length, speed, vehicle, blocking)
 
         law = self._right_of_way.lines(lights, front, speed, ahead) or NO_STOP
@@ -206,7 +209,7 @@ class RouteFollower:
     ) -> Array:
         """(agents,) bool, to be followed on the planned line, or with ``more`` steps."""
         # an obstruction is passed where the ego's front reaches it, a lane is left where one is
-        passing = self._passing.at(np.maximum(agents.s_low - 2.0, s))
+        passing = self.detour.offset.at(np.maximum(agents.s_low - 2.0, s))
         changes = LateralOffset([*self._changes.offset.steps, *more])
         changing = changes.at((agents.s_low + agents.s_high) / 2.0)
         beside, slope = passing[0] + changing[0], passing[1] + changing[1]
@@ -252,11 +255,6 @@ class RouteFollower:
         """The lane changes, the route's and those a planner has added."""
         return self._changes
 
-    @property
-    def passes(self) -> bool:
-        """Whether a way around an obstruction is planned."""
-        return bool(self._passing.steps)
-
     def conflicts_end(self, front: float) -> float:
         """m along the path where the last conflict of the junction at or after ``front`` ends."""
         rules = self._rules
@@ -266,7 +264,7 @@ class RouteFollower:
 
     def planned_offset(self) -> LateralOffset:
         """m left of the path that are planned: ways around and lane changes."""
-        return LateralOffset([*self._passing.steps, *self._changes.offset.steps])
+        return LateralOffset([*self.detour.offset.steps, *self._changes.offset.steps])
 
     def changing_steps(self) -> list[OffsetStep]:
         """Those of the lane changes alone."""
@@ -276,27 +274,12 @@ class RouteFollower:
         """What is being done sideways, in words."""
         if self.halt is not None:
             return "pull over"
-        if self._passing.steps:
+        if self.detour.planned:
             return "go around"
         changing = self._changes.under_way(self._s or 0.0)
         if changing:
             return "change left" if changing > 0.0 else "change right"
         return "keep lane"
-
-    def passing_under_way(self) -> OffsetStep | None:
-        """The step to the opposite lane that has begun, None where it was given up or is none."""
-        steps = self._passing.steps
-        begun = bool(steps) and steps[0].start < (self._s or 0.0)
-        return steps[0] if begun and self._crosses() else None
-
-    def _crosses(self) -> bool:
-        """Whether a way around that was not given up leads over the opposite lane."""
-        steps = self._passing.steps
-        return self._opposite and len(steps) == 2 and steps[1].start >= steps[0].end
-
-    def give_up_passing(self, steps: list[OffsetStep]) -> None:
-        """Go back to the own lane: ``steps`` take the place of the way around."""
-        self._passing.steps = steps
 
     def _place(self, x: float, y: float, speed: float, dt: float) -> float:
         """The ego's m along the path, kept from jumping to another pass of a winding path."""
@@ -312,7 +295,7 @@ class RouteFollower:
 
     def _offset_at(self, s: Array) -> tuple[Array, Array, Array]:
         """Planned m left of the path at ``s``, its slope and second derivative."""
-        passing, changing = self._passing.at(s), self._changes.offset.at(s)
+        passing, changing = self.detour.offset.at(s), self._changes.offset.at(s)
         return passing[0] + changing[0], passing[1] + changing[1], passing[2] + changing[2]
 
     def _standing_times(self, tracks: Tracks, dt: float) -> Array:
@@ -325,36 +308,6 @@ class RouteFollower:
         ]
         self._standing = dict(zip(tracks.states.id.tolist(), times, strict=True))
         return np.array(times, dtype=np.float64)
-
-    def _pass_obstructions(
-        self,
-        agents: AgentsOnPath,
-        blocking: Array,
-        s: float,
-        front_length: float,
-        vehicle: VehicleParameters,
-        speed: float,
-    ) -> None:
-        """Plan a way around what blocks the lane, unless one is under way."""
-        if not blocking.any() or s < self._passing.active_until() or self._changes.away:
-            return
-        passing = way_around(
-            agents,
-            blocking,
-            self._line,
-            self._rules,
-            self._map,
-            s,
-            front_length,
-            vehicle.rear_overhang,
-            vehicle.width / 2.0,
-            speed,
-            self.manners,
-        )
-        if passing is None:
-            return
-        self._passing.steps += [passing.out, passing.back]
-        self._passing_speed, self._opposite = passing.speed, passing.opposite
 
     def _blocked_stop(
         self,
@@ -377,24 +330,12 @@ class RouteFollower:
             return min(law, Stop(front + room - ROOM_TO_PASS, reason), key=lambda d: d.s)
         return law
 
-    def is_met(self, now: Situation) -> bool:
-        """Whether somebody comes on the opposite lane before the way around there is over."""
-        steps = self._passing.steps
-        if not self._crosses():
-            return False
-        agents, half, end = now.agents, now.vehicle.width / 2.0, steps[1].end
-        rear, side = now.s - now.vehicle.rear_overhang, steps[0].by
-        duration = max(end - now.s, 0.0) / self._passing_speed + 1.0
-        band = (side - half - 0.3, side + half + 0.3)
-        others = now.blocking | (agents.speed_along > -0.5)
-        return not band_is_free(agents, others, band, rear, now.front, end, now.speed, duration)
-
     def hurried_profile(self, rows: slice) -> Array | None:
         """m/s allowed where somebody comes while the ego passes slowly on the opposite lane.
 
         None where it does not.
         """
-        if not self._crosses() or self._passing.steps[0].start > (self._s or 0.0):
+        if self.detour.begun(self._s or 0.0) is None:
             return None
         return self._profile(rows, np.zeros(0), hurries=True)
 
@@ -403,11 +344,7 @@ class RouteFollower:
         line = self._line
         _, _, bend = self._offset_at(line.s[rows])
         limit = line.speed_limit[rows]
-        if self._passing.steps:
-            first = min(step.start for step in self._passing.steps)
-            passing = (line.s[rows] > first) & (line.s[rows] < self._passing.active_until())
-            pace = self.manners.passing_speed if hurries else self._passing_speed
-            limit = np.where(passing, np.minimum(limit, pace), limit)
+        limit = self.detour.limited(line.s[rows], limit, hurries)
         for place in hidden.tolist():
             beside = np.abs(line.s[rows] - place) < 1.0
             limit = np.where(beside, np.minimum(limit, self.manners.hidden_speed), limit)
@@ -453,6 +390,7 @@ class RouteFollower:
     ) -> Stop | None:
         if len(conflicts) == 0:  # placing everybody on lanes is the costliest part of a step
             return None
+        reach = self._right_of_way.concerned(conflicts, tracks.states, reach)
         vehicles = locate_vehicles(self._map, tracks.states, reach, standing)
         return self._right_of_way.junctions(
             conflicts, vehicles, lights, motion, front, front_length, rear_length

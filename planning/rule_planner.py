@@ -55,7 +55,7 @@ LEAST_GAP = 1.5
 """m to stop before what is not passed"""
 GIVE_UP, HURRY = "give up passing", "hurry past"
 MET = 0.3
-"""of the score that giving up and hurrying have ahead when somebody comes on the opposite lane"""
+"""of the score that giving up, or hurrying, has ahead when somebody comes on the opposite lane"""
 HALF_WAY = 0.55
 """share of the way to the other lane from which it is no longer given up"""
 GAP = "take the gap"
@@ -133,12 +133,9 @@ class RulePlanner:
         believed = believed_leaders(now, known.tracks, None if aside else forecasts)
         given_up = self._given_up(now)
         menu = self._menu(now, planned, believed, given_up)
-        options, row = menu.options(), now.agents.row[menu.followed]
-        followed = FollowedAgents(
-            now.agents.s_low[menu.followed],
-            now.agents.speed_along[menu.followed],
-            known.acceleration[row],
-        )
+        options, who, agents = menu.options(), menu.followed, now.agents
+        pull = known.acceleration[agents.row[who]]
+        followed = FollowedAgents(agents.s_low[who], agents.speed_along[who], pull)
         rolled = roll_out_all(
             options, now.s, now.speed, now.acceleration, float(now.window.s[0]), SPACING,
             np.stack([line.profile for line in menu.lines]),
@@ -154,7 +151,6 @@ class RulePlanner:
         met = encounters(judged, boxes, now.vehicle, exposed(judged, around, now.vehicle))
         steady = np.array([float(name == self._last) for name in options.names])
         steady[:2] = steady[:2].max()  # these two differ by little
-        steady[options.line > 0] = 1.0  # begun, they are the rules' plan
         ttc = least_ttc(judged, boxes, now.vehicle, around)
         terms, score = score_proposals(
             judged,
@@ -177,7 +173,7 @@ class RulePlanner:
         chosen = int(np.argmax(score + ahead))
         self._last, self._departed = options.names[chosen], chosen > 1
         if options.names[chosen] == GIVE_UP:
-            follower.give_up_passing(given_up)
+            follower.detour.give_up(given_up)
         sideways.take(options.names[chosen])
         self.explanation = explain(
             options.names, terms, self._shares, score, chosen, judged, met, boxes,
@@ -205,7 +201,7 @@ class RulePlanner:
 
     def _given_up(self, now: Situation) -> list[OffsetStep]:
         """Steps that take back the way around that has begun, none where that no longer helps."""
-        out = self._follower.passing_under_way()
+        out = self._follower.detour.begun(now.s)
         if out is None or now.s > out.start + HALF_WAY * (out.end - out.start):
             return []
         length = step_length(out.by, min(now.speed, 4.0), TIGHTEST)
@@ -234,9 +230,11 @@ class RulePlanner:
             takes = self._waiting > self.style.gap_patience or needed > LATE_BRAKING
             if takes or self._last == GAP:
                 menu.add(GAP, now.law.s - front)
-        hurried = follower.hurried_profile(now.rows)
-        # beyond what is judged, but too near to go on slowly
-        bonus = MET if (given_up or hurried is not None) and follower.is_met(now) else 0.0
+        # beyond what is judged, but too near to go on slowly, or even fast
+        detour = follower.detour
+        met = detour.is_met(now, detour.speed)
+        late = met and detour.is_met(now, detour.manners.passing_speed)
+        hurried = follower.hurried_profile(now.rows) if met else None
         if given_up:
             ahead = now.agents.s_low[now.blocking & (now.agents.s_low > now.front)]
             # with room to try again, as far as firm braking can still do it
@@ -245,10 +243,13 @@ class RulePlanner:
             before = min(max(before - ROOM_TO_PASS, soon), before - LEAST_GAP)
             back = LateralOffset(given_up + follower.changing_steps())
             line = menu.line(back, now.profile, believed)
-            menu.add(GIVE_UP, min(stop, before), line=line, pace=0.6, bonus=bonus)
+            menu.add(GIVE_UP, min(stop, before), line=line, pace=0.6, bonus=MET if late else 0.0)
         if hurried is not None:
+            bonus = 0.0 if late and given_up else MET
             menu.add(HURRY, stop, line=menu.line(planned, hurried, believed), bonus=bonus)
-        for offer in self._ready().offers(now, self.style.margin):
+        # begun, they are the rules' plan, and as steady
+        same = self.style.margin + self.style.keep + self._shares["stability"]
+        for offer in self._ready().offers(now, same):
             aside = LateralOffset([*planned.steps, offer.step])
             line = menu.line(aside, now.profile, offer.led)
             menu.add(offer.name, stop, line=line, bonus=offer.bonus)

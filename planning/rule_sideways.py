@@ -108,21 +108,21 @@ class Sideways:
         if self.pulls_over and self._follower.halt is None:
             self._find_kerb(now)
 
-    def offers(self, now: Situation, margin: float) -> list[Offer]:
+    def offers(self, now: Situation, level: float) -> list[Offer]:
         """What may be done sideways now.
 
-        ``margin`` of the score, by which the rules' plan is ahead, is not asked of these: they are
-        another line, not another opinion of the same one.
+        ``level`` of the score is what other lines are ahead, so that they have to be better than
+        the rules' plan and no more: they are no other opinion of the same way.
         """
         follower = self._follower
         self._offered = {}
-        busy = follower.passes or self.pulls_over or bool(now.blocking.any())
+        busy = follower.detour.planned or self.pulls_over or bool(now.blocking.any())
         if self._out is not None:
             found = self._abort(now, self._out)
         elif busy or follower.changes.away or follower.changes.under_way(now.s):
             found = []
         else:
-            found = self._overtake(now, margin) or self._keep_aside(now, margin)
+            found = self._overtake(now, level) or self._keep_aside(now, level)
         self._offered = {offer.name: offer for offer in found}
         return found
 
@@ -170,7 +170,7 @@ class Sideways:
         pace = float(agents.speed_along[who])
         distance = float(agents.s_high[who]) - now.front + CLEAR_AHEAD + now.vehicle.length
         length = step_length(width, now.speed, TIGHTEST)
-        needed = distance * limit / (limit - pace) + 2.0 * length
+        needed = distance * limit / (limit - pace) + length + _room_to_come_back(limit)
         found = []
         for side in (-road.kerb_side, road.kerb_side):
             until = road.lane_beside_until(now.s, round(side))
@@ -203,7 +203,7 @@ class Sideways:
         there = (agents.d_high > low) & (agents.d_low < high) & (agents.s_high > rear - 8.0)
         near = there & (agents.s_low < now.front + CLEAR_AHEAD + 2.5 * speed)
         slow = agents.speed_along < speed - 1.0
-        ends = now.s + 5.0 * speed + speed * speed / 3.0 + 30.0 > self._until
+        ends = now.s + _room_to_come_back(speed) > self._until
         return ends or not bool((near & (slow | (agents.s_low < now.front))).any())
 
     def _keep_aside(self, now: Situation, bonus: float) -> list[Offer]:
@@ -266,3 +266,8 @@ class Sideways:
         steps = self._follower.changes.offset.steps
         steps.append(OffsetStep(low, low + length, by))
         self._follower.halt = Stop(low + length + front + 1.0, "pulling over")
+
+
+def _room_to_come_back(speed: float) -> float:
+    """m from where a gap is looked for to where the other lane ends: 3 s, and a stop at 2 m/s^2."""
+    return 3.0 * speed + speed * speed / 4.0 + 20.0

@@ -140,6 +140,11 @@ def test_roll_out_follows_as_the_formula_of_many_leaders():
     assert motion.a[1] == pytest.approx(max(asked, -STYLE.max_deceleration))
 
 
+def test_who_is_farther_and_not_slower_decides_nothing():
+    leaders = Leaders(np.array([30.0, 10.0, 20.0, 40.0]), np.array([5.0, 6.0, 7.0, -1.0]))
+    assert leaders.decisive() == [(10.0, 6.0), (30.0, 5.0), (40.0, -1.0)]
+
+
 def test_braking_leader_is_met_early_and_gently():
     """11 m/s, 20 m behind a car that brakes from 11 m/s with 6 m/s^2."""
     followed = FollowedAgents(np.array([FRONT + 20.0]), np.array([11.0]), np.array([-6.0]))
