@@ -101,11 +101,12 @@ class Options:
         # braking that hard is the proper response, however near the other is
         short &= (levels < self._brake_min - 1e-6)[:, None] | (self.found.side != 0.0)
         other = short.any(1) | self._bends(way, pace)
-        met = meetings(motions, self.ego.vehicle, self.futures, CLEAR)
+        met = meetings(motions, self.ego.vehicle, self.futures)
         wrong = other | self._meets(met, len(levels))
-        if wrong.all():
-            met = meetings(motions, self.ego.vehicle, self.futures)
-            wrong = other | self._meets(met, len(levels))
+        if not wrong.all():
+            near = meetings(motions, self.ego.vehicle, self.futures, CLEAR)
+            nearer = other | self._meets(near, len(levels))
+            wrong = wrong if nearer.all() else nearer
         harm = np.zeros(len(levels))
         np.maximum.at(harm, met.candidate, met.speed)
         return wrong, harm
