@@ -34,7 +34,7 @@ STEP, HORIZON = 0.2, 5.0
 """s"""
 TIMES = STEP * np.arange(round(HORIZON / STEP) + 1)
 _MOMENTS = np.interp(MOMENTS, TIMES, np.arange(len(TIMES)))
-JERK, FIRM_JERK, HARD = 1.8, 2.6, -3.0
+JERK, FIRM_JERK, HARD = 1.8, 3.0, -4.5
 """m/s^3 of gentle and of firm changes; m/s^2 of braking from which nothing bounds it"""
 COMFORTABLE = 2.0
 """m/s^2 of stops that are seen in time"""

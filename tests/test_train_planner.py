@@ -27,7 +27,7 @@ from training.planner_counterfactual import (
     passes,
     with_car,
 )
-from training.planner_drives import drive_and_label, jobs_of
+from training.planner_drives import drive_and_label, jobs_of, make_drives
 from training.planner_export import export_planner
 from training.planner_labels import Happened, apart_from, terms_of
 from training.planner_network import PlannerNetwork, crossings, meetings
@@ -187,13 +187,13 @@ def test_it_learns_what_it_is_shown(moments):
     optimiser = torch.optim.AdamW(network.parameters(), 5e-3)
     batch, loss = batch_of(moments, np.arange(16), "cpu"), PlannerLoss()
     totals = []
-    for _ in range(60):
+    for _ in range(40):
         terms = loss_terms(network(batch), batch, loss)
         optimiser.zero_grad()
         terms["total"].backward()
         optimiser.step()
         totals.append(float(terms["total"].detach()))
-    assert totals[-1] < 0.7 * totals[0]
+    assert totals[-1] < 0.75 * totals[0]
     assert measures(network(batch), batch)["agrees"].mean() > 0.7
 
 
@@ -231,6 +231,20 @@ def test_a_run_stopped_and_resumed_writes_the_same_bytes(tmp_path, monkeypatch):
     assert rows[0].startswith("round,moments,steps,teacher,chance,agrees,apart,loss")
     assert len(rows) == 3
     planner_engine(tmp_path / "whole")
+
+
+def test_drives_do_not_depend_on_who_makes_them(tmp_path):
+    data = dataclasses.replace(RUN.data, seconds=1.2)
+    files = []
+    for workers in (0, 1):
+        jobs = jobs_of(tmp_path / str(workers), data, RUN.rounds, 0)
+        assert make_drives(jobs, TINY, data, None, workers, lambda: False)
+        files += [job.file for job in jobs]
+    assert len(files) == 2
+    assert files[0].read_bytes() == files[1].read_bytes()
+    again = jobs_of(tmp_path / "1", data, (RUN.rounds[0], Round(2, 0.0, 1.0)), 1)
+    assert not make_drives(again, TINY, data, None, 0, lambda: True)  # asked to stop
+    assert [job.file.is_file() for job in again] == [True, False]
 
 
 # --- counterfactuals ----------------------------------------------------------------------------
