@@ -25,7 +25,7 @@ from perception.lights import LightHead
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from perception.point_grid import LIDAR_PLANES, RADAR_PLANES
 from perception.raster_map import RasterHead
-from perception.velocity import VelocityHead
+from perception.velocity import FOUND, TRAIL, VelocityHead, found
 from roadloop.rig import load_rig
 
 
@@ -100,7 +100,7 @@ class DetectorNetwork(nn.Module):
         self.memory = Memory(depth, config.grid) if config.temporal else None
         self.trunk = Trunk(config)
         self.objects = ObjectHead(depth, config)
-        self.velocity = VelocityHead(depth, config.trail) if config.trail else None
+        self.velocity = VelocityHead() if config.trail else None
         self.raster = RasterHead(depth, config)
         self.lights = LightHead(config.channels, config) if config.light_cameras else None
         self.labels = ImageLabelHead(config.channels, config)
@@ -125,26 +125,25 @@ class DetectorNetwork(nn.Module):
             auxiliary: also ``depth`` and ``semantic``, for training.
         """
         x, maps, normal = self._see(frame)
-        after = trail = x
+        kept: list[Tensor] = []
         if self.memory is not None:
             if state is None:
                 state = x.new_zeros(len(x), *self.config.state_shape)
                 state_valid = x.new_zeros(len(x))
             elif state_valid is None:
                 state_valid = frame["motion_valid"]
-            depth = x.shape[1]
-            x, after = self.memory(x, state[:, :depth], frame["motion"], state_valid)
+            before, trail = state.split([x.shape[1], state.shape[1] - x.shape[1]], 1)
+            x, after = self.memory(x, before, frame["motion"], state_valid)
             x = self.memory.finish(x)
-            trail = self.memory.before(state[:, depth:], frame["motion"], state_valid)
-        x = self.trunk(x)
-        outputs = self._say(x, maps, normal, auxiliary)
-        if self.memory is not None:
-            outputs["state"] = after
+            kept = [after]
             if self.velocity is not None:
-                kept = self.velocity.kept(x, outputs["heat"])
-                outputs["state"] = torch.cat([after, kept, trail[:, : self.velocity.trail]], 1)
-                outputs |= self.velocity(x, trail, outputs)
-        return outputs
+                kept.append(self.memory.before(trail, frame["motion"], state_valid))
+        outputs = self._say(self.trunk(x), maps, normal, auxiliary)
+        if self.velocity is not None:
+            after, trail = kept
+            kept = [after, found(outputs), trail[:, :FOUND]]
+            outputs |= self.velocity(trail, outputs)
+        return outputs | ({"state": torch.cat(kept, 1)} if kept else {})
 
     def clip(
         self, frames: Mapping[str, Tensor], usable: Tensor, detach: int = 2
@@ -173,15 +172,14 @@ class DetectorNetwork(nn.Module):
                 if t % detach == detach - 1:
                     state = state.detach()
             x = self.memory.finish(torch.stack(seen, 1).flatten(0, 1))
-        x = self.trunk(x)
-        outputs = self._say(x, maps, normal, auxiliary=True)
+        outputs = self._say(self.trunk(x), maps, normal, auxiliary=True)
         if self.velocity is not None and self.memory is not None:
-            kept = self.velocity.kept(x, outputs["heat"]).unflatten(0, (-1, moments))
-            trails = [torch.cat([torch.zeros_like(kept[:, 0])] * 2, 1)]
+            now = found(outputs).unflatten(0, (-1, moments))
+            trails = [now.new_zeros(len(now), TRAIL, *now.shape[-2:])]
             for t in range(1, moments):
-                known = torch.cat([kept[:, t - 1], trails[-1][:, : self.velocity.trail]], 1)
+                known = torch.cat([now[:, t - 1], trails[-1][:, :FOUND]], 1)
                 trails.append(self.memory.before(known, frames["motion"][:, t], usable[:, t]))
-            outputs |= self.velocity(x, torch.stack(trails, 1).flatten(0, 1), outputs)
+            outputs |= self.velocity(torch.stack(trails, 1).flatten(0, 1), outputs)
         return outputs
 
     def _see(self, frame: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
