@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from deploy.detectors import SHIPPED, is_detector
-from deploy.stack import Sight, Stack
+from deploy.stack import RAISE, Sight, Stack
 from perception.forecaster import make_forecaster
 from perception.ground_truth import GroundTruth
 from perception.noise_config import load_noise
@@ -22,8 +23,11 @@ from planning.controllers import TrackingController
 from planning.guard import Guard
 from planning.idm_planner import IdmPlanner
 from planning.longitudinal import DrivingStyle
+from planning.lqr import Lqr
+from planning.mpc import Mpc
 from planning.pdm_closed import PdmClosed
 from planning.policy import Policy
+from planning.pure_pursuit import PurePursuit
 from planning.r157_driver import R157Driver
 from planning.recorded import ConstantVelocity, RecordedExpert, Stationary
 from planning.route_follower import RouteFollower
@@ -31,7 +35,8 @@ from planning.rule_planner import RulePlanner
 from planning.rule_style import rule_style
 from roadloop.config import load_config, unknown
 from roadloop.errors import RoadloopError
-from roadloop.interfaces import Driver, Tracker
+from roadloop.interfaces import Controller, Driver, Tracker
+from roadloop.vehicles import ActuatorDelays, load_vehicle
 
 
 class Builder(Protocol):
@@ -132,6 +137,27 @@ DRIVERS: dict[str, str] = {
 }
 """name -> one line on what it is"""
 
+CONTROLLERS: dict[str, Callable[[ActuatorDelays], Controller]] = {
+    "tracking": lambda delays: TrackingController(),
+    "mpc": lambda delays: Mpc(delays=delays),
+    "lqr": lambda delays: Lqr(delays=delays),
+    "pure-pursuit": lambda delays: PurePursuit(delays=delays),
+}
+"""name -> how to make one for actuators that are late"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Settings that every `Stack` takes beside those of its planner."""
+
+    controller: str = "tracking"
+    """one of `CONTROLLERS`"""
+    vehicle: str = ""
+    """that is driven, `roadloop.vehicles.load_vehicle`; empty: the one the world says"""
+    on_error: str = RAISE
+    """what a `Stack` does where its planner raises: raise, or guard"""
+
+
 NEEDED = {"safetensors": "train", "timm": "train", "torch": "train", "onnxruntime": "onnx"}
 """what seeing with a network takes -> the extra it is of"""
 POLICY = "policy:"
@@ -170,8 +196,8 @@ def make_driver(
             (`perception.noise_config`); or the path of a YAML file with a NoiseConfig; or a
             detector (`deploy.seeing`): ``"compact"``, a checkpoint or the folder of a run. The
             driver's sensors then are those of the detector's rig.
-        settings: of the planner's style, as ``{"time_headway": "0.65"}`` or
-            ``["time_headway=0.65"]``.
+        settings: of `Parts` and of the planner's style, as ``{"time_headway": "0.65"}`` or
+            ``["controller=mpc", "time_headway=0.65"]``.
 
     Raises:
         RoadloopError: an unknown name, preset or setting, or one that this driver does not take.
@@ -198,7 +224,39 @@ def make_driver(
         raise RoadloopError(f"{unknown('driver', name, DRIVERS)} {or_else}")
     tracker, sees = make_tracker(perception)
     full = name + (f"[{','.join(overrides)}]" if overrides else "") + (f"+{sees}" if sees else "")
-    return _BUILDERS[name](full, tracker, overrides)
+    names = {f.name for f in dataclasses.fields(Parts)}
+    chosen = [text for text in overrides if text.partition("=")[0].strip() in names]
+    style = tuple(text for text in overrides if text not in chosen)
+    return _with_parts(_BUILDERS[name](full, tracker, style), chosen)
+
+
+def _with_parts(driver: Driver, chosen: Sequence[str]) -> Driver:
+    """``driver`` with the settings ``chosen`` of `Parts`."""
+    if not chosen:
+        return driver
+    if not isinstance(driver, Stack):
+        refuse_settings(driver.name, tuple(chosen))
+        return driver
+    parts = load_config(Parts, overrides=chosen)
+    if parts.controller not in CONTROLLERS:
+        raise RoadloopError(unknown("controller", parts.controller, CONTROLLERS))
+    vehicle = load_vehicle(parts.vehicle) if parts.vehicle else None
+    delays = vehicle.delays if vehicle is not None else ActuatorDelays()
+    if parts.controller == "tracking" and delays != ActuatorDelays():
+        raise RoadloopError(
+            f'controller "tracking" makes up for no delays, vehicle "{parts.vehicle}" has some: '
+            "take controller=mpc"
+        )
+    return Stack(
+        driver.name,
+        driver.tracker,
+        driver.planner,
+        CONTROLLERS[parts.controller](delays),
+        driver.forecaster,
+        driver.guard,
+        parts.on_error,
+        vehicle.parameters if vehicle is not None else None,
+    )
 
 
 def make_tracker(perception: str = "truth") -> tuple[Tracker, str]:

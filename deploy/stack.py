@@ -16,15 +16,26 @@ from perception.detector_config import BevGrid
 from perception.percept import Percept
 from planning.explanation import Explanation
 from planning.safe_stop import safe_stop
+from roadloop.config import unknown
 from roadloop.errors import RoadloopError
 from roadloop.interfaces import Controller, Forecaster, Planner, Tracker
 from roadloop.stage_times import StageTime, StageTimes
-from roadloop.types import Control, Forecasts, Observation, Scenario, Tracks, Trajectory
+from roadloop.types import (
+    Control,
+    Forecasts,
+    Observation,
+    Scenario,
+    Tracks,
+    Trajectory,
+    VehicleParameters,
+)
 
 FORESIGHT = 6.0
 """s that forecasts reach"""
 FORECAST_STEP = 0.2
 """s between their points"""
+RAISE, GUARD = "raise", "guard"
+"""what a `Stack` does where its planner raises"""
 
 
 class PlanCheck(Protocol):
@@ -35,9 +46,13 @@ class PlanCheck(Protocol):
     def check(
         self,
         observation: Observation,
-        tracks: Tracks,
+        tracks: Tracks | None,
         forecasts: Forecasts | None,
         plan: Trajectory,
+    ) -> Trajectory: ...
+
+    def without_plan(
+        self, observation: Observation, tracks: Tracks | None, error: Exception
     ) -> Trajectory: ...
 
 
@@ -50,7 +65,11 @@ class Stack:
 
     A tracker that has ``sensors`` of its own sees by itself: what the world knows of road users and
     lights is kept from the planner, and where the tracker is ``blind`` the car is stopped in its
-    lane.
+    lane: by the guard, which is then given no tracks; without one at once.
+
+    ``on_error`` is what happens where the planner raises: ``"raise"``, or ``"guard"``, which then
+    drives and tells it as an intervention. ``vehicle`` is the car that is driven; None: the one
+    that the observations name.
     """
 
     def __init__(
@@ -61,13 +80,24 @@ class Stack:
         controller: Controller,
         forecaster: Forecaster | None = None,
         guard: PlanCheck | None = None,
+        on_error: str = RAISE,
+        vehicle: VehicleParameters | None = None,
     ) -> None:
+        if on_error not in (RAISE, GUARD):
+            raise RoadloopError(f"{unknown('on_error', on_error, (RAISE, GUARD))}")
+        if on_error == GUARD and guard is None:
+            raise RoadloopError(
+                f'driver "{name}" has no guard that could drive on where its planner raises: leave '
+                f"out on_error={GUARD}"
+            )
         self.name = name
         self.tracker = tracker
         self.forecaster = forecaster
         self.planner = planner
         self.guard = guard
         self.controller = controller
+        self.on_error, self.vehicle = on_error, vehicle
+        self._error = ""
         self.plan: Trajectory | None = None
         self.sight = tracker if isinstance(tracker, Sight) else None
         self.sensors = ("tracks", "lights") if self.sight is None else self.sight.sensors
@@ -78,7 +108,7 @@ class Stack:
         """What decides the planner's speed now, empty where it does not say."""
         if self.sight is not None and self.sight.blind:
             return "sees nothing ahead: " + ("; ".join(self.faults) or "no picture yet")
-        return getattr(self.planner, "reason", "")
+        return self._error or getattr(self.planner, "reason", "")
 
     @property
     def explanation(self) -> Explanation | None:
@@ -96,7 +126,7 @@ class Stack:
 
     def reset(self, scenario: Scenario) -> None:
         """Start a scenario: every part forgets the last one."""
-        self.plan = None
+        self.plan, self._error = None, ""
         self.tracker.reset(scenario)
         if self.forecaster is not None:
             self.forecaster.reset(scenario)
@@ -111,6 +141,9 @@ class Stack:
             return self._act(observation)
 
     def _act(self, observation: Observation) -> Control:
+        if self.vehicle is not None:
+            ego = dataclasses.replace(observation.ego, vehicle=self.vehicle)
+            observation = dataclasses.replace(observation, ego=ego)
         if self.sight is None:
             check_finite(observation)
             with self._times.stage("track"):
@@ -124,14 +157,32 @@ class Stack:
         if self.forecaster is not None:
             with self._times.stage("forecast"):
                 forecasts = self.forecaster.forecast(observation, tracks, FORESIGHT, FORECAST_STEP)
+        made: Trajectory | Exception
         with self._times.stage("plan"):
-            self.plan = self.planner.plan(observation, tracks, forecasts)
-            if self.sight is not None and self.sight.blind:
-                ego = observation.ego
-                self.plan = safe_stop(self.plan, float(ego.speed), float(ego.acceleration))
+            try:
+                made = self.planner.plan(observation, tracks, forecasts)
+            except Exception as error:
+                if self.on_error != GUARD:
+                    raise
+                made = error
+        failed = isinstance(made, Exception)
+        self._error = f"the planner raised {type(made).__name__}" if failed else ""
+        blind = self.sight is not None and self.sight.blind
         if self.guard is not None:
+            if blind:
+                tracks = forecasts = None
             with self._times.stage("guard"):
-                self.plan = self.guard.check(observation, tracks, forecasts, self.plan)
+                if isinstance(made, Exception):
+                    self.plan = self.guard.without_plan(observation, tracks, made)
+                else:
+                    self.plan = self.guard.check(observation, tracks, forecasts, made)
+        elif isinstance(made, Exception):
+            raise made
+        elif blind:
+            ego = observation.ego
+            self.plan = safe_stop(made, float(ego.speed), float(ego.acceleration))
+        else:
+            self.plan = made
         with self._times.stage("control"):
             return self.controller.control(observation, self.plan)
 
