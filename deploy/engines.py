@@ -7,6 +7,7 @@ no longer fits is known before it is loaded.
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ def build_engines(model: Path, target: Target, folder: Path) -> list[Engine]:
     if not model.is_file():
         raise RoadloopError(f"{model}: no such file")
     try:
-        import tensorrt_rtx_bindings as trt  # type: ignore[import-not-found]
+        trt: Any = importlib.import_module("tensorrt_rtx_bindings")
     except ImportError as error:
         raise RoadloopError(f"{error}: pip install 'roadloop[rtx]'") from error
 

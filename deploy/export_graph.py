@@ -19,7 +19,10 @@ next_state    (1, D, X, Y)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ from roadloop.rig import load_rig
 
 Array = np.ndarray
 
-LARGEST_FOLDED = 1 << 18
+LARGEST_FOLDED = 1 << 20
 """numbers of a constant that others are computed from"""
 
 
@@ -149,6 +152,9 @@ def write_graph(
 
     Args:
         example: its inputs.
+
+    Raises:
+        RoadloopError: a network with an operator that has no counterpart.
     """
     import logging
     import warnings
@@ -162,14 +168,35 @@ def write_graph(
         warnings.simplefilter("ignore")  # about the exporter's future, and shapes that are fixed
         # The exporter by tracing: its files build in every TensorRT from 8.6 on. It may drop what
         # it does not know, so nothing it made is kept unless deploy.export_parity has passed it.
-        torch.onnx.export(
-            module.eval(), values, str(path), input_names=list(module.inputs),
-            output_names=list(module.outputs), opset_version=opset, dynamo=False,
-        )  # fmt: skip
+        try:
+            with _printing_nothing():  # where it fails it prints all of the graph
+                torch.onnx.export(
+                    module.eval(), values, str(path), input_names=list(module.inputs),
+                    output_names=list(module.outputs), opset_version=opset, dynamo=False,
+                )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).split("Please feel free")[0].strip().splitlines()
+            raise RoadloopError(
+                f"the network cannot be exported: {reason[0] if reason else 'no reason given'}"
+            ) from error
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     model = folded(optimizer.optimize(onnx.load(str(path))), opset)
     del model.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+@contextlib.contextmanager
+def _printing_nothing() -> Iterator[None]:
+    """Nothing goes to standard output meanwhile, from C++ neither."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def folded(model: Any, opset: int) -> Any:

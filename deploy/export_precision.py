@@ -24,9 +24,14 @@ FP32_ONLY = frozenset({
     "GridSample",
     # statistics of fp16 numbers overflow: NVIDIA/TensorRT issues 2564, 1262, 4493
     "LayerNormalization", "InstanceNormalization", "GroupNormalization",
-    "Softmax", "LogSoftmax", "ReduceSum", "ReduceSumSquare", "ReduceL2", "CumSum",
+    "Softmax", "LogSoftmax", "ReduceSumSquare", "ReduceL2", "CumSum",
     "Exp", "Log", "Pow", "Sqrt", "Reciprocal",
 })  # fmt: skip
+FOLLOWING = frozenset({
+    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Expand",
+    "Identity", "Gather", "ReduceSum",
+})  # fmt: skip
+"""operators that stay in the type they are given: a cast of what they make is smaller"""
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 LARGEST = 65504.0
 """of fp16"""
@@ -82,14 +87,14 @@ def with_fp16(model: Any, learned: Collection[str] = ()) -> Any:
     renamed: dict[str, str] = {}
     for index, node in enumerate(list(graph.node)):
         is_half = index in half
-        for place, name in enumerate(node.input):
-            name = renamed.get(name, name)
-            if types.get(node.input[place]) != TensorProto.FLOAT:
+        for place, given in enumerate(list(node.input)):
+            if types.get(given) != TensorProto.FLOAT:
                 continue
+            name: str = renamed.get(given, given)
             if not is_half:
                 node.input[place] = cast(name, TensorProto.FLOAT) if name in made_half else name
             elif place < _ONE_TYPED.get(node.op_type, len(node.input)):
-                if node.input[place] in weights:
+                if given in weights:
                     node.input[place] = weight(name)
                 else:
                     known = name in made_half
@@ -124,6 +129,7 @@ def half_nodes(model: Any, learned: Collection[str] = ()) -> set[int]:
     weights = {tensor.name for tensor in model.graph.initializer}
     features = set(learned)
     half: set[int] = set()
+    made_half: set[str] = set()
     for index, node in enumerate(model.graph.node):
         floats = [name for name in node.input if types.get(name) == TensorProto.FLOAT]
         activations = [name for name in floats if name not in weights]
@@ -134,8 +140,10 @@ def half_nodes(model: Any, learned: Collection[str] = ()) -> set[int]:
         out = [name for name in node.output if types.get(name) == TensorProto.FLOAT]
         features.update(out)
         attention = product and len(activations) == 2
-        if node.op_type not in FP32_ONLY and not attention and (out or node.op_type != "Cast"):
+        follows = node.op_type in FOLLOWING and not made_half & set(activations)
+        if node.op_type not in FP32_ONLY and not attention and not follows and out:
             half.add(index)
+            made_half.update(out)
     return half
 
 

@@ -261,7 +261,7 @@ def one_type(graph: Graph, target: Target) -> Iterator[Finding]:
 
     reals = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
     for node in graph.of(*ONE_TYPE):
-        kinds = {graph.types.get(name) for name in node.input} & reals
+        kinds = {graph.types[name] for name in node.input if name in graph.types} & reals
         if len(kinds) > 1:
             mixed = " and ".join(sorted(TensorProto.DataType.Name(kind) for kind in kinds))
             reason = f"{node.op_type} of {mixed}"

@@ -46,6 +46,6 @@ def simulated_moments(config: DetectorConfig, checkpoint: Path) -> dict[str, dic
     observation = world.reset(scenario, detector.sensors)
     detector.perceive(observation)
     while config.temporal and not seen[-1]["state_valid"]:
-        observation = world.step(Control(acceleration=0.0, steering=0.0))
+        observation = world.step(Control(np.array(0.0), np.array(0.0)))
         detector.perceive(observation)
     return {"simulated": seen[-1]}
