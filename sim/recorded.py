@@ -25,6 +25,7 @@ from roadloop.types import (
     EgoState,
     LightProgramme,
     LightState,
+    Route,
     Scenario,
     Trigger,
     at,
@@ -113,12 +114,21 @@ def recorded_scenario(
         duration=steps * dt,
         dt=dt,
         ego=at(expert, 0),
-        route=extended(road_map, matched.route, BEYOND),
+        route=extended(road_map, _from_rear_axle(matched.route, expert), BEYOND),
         agents=_agents(recording, times, grid, reactive),
         lights=_lights(recording, times, grid),
         description=f"{where}, others {'react' if reactive else 'replayed'}",
         expert=expert,
     )
+
+
+def _from_rear_axle(route: Route, ego: EgoState) -> Route:
+    """The route of box centres begun where the rear axle is, as far back as its first lane goes.
+
+    Drivers plan from the rear axle: a line that begins ahead of it leaves a plan without its start.
+    """
+    start = max(float(route.start_s) - ego.vehicle.centre_offset, 0.0)
+    return dataclasses.replace(route, start_s=start)
 
 
 def _ego_at(ego: EgoState, times: Array, grid: Array) -> EgoState:

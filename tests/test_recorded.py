@@ -18,6 +18,7 @@ from roadloop.logs.recording import Recording
 from roadloop.logs.store import RolloutWriter, read_rollout
 from roadloop.logs.writer import write_recording
 from roadloop.maps.match import extended, match_drive
+from roadloop.maps.path import route_path
 from roadloop.maps.road_map import RoadMap, SignalKind
 from roadloop.rig import SensorRig
 from roadloop.scoring.scores import judge
@@ -444,6 +445,12 @@ def test_a_drive_is_matched_through_a_lane_change_and_a_fork() -> None:
     assert matched.route.lanes.tolist() == [1, 0, 3]
     assert matched.route.start_s == pytest.approx(10.0, abs=0.1)
     assert (matched.first, matched.last) == (0, len(x) - 1)
+
+
+def test_the_route_begins_at_the_rear_axle() -> None:
+    scenario = recorded_scenario(recording())
+    begin = route_path(scenario.road_map, scenario.route).xyz[0, :2]
+    assert begin == pytest.approx([float(scenario.ego.x), float(scenario.ego.y)], abs=0.01)
 
 
 def test_a_start_beside_the_road_is_left_out() -> None:
