@@ -16,7 +16,7 @@ from roadloop.types import AgentKind, LightState
 
 MOMENTS = 0.5 * np.arange(1, 9)
 """s from now at which proposals and futures are shown to the network and held against each other"""
-ACCELERATIONS = (-7.0, -4.0, -2.6, -1.6, -0.8, 0.0, 0.7, 1.3, 1.9)
+ACCELERATIONS = (-7.0, -3.7, -2.6, -1.6, -0.8, 0.0, 0.7, 1.3, 1.9)
 """m/s^2 that are proposed"""
 OFFSETS = (0.0, -0.8, 0.8, 1.6, 2.4, 3.2)
 """m to the left of the lane's middle, the way around things"""
