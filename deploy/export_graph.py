@@ -128,7 +128,7 @@ def detector_shapes(config: DetectorConfig) -> dict[str, tuple[tuple[int, ...], 
             shapes[f"{name}_valid"] = (1,), "bool"
     if config.temporal:
         shapes["motion"] = (1, 3), "float32"
-        shapes["state"] = (1, *config.state_shape), "float32"
+        shapes["state"] = (1, config.bev_channels, *cells.shape), "float32"
         shapes["state_valid"] = (1,), "bool"
     return shapes
 

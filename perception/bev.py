@@ -51,11 +51,6 @@ class Memory(nn.Module):
         """The rest, which may be done for many moments at once."""
         return torch.relu(self.norm(mixed))
 
-    def before(self, state: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
-        """The state in the present cells, 0 where it is not used or was not within."""
-        found, known = self.moved(state, motion)
-        return found * (known * valid.view(-1, 1, 1, 1).to(known.dtype))
-
     def moved(self, state: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         """The state in the present cells (B, D, X, Y), and (B, 1, X, Y) where it was within."""
         grid = self.grid

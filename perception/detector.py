@@ -77,7 +77,7 @@ class CameraDetector:
         self._reader = FrameReader(config, rig, limits)
         self._light_rows = light_rows(config)
         self._memory = MemoryQueue(config.state_age) if config.temporal else None
-        self._no_state = np.zeros(config.state_shape, np.float32)
+        self._no_state = np.zeros((config.bev_channels, *config.grid.shape), np.float32)
         self.reset()
 
     @classmethod

@@ -157,8 +157,6 @@ class DetectorConfig:
     """keep a state from moment to moment"""
     state_age: float = 0.5
     """s between two moments of the state"""
-    trail: bool = False
-    """also keep what was found in the two moments before, for a head that tells velocities"""
 
     bev_channels: int = 48
     bev_down: tuple[int, ...] = (80,)
@@ -186,16 +184,8 @@ class DetectorConfig:
                 raise RoadloopError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if not self.heights or not np.isfinite(self.heights).all():
             raise RoadloopError(f"heights are {self.heights}: expected metres above the ground")
-        if self.trail and not self.temporal:
-            raise RoadloopError("trail keeps what was found before: it needs temporal")
         if not 0.0 < self.state_age < math.inf:
             raise RoadloopError(f"state_age is {self.state_age}: expected seconds above 0")
-
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        """Of the state that goes from moment to moment: channels, nx, ny."""
-        found = 2 * (len(ObjectClass) + 3) if self.trail else 0  # perception.velocity.TRAIL
-        return self.bev_channels + found, *self.grid.shape
 
 
 def light_rows(config: DetectorConfig) -> list[int]:

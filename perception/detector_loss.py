@@ -21,8 +21,6 @@ class LossWeights:
     box: float = 1.0
     heading: float = 0.5
     velocity: float = 0.3
-    velocity_knee: float = 0.0
-    """m/s; smaller errors count squared, so that who moves counts more than who almost stands"""
     raster: float = 2.0
     lane: float = 0.5
     light_heat: float = 0.5
@@ -48,8 +46,7 @@ def detector_loss(
     Terms whose outputs or targets are not there are left out.
     """
     given, wanted = dict(outputs), dict(frame)
-    terms = object_loss(given, wanted, uncertain, weights.velocity_knee)
-    terms |= raster_loss(given, wanted)
+    terms = object_loss(given, wanted, uncertain) | raster_loss(given, wanted)
     if "light_heat" in given:
         terms |= light_loss(given, wanted)
     terms |= image_label_loss(given, wanted)

@@ -25,7 +25,6 @@ from perception.lights import LightHead
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from perception.point_grid import LIDAR_PLANES, RADAR_PLANES
 from perception.raster_map import RasterHead
-from perception.velocity import FOUND, TRAIL, VelocityHead, found
 from roadloop.rig import load_rig
 
 
@@ -100,7 +99,6 @@ class DetectorNetwork(nn.Module):
         self.memory = Memory(depth, config.grid) if config.temporal else None
         self.trunk = Trunk(config)
         self.objects = ObjectHead(depth, config)
-        self.velocity = VelocityHead() if config.trail else None
         self.raster = RasterHead(depth, config)
         self.lights = LightHead(config.channels, config) if config.light_cameras else None
         self.labels = ImageLabelHead(config.channels, config)
@@ -119,31 +117,20 @@ class DetectorNetwork(nn.Module):
 
         Args:
             frame: the inputs of `perception.frame` with one leading axis B.
-            state: (B, *config.state_shape), ``state`` of the outputs ``motion`` ago; None: there is
-                none.
+            state: (B, D, X, Y), ``state`` of the outputs ``motion`` ago; None: there is none.
             state_valid: (B,) bool; by default the frame's ``motion_valid``.
             auxiliary: also ``depth`` and ``semantic``, for training.
         """
         x, maps, normal = self._see(frame)
-        kept: list[Tensor] = []
+        outputs: dict[str, Tensor] = {}
         if self.memory is not None:
             if state is None:
-                state = x.new_zeros(len(x), *self.config.state_shape)
-                state_valid = x.new_zeros(len(x))
+                state, state_valid = torch.zeros_like(x), x.new_zeros(len(x))
             elif state_valid is None:
                 state_valid = frame["motion_valid"]
-            before, trail = state.split([x.shape[1], state.shape[1] - x.shape[1]], 1)
-            x, after = self.memory(x, before, frame["motion"], state_valid)
+            x, outputs["state"] = self.memory(x, state, frame["motion"], state_valid)
             x = self.memory.finish(x)
-            kept = [after]
-            if self.velocity is not None:
-                kept.append(self.memory.before(trail, frame["motion"], state_valid))
-        outputs = self._say(self.trunk(x), maps, normal, auxiliary)
-        if self.velocity is not None:
-            after, trail = kept
-            kept = [after, found(outputs), trail[:, :FOUND]]
-            outputs |= self.velocity(trail, outputs)
-        return outputs | ({"state": torch.cat(kept, 1)} if kept else {})
+        return outputs | self._say(x, maps, normal, auxiliary)
 
     def clip(
         self, frames: Mapping[str, Tensor], usable: Tensor, detach: int = 2
@@ -171,16 +158,9 @@ class DetectorNetwork(nn.Module):
                 seen.append(after)
                 if t % detach == detach - 1:
                     state = state.detach()
-            x = self.memory.finish(torch.stack(seen, 1).flatten(0, 1))
-        outputs = self._say(self.trunk(x), maps, normal, auxiliary=True)
-        if self.velocity is not None and self.memory is not None:
-            now = found(outputs).unflatten(0, (-1, moments))
-            trails = [now.new_zeros(len(now), TRAIL, *now.shape[-2:])]
-            for t in range(1, moments):
-                known = torch.cat([now[:, t - 1], trails[-1][:, :FOUND]], 1)
-                trails.append(self.memory.before(known, frames["motion"][:, t], usable[:, t]))
-            outputs |= self.velocity(torch.stack(trails, 1).flatten(0, 1), outputs)
-        return outputs
+            x = torch.stack(seen, 1).flatten(0, 1)
+            x = self.memory.finish(x)
+        return self._say(x, maps, normal, auxiliary=True)
 
     def _see(self, frame: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """This moment's map (B, D, X, Y), the features (B, N, C, h, w), the pictures normalised."""
@@ -200,6 +180,7 @@ class DetectorNetwork(nn.Module):
     def _say(self, x: Tensor, maps: Tensor, normal: Tensor, auxiliary: bool) -> dict[str, Tensor]:
         """The heads' outputs."""
         batch, cameras = maps.shape[:2]
+        x = self.trunk(x)
         outputs = self.objects(x) | self.raster(x)
         if self.lights is not None:
             rows = self.light_rows

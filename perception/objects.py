@@ -142,17 +142,13 @@ def object_targets(
 
 
 def object_loss(
-    outputs: dict[str, torch.Tensor],
-    frame: dict[str, torch.Tensor],
-    uncertain: float,
-    knee: float = 0.0,
+    outputs: dict[str, torch.Tensor], frame: dict[str, torch.Tensor], uncertain: float
 ) -> dict[str, torch.Tensor]:
     """Scalars: ``heat``, ``box``, ``velocity``, ``heading``.
 
     Args:
         uncertain: share in [0, 1] of the Gaussian likelihood in place of L1 for position, size and
             velocity: 0 while warming up, as variances learnt too early hide errors.
-        knee: m/s, below which errors of velocity count squared (Huber's loss).
     """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -174,11 +170,8 @@ def object_loss(
     def mean(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return (error * weight).sum() / (weight.sum() * error.shape[1]).clamp(min=1.0)
 
-    def mixed(error: torch.Tensor, log_variance: torch.Tensor, weight: torch.Tensor, knee=0.0):
-        size = error.abs()
-        if knee > 0.0:
-            size = torch.where(size < knee, 0.5 * size**2 / knee, size - 0.5 * knee)
-        plain = mean(size, weight)
+    def mixed(error: torch.Tensor, log_variance: torch.Tensor, weight: torch.Tensor):
+        plain = mean(error.abs(), weight)
         if uncertain <= 0.0:
             return plain
         variance = log_variance.clamp(-8.0, 6.0)
@@ -191,7 +184,7 @@ def object_loss(
     size = mixed(error[:, 3:6], sizes, at)
     doubled = mean(error[:, 6:8].abs(), at)
     front = mean(bce(box[:, 8:9], goal[:, 8:9], reduction="none"), at)
-    velocity = mixed(error[:, 9:11], log_var[:, 3:5], moving, knee)
+    velocity = mixed(error[:, 9:11], log_var[:, 3:5], moving)
     return {
         "heat": heat,
         "box": place + size,

@@ -249,12 +249,9 @@ def test_mistakes_are_said_in_one_line() -> None:
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("trail", [False, True])
-def test_a_clip_at_once_is_its_moments_one_after_the_other(trail: bool) -> None:
+def test_a_clip_at_once_is_its_moments_one_after_the_other() -> None:
     torch.manual_seed(3)
-    network = DetectorNetwork(dataclasses.replace(SMALL, trail=trail)).eval()
-    if network.velocity is not None:
-        torch.nn.init.normal_(network.velocity.out.weight)
+    network = DetectorNetwork(SMALL).eval()
     moments = [frame(2, seed=k) for k in range(3)]
     for k, moment in enumerate(moments):
         moment["motion"] = torch.tensor([[1.0 * k, 0.1, 0.02], [0.0, 0.0, 0.0]])
@@ -269,48 +266,6 @@ def test_a_clip_at_once_is_its_moments_one_after_the_other(trail: bool) -> None:
             for key, value in alone.items():
                 part = together[key].unflatten(0, (2, 3))[:, t]
                 torch.testing.assert_close(part, value, atol=1e-4, rtol=1e-4)
-
-
-def test_the_trail_is_what_was_seen_in_the_two_moments_before_in_the_present_cells() -> None:
-    config = dataclasses.replace(SMALL, trail=True)
-    torch.manual_seed(3)
-    network = DetectorNetwork(config).eval()
-    moments, state = [frame(seed=k) for k in range(3)], None
-    with torch.inference_mode():
-        for moment in moments:
-            moment["motion"][:] = torch.tensor([2 * SMALL.grid.cell, 0.0, 0.0])  # two rows ahead
-            state = network(moment, state)["state"]
-    assert state is not None and state.shape[1:] == config.state_shape
-    now, before = state[:, 16:].split(7, 1)
-    assert (now[:, -1] == 1.0).all()  # said of every cell that was looked at
-    rows = before[0, -1].amin(1)
-    assert (rows[:-2] == 1.0).all() and (rows[-2:] == 0.0).all()  # those came into the grid since
-    with torch.inference_mode():
-        again = network(moments[1], network(moments[0])["state"])["state"]
-    torch.testing.assert_close(before[:, :, :-2], again[:, 16:23, 2:], atol=1e-5, rtol=1e-4)
-
-
-def test_velocities_are_learnt_from_the_trail() -> None:
-    from perception.velocity import VelocityHead
-
-    torch.manual_seed(0)
-    head = VelocityHead()
-    optimiser = torch.optim.Adam(head.parameters(), 1e-2)
-    outputs = {"box": torch.zeros(8, 11, 32, 32), "box_log_var": torch.zeros(8, 5, 32, 32)}
-    rng = torch.Generator().manual_seed(1)
-    for _ in range(60):
-        heat, trail = torch.full((8, 4, 32, 32), -6.0), torch.zeros(8, 14, 32, 32)
-        moved = torch.randint(-3, 4, (8,), generator=rng)
-        for k, cells in enumerate(moved.tolist()):
-            heat[k, 0, 15:18, 15:18] = 6.0
-            for planes, i in ((trail, 16 - cells), (trail[:, 7:], 16 - 2 * cells)):
-                planes[k, 0, i - 1 : i + 2, 15:18] = 1.0
-        velocity = head(trail, outputs | {"heat": heat})["box"][:, 9, 16, 16]
-        error = (velocity - moved).abs().mean()
-        optimiser.zero_grad()
-        error.backward()
-        optimiser.step()
-    assert float(error.detach()) < 0.6  # of cells per moment; 1.7 for who knows nothing
 
 
 def test_a_detector_of_cameras_becomes_one_with_lidar_and_radar() -> None:

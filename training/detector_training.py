@@ -88,7 +88,7 @@ class DetectorTraining:
 
     init: str = ""
     """a detector to start from (fine-tuning): .safetensors, or the folder of a run; it may have
-    fewer sensors or others (LiDAR, radar), or no trail: what is new is learnt"""
+    fewer sensors or others (LiDAR, radar): those that are new are learnt"""
     pretrained: str = ""
     """weights of the backbone: a local .safetensors, or timm, which asks the hub"""
     freeze: tuple[str, ...] = ()

@@ -241,7 +241,7 @@ def judge_drive(
     cameras = [camera.name for camera in load_rig(config.rig).cameras]
     looking = light_rows(config)
     memory = MemoryQueue(config.state_age) if config.temporal else None
-    no_state = np.zeros(config.state_shape, np.float32)
+    no_state = np.zeros((config.bev_channels, *config.grid.shape), np.float32)
     truths: list[MomentTruth] = []
     found: list[Objects] = []
     raster, lane, lights = RasterScore(config.grid), LaneSums(config), LightScore()

@@ -4,7 +4,7 @@
 # docs/training-detector.md says how long that takes and what comes of it. Recording and training go
 # on where they were stopped; the same machine gives the same bytes.
 set -eu
-data=runs/detector run=runs/detector/compact last=runs/detector/velocity
+data=runs/detector run=runs/detector/compact
 export OMP_NUM_THREADS=1  # two processes share the cores
 
 record() { # folder, agents, seeds, seconds, families ...
@@ -24,23 +24,12 @@ record validation/town 100 500:503 20 dense_town
 record validation/everyday 20 500:502 12 \
     red_light unprotected_left_turn roundabout pedestrian_crossing cyclist_ahead
 
-train() { # folder, settings ...
-    out=$1
-    shift
-    resume=
-    [ -d "$out/checkpoints" ] && resume=--resume
-    torchrun --nproc-per-node 2 -m training.train_detector --config detector_compact --out "$out" \
-        --set threads=1 --set data.simulated=null --set data.balance=class \
-        --set "data.folders=[$data/train/town,$data/train/junctions,$data/train/vulnerable,$data/train/roads]" \
-        --set "data.validation=[$data/validation/town,$data/validation/everyday]" "$@" $resume
-}
-
-train "$run" --set model.trail=false --set samples=20480 --set validate_every=640
-# then the head of the velocities alone, from longer clips: all else stays as it is
-train "$last" --set init="$run" --set "freeze=[pictures,enter,memory,trunk,objects,raster,lights,labels]" \
-    --set samples=3000 --set alone=0 --set data.moments=4 --set batch=1 --set learning_rate=3e-3 \
-    --set ema=0.99 --set warmup=0.05 --set drop_state=0.1 --set loss.velocity=1 \
-    --set loss.velocity_knee=2 --set uncertain=0.1 --set "uncertain_between=[0,0.2]" \
-    --set best=loss --set validate_every=500 --set validation_clips=48
+resume=
+[ -d "$run/checkpoints" ] && resume=--resume
+torchrun --nproc-per-node 2 -m training.train_detector --config detector_compact --out "$run" \
+    --set threads=1 --set data.simulated=null --set data.balance=class --set samples=20480 \
+    --set "data.folders=[$data/train/town,$data/train/junctions,$data/train/vulnerable,$data/train/roads]" \
+    --set "data.validation=[$data/validation/town,$data/validation/everyday]" \
+    --set validate_every=640 --set validation_clips=64 $resume
 mkdir -p perception/weights
-cp "$last/detector.safetensors" perception/weights/compact.safetensors
+cp "$run/detector.safetensors" perception/weights/compact.safetensors

@@ -304,10 +304,6 @@ def make_network(config: DetectorTraining) -> DetectorNetwork:
     if config.init:
         had, weights, _ = load_detector_weights(config.init)
         weights = with_sensors(weights, had, config.model)
-        if had.trail != config.model.trail:  # this head is learnt anew, or left out
-            own = network.state_dict()
-            weights = {k: v for k, v in weights.items() if not k.startswith("velocity.")}
-            weights |= {k: v for k, v in own.items() if k.startswith("velocity.")}
         check_weights(config.init, weights, network.state_dict())
         network.load_state_dict(weights)
     stages = {name: module for name, module in network.named_modules() if name}
