@@ -87,6 +87,19 @@ def _mapless(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
     return Stack(name, tracker, planner, TrackingController())
 
 
+def _learned(path: str) -> Builder:
+    def build(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
+        refuse_settings(LEARNED + path, settings)
+        from planning.learned import LearnedPlanner
+        from planning.learned_engine import planner_engine
+
+        engine, config, _ = planner_engine(path)
+        planner, forecaster = LearnedPlanner(engine, config), make_forecaster("lane-following")
+        return Stack(name, tracker, planner, TrackingController(), forecaster, Guard())
+
+    return build
+
+
 def _constant_speed(name: str, tracker: Tracker, settings: tuple[str, ...]) -> Driver:
     refuse_settings("constant-speed", settings)
     return Stack(name, tracker, ConstantSpeed(), TrackingController())
@@ -162,6 +175,8 @@ NEEDED = {"safetensors": "train", "timm": "train", "torch": "train", "onnxruntim
 """what seeing with a network takes -> the extra it is of"""
 POLICY = "policy:"
 """what the name of a trained policy begins with; its path follows"""
+LEARNED = "learned:"
+"""likewise of a trained planner"""
 
 _BUILDERS: dict[str, Builder] = {
     "rule": _rule,
@@ -190,8 +205,8 @@ def make_driver(
 
     Args:
         name: one of `DRIVERS`; ``"policy:PATH"``: a trained policy, its file or the folder of its
-            run; or ``"module:callable"``: a function without arguments, of a module that Python
-            finds, that returns a `Driver`.
+            run; ``"learned:PATH"``: a trained planner, likewise; or ``"module:callable"``: a
+            function without arguments, of a module that Python finds, that returns a `Driver`.
         perception: what the planner sees: ``"truth"``; ``"noisy"`` or ``"noisy:PRESET"``
             (`perception.noise_config`); or the path of a YAML file with a NoiseConfig; or a
             detector (`deploy.seeing`): ``"compact"``, a checkpoint or the folder of a run. The
@@ -212,22 +227,25 @@ def make_driver(
                 "another driver"
             )
         return Policy(name.removeprefix(POLICY), tracker, sees)
-    if ":" in name:
+    builder = _BUILDERS.get(name)
+    if name.startswith(LEARNED):
+        builder = _learned(name.removeprefix(LEARNED))
+    elif ":" in name:
         if perception != "truth":
             raise RoadloopError(
                 f'driver "{name}" brings its own perception: leave out "{perception}"'
             )
         refuse_settings(name, overrides)
         return _import_driver(name)
-    if name not in _BUILDERS:
-        or_else = "(or give policy:PATH or module:callable)"
+    if builder is None:
+        or_else = "(or give policy:PATH, learned:PATH or module:callable)"
         raise RoadloopError(f"{unknown('driver', name, DRIVERS)} {or_else}")
     tracker, sees = make_tracker(perception)
     full = name + (f"[{','.join(overrides)}]" if overrides else "") + (f"+{sees}" if sees else "")
     names = {f.name for f in dataclasses.fields(Parts)}
     chosen = [text for text in overrides if text.partition("=")[0].strip() in names]
     style = tuple(text for text in overrides if text not in chosen)
-    return _with_parts(_BUILDERS[name](full, tracker, style), chosen)
+    return _with_parts(builder(full, tracker, style), chosen)
 
 
 def _with_parts(driver: Driver, chosen: Sequence[str]) -> Driver:

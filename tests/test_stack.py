@@ -155,6 +155,8 @@ def test_a_file_is_a_perception(tmp_path):
         ),
         ("route-follower", {"settings": "time_headway"}, "expected key=value"),
         ("constant-speed", {"settings": ["speed=3"]}, '"constant-speed" has no settings'),
+        ("learned:nowhere", {}, "no learned planner at nowhere"),
+        ("learned:nowhere", {"settings": ["speed=3"]}, '"learned:nowhere" has no settings'),
         ("route-follower", {"perception": "perfect"}, 'unknown perception "perfect"'),
         ("route-follower", {"perception": "noisy:"}, "expected truth, noisy"),
         ("route-follower", {"perception": "noisy:rainy"}, 'unknown perception "rainy"'),
