@@ -90,7 +90,7 @@ def with_fp16(model: Any, learned: Collection[str] = ()) -> Any:
         for place, given in enumerate(list(node.input)):
             if types.get(given) != TensorProto.FLOAT:
                 continue
-            name: str = renamed.get(given, given)
+            name = str(renamed.get(given, given))
             if not is_half:
                 node.input[place] = cast(name, TensorProto.FLOAT) if name in made_half else name
             elif place < _ONE_TYPED.get(node.op_type, len(node.input)):

@@ -48,9 +48,7 @@ def planner_engine(path: str | Path = "") -> tuple[Engine, PlannerConfig, str]:
         )
     try:
         import onnxruntime
-        from onnxruntime.capi import (  # type: ignore[attr-defined]
-            onnxruntime_pybind11_state as faults,
-        )
+        from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore
     except ModuleNotFoundError as error:
         raise RoadloopError(
             f"the learned planner needs {error.name}: pip install 'roadloop[onnx]'"

@@ -194,12 +194,13 @@ def _sideways(guide: RouteGuide, start: Start) -> tuple[tuple[Sideways, ...], Ar
         base = changed if k == CHANGE and changed is not None else lane
         aim = 0.0 if k == CHANGE else guide.side * OFFSETS[k]
         here = base.at(np.array([start.s]))
-        begin = [start.d - float(here[0][0]), start.slope - float(here[1][0]),
-                 start.bend - float(here[2][0])]  # fmt: skip
-        away = abs(aim - begin[0])
+        off = start.d - float(here[0][0])
+        slope, bend = start.slope - float(here[1][0]), start.bend - float(here[2][0])
+        away = abs(aim - off)
         seconds = SIDE_TIME * min(max(np.sqrt(away / 3.5), 0.35), 1.0)
         length = max(np.sqrt(STEP_CURVATURE * away / TIGHTEST), seconds * start.speed, 4.0)
-        options.append(_Step(base.at, start.s, length, aim, _quintic(*begin, aim, length)))
+        curve = _quintic(off, slope, bend, aim, length)
+        options.append(_Step(base.at, start.s, length, aim, curve))
     return tuple(options), possible
 
 

@@ -353,7 +353,8 @@ def _close_pairs(x: Array, y: Array, radius: float, futures: Futures) -> tuple[A
     # and what is gone in half a step
     reach += 0.5 * (_longest_step(futures.x) + _longest_step(futures.y))
     reach += 0.5 * (_longest_step(x).max(initial=0.0) + _longest_step(y).max(initial=0.0))
-    return np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
+    candidate, row, moment = np.nonzero(dx * dx + dy * dy <= (reach * reach)[None, :, None])
+    return candidate, row, moment
 
 
 def _longest_step(values: Array) -> Array:

@@ -99,7 +99,7 @@ class ForecastTraffic:
 
     def left(self, state: SimState) -> SimState:
         """The state without the led who have driven off the lanes, where the map ends."""
-        now = state.agents.numpy()
+        now: Array = state.agents.numpy()
         gone = self._led & (now["valid"][0] == 1) & (now["lane"][0] < 0)
         if not gone.any():
             return state

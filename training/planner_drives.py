@@ -290,7 +290,7 @@ def make_drive(
     arrays = drive_and_label(scenario, config, engine, job.plan, data.keep, rng)
     job.file.parent.mkdir(parents=True, exist_ok=True)
     with replaced(job.file) as path, path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_drives(files: list[Path], config: PlannerConfig) -> dict[str, Array]:

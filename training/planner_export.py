@@ -44,8 +44,8 @@ def export_planner(network: PlannerNetwork, out: Path, label: str) -> Path:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # about the exporter's own future
         torch.onnx.export(
-            Ordered().eval(), examples, written, input_names=names, output_names=results,
-            opset_version=OPSET, dynamo=False,
+            Ordered().eval(), examples, written,  # type: ignore[arg-type]
+            input_names=names, output_names=results, opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     model = onnx.load_model_from_string(written.getvalue())
     about = {

@@ -15,6 +15,7 @@ from planning.controllers import TrackingController
 from planning.guard import Guard
 from planning.learned import Engine, LearnedPlanner
 from planning.learned_config import PlannerConfig
+from roadloop.errors import RoadloopError
 from roadloop.interfaces import Planner
 from roadloop.types import Control, Forecasts, Observation, Scenario, Tracks, Trajectory
 from sim.run import drive_scenario
@@ -90,7 +91,10 @@ def drive_and_score(scenario: Scenario, planner: Planner) -> float:
         log = Path(folder) / "drive"
         with RolloutWriter(log, scenario, driver.name) as writer:
             drive_scenario(scenario, driver, SimWorld(), writer=writer)
-        return float(nuplan_score(Driven(read_rollout(log), scenario.road_map)).value)
+        value = nuplan_score(Driven(read_rollout(log), scenario.road_map)).value
+        if value is None:
+            raise RoadloopError(f"{scenario.name} cannot be scored by nuPlan's definition")
+        return float(value)
 
 
 def score_pupil(
