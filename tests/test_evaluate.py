@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_one_worker_leaves_the_bytes_of_two(small: Path, whole: Path, tmp_path: Path) -> None:
     begin(tmp_path, whole)
-    job = Job(make_driver, tmp_path, replays="all")
+    job = Job(partial(make_driver, "route-follower"), tmp_path, replays="all")
     evaluate(load_suite(small), job, workers=1, memory=4 * GIB)
     assert files_of(tmp_path) == files_of(whole)
 
@@ -83,7 +84,7 @@ def test_what_is_on_disk_is_not_driven_again(small: Path, whole: Path, tmp_path:
     driven = []
     evaluate(
         load_suite(small),
-        Job(make_driver, tmp_path),
+        Job(partial(make_driver, "route-follower"), tmp_path),
         workers=1,
         memory=4 * GIB,
         on_case=lambda result: driven.append(result.case),
