@@ -34,27 +34,13 @@ def addresses(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, addresses):
-    """Opens a page; at the end nothing may have gone wrong or been asked of a network."""
-    problems, pages = [], []
+def open_page(open_address, addresses):
+    """Opens one of the two pages."""
 
     def opened(which=0, width=1280, height=900, at="", **options):
-        page = browser.new_page(viewport={"width": width, "height": height}, **options)
-        pages.append(page)
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "request",
-            lambda r: problems.append(r.url) if not r.url.startswith(("file:", "data:")) else None,
-        )
-        page.goto(addresses[which] + at)
-        page.wait_for_selector("body.ready", timeout=15_000)
-        return page
+        return open_address(addresses[which] + at, width, height, **options)
 
-    yield opened
-    for page in pages:
-        page.close()
-    assert problems == []
+    return opened
 
 
 def shown(page):
