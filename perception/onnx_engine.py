@@ -19,6 +19,7 @@ from perception.detector_config import STRIDE, DetectorConfig, LampState, Object
 from perception.objects import BOX_CHANNELS, VARIANCE_CHANNELS
 from roadloop.config import load_config
 from roadloop.errors import RoadloopError
+from roadloop.onnx_session import open_session
 
 Array = np.ndarray
 
@@ -42,22 +43,9 @@ def onnx_engine(path: str | Path, *, threads: int = 1) -> tuple[Engine, Detector
     Raises:
         RoadloopError: a file that cannot be read or that is no detector of roadloop.
     """
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore[attr-defined]
-
     if threads < 1:
         raise RoadloopError(f"threads is {threads}; it must be 1 or more")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except (faults.Fail, faults.InvalidGraph, faults.InvalidProtobuf, faults.NotImplemented,
-            faults.RuntimeException, OSError) as error:  # fmt: skip
-        reason = " ".join(str(error).split())
-        raise RoadloopError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
+    session = open_session(path, threads)
     about = _described(Path(path), session.get_modelmeta().custom_metadata_map)
     config = _config(Path(path), about)
     wanted = [each.name for each in session.get_inputs()]

@@ -15,6 +15,7 @@ from planning.learned import Engine
 from planning.learned_config import PlannerConfig
 from roadloop.config import load_config
 from roadloop.errors import RoadloopError
+from roadloop.onnx_session import open_session
 
 Array = np.ndarray
 
@@ -47,24 +48,11 @@ def planner_engine(path: str | Path = "") -> tuple[Engine, PlannerConfig, str]:
             "roadloop train planner"
         )
     try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as faults  # type: ignore
+        session = open_session(file)
     except ModuleNotFoundError as error:
         raise RoadloopError(
             f"the learned planner needs {error.name}: pip install 'roadloop[onnx]'"
         ) from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
-    except (faults.Fail, faults.InvalidGraph, faults.InvalidProtobuf, faults.NotImplemented,
-            faults.RuntimeException, OSError) as error:  # fmt: skip
-        reason = " ".join(str(error).split())
-        raise RoadloopError(f"{file} cannot be run by ONNX Runtime: {reason}") from error
     config, label = _described(file, session.get_modelmeta().custom_metadata_map)
     wanted = {each.name: tuple(each.shape[1:]) for each in session.get_inputs()}
     given = [each.name for each in session.get_outputs()]
